@@ -1,0 +1,1 @@
+"""Dense conditional random fields: presets, backends, one call."""

@@ -1,0 +1,1 @@
+"""What every training and inference loop shares: device, checkpoints, loop, log."""

@@ -1,0 +1,1 @@
+"""The networks of a run: the classifier and the segmenter."""
