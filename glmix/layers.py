@@ -1,0 +1,108 @@
+"""Stems, downsampling, layer norm over channels, MLP, layer scale, self-attention.
+
+Containers keep the module names of the released checkpoints; an `Identity` in a `Sequential` holds
+the place of a layer that another variant has there.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the channels of (B, D, h, w), each position by itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (B, D, h, w) over D."""
+        x = F.layer_norm(
+            x.permute(0, 2, 3, 1), self.normalized_shape, self.weight, self.bias, self.eps
+        )
+        return x.permute(0, 3, 1, 2)
+
+
+class LayerScale(nn.Module):
+    """A learnt factor a channel; `gamma` is (1, D, 1, 1)."""
+
+    def __init__(self, dim: int, init_value: float) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((1, dim, 1, 1), init_value))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale (B, D, h, w)."""
+        return x * self.gamma
+
+
+class ResidualDepthwiseConv(nn.Conv2d):
+    """x + depth-wise convolution of x."""
+
+    def __init__(self, dim: int, kernel_size: int = 3) -> None:
+        super().__init__(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, D, h, w) → the same shape."""
+        return x + super().forward(x)
+
+
+def depthwise_conv(dim: int, kernel_size: int) -> nn.Conv2d:
+    """Depth-wise convolution that keeps the size."""
+    return nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim)
+
+
+def conv_mlp(dim: int, ratio: float, depthwise: bool) -> nn.Sequential:
+    """1×1 convolution, depth-wise 3×3 (or nothing), GELU, 1×1 convolution."""
+    hidden = int(dim * ratio)
+    return nn.Sequential(
+        nn.Conv2d(dim, hidden, 1),
+        ResidualDepthwiseConv(hidden) if depthwise else nn.Identity(),
+        nn.GELU(),
+        nn.Conv2d(hidden, dim, 1),
+    )
+
+
+def overlapping_stem(in_chans: int, dim: int) -> nn.Sequential:
+    """Two strided 3×3 convolutions with batch norm: stride 4."""
+    return nn.Sequential(
+        nn.Identity(),
+        nn.Conv2d(in_chans, dim // 2, 3, stride=2, padding=1),
+        nn.BatchNorm2d(dim // 2),
+        nn.GELU(),
+        nn.Conv2d(dim // 2, dim, 3, stride=2, padding=1),
+        nn.BatchNorm2d(dim),
+    )
+
+
+def patch_stem(in_chans: int, dim: int) -> nn.Sequential:
+    """One 4×4 convolution of stride 4, batch norm."""
+    return nn.Sequential(nn.Conv2d(in_chans, dim, 4, stride=4), nn.BatchNorm2d(dim))
+
+
+def overlapping_downsample(dim_in: int, dim_out: int) -> nn.Sequential:
+    """Strided 3×3 convolution, batch norm."""
+    return nn.Sequential(
+        nn.Conv2d(dim_in, dim_out, 3, stride=2, padding=1), nn.BatchNorm2d(dim_out)
+    )
+
+
+def patch_downsample(dim_in: int, dim_out: int) -> nn.Sequential:
+    """Batch norm, strided 2×2 convolution."""
+    return nn.Sequential(nn.BatchNorm2d(dim_in), nn.Conv2d(dim_in, dim_out, 2, stride=2))
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with the parameter names of `nn.MultiheadAttention`."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
+        self.out_proj = nn.Linear(dim, dim)
+        nn.init.trunc_normal_(self.in_proj_weight, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) → (B, N, D)."""
+        B, N, D = x.shape
+        qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias)
+        q, k, v = qkv.view(B, N, 3, self.num_heads, D // self.num_heads).permute(2, 0, 3, 1, 4)
+        out = F.scaled_dot_product_attention(q, k, v)
+        return self.out_proj(out.transpose(1, 2).reshape(B, N, D))
