@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from wsss.config import RuntimeConfig
 from wsss.errors import WsssError
 
 
@@ -46,39 +47,31 @@ class Runtime:
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
 
-def start(
-    device: str = "auto",
-    *,
-    seed: int = 0,
-    precision: str = "fp32",
-    threads: int | None = None,
-    workers: int | None = None,
-) -> Runtime:
+def start(settings: RuntimeConfig, seed: int) -> Runtime:
     """Choose the device, seed every generator, join the other processes that torchrun started.
 
     Args:
-        device: `auto` takes a GPU where there is one; else a torch device name.
+        settings: of the config. Device `auto` takes a GPU where there is one; threads None leaves
+            OMP_NUM_THREADS or torch's choice; workers None takes up to 8 beside a GPU, none on a
+            CPU, where they would take the cores that train.
         seed: of Python, NumPy and torch.
-        precision: `fp32` or `bf16`.
-        threads: CPU threads of torch; None leaves OMP_NUM_THREADS or torch's choice.
-        workers: loading processes; None takes up to 8 beside a GPU, none on a CPU, where they
-            would take the cores that train.
 
     Raises:
         WsssError: the device doesn't exist here.
     """
-    if threads is not None:
-        torch.set_num_threads(threads)
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    chosen = _device(device, int(os.environ.get("LOCAL_RANK", 0)))
+    chosen = _device(settings.device, int(os.environ.get("LOCAL_RANK", 0)))
     if world > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    workers = settings.workers
     if workers is None:
         workers = 0 if chosen.type == "cpu" else min(8, os.cpu_count() or 1)
-    return Runtime(chosen, rank, world, workers, precision == "bf16")
+    return Runtime(chosen, rank, world, workers, settings.precision == "bf16")
 
 
 def _device(name: str, local_rank: int) -> torch.device:

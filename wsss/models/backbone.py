@@ -1,0 +1,65 @@
+"""The GLNet of a config, with the weights it names."""
+
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+import glmix
+from glmix.checkpoints import checkpoint_filter
+from wsss.errors import WsssError
+
+
+def create_backbone(name: str, weights: Path | None, args: dict[str, Any]) -> glmix.GLNet:
+    """Build a GLNet, with its ImageNet head left off.
+
+    Args:
+        name: registered variant, such as `glnet_4g`.
+        weights: released `.pth`, or `.safetensors` in the same naming; None for random weights.
+        args: further arguments of the model.
+
+    Raises:
+        WsssError: no such variant or argument, or weights that are missing or of another model.
+    """
+    known = timm.list_models("glnet_*")
+    if name not in known:
+        raise WsssError(f"backbone.name is {name!r}: expected one of {', '.join(known)}.")
+    try:
+        model: glmix.GLNet = timm.create_model(name, num_classes=0, **args)
+    except (TypeError, ValueError) as error:
+        raise WsssError(f"backbone.args {args} don't build a {name}: {error}.") from None
+    if weights is not None:
+        _load(model, weights, name)
+    return model
+
+
+def _load(model: glmix.GLNet, path: Path, name: str) -> None:
+    state = checkpoint_filter(_read(path), model)
+    # the ImageNet head isn't used; everything else has to fit
+    state = {k: v for k, v in state.items() if not k.startswith(("head.", "tklb_aux_head."))}
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip()
+        raise WsssError(
+            f"{path} holds the weights of another model than {name} ({reason}): "
+            "set backbone.name to the model of that file."
+        ) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return state
+    except FileNotFoundError:
+        raise WsssError(f"No weights at {path}: mend backbone.weights, or leave it out.") from None
+    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise WsssError(f"{path} can't be read as weights ({reason}): download it again.") from None
+    except Exception as error:  # unpickling raises anything
+        raise WsssError(f"{path} is no weights file ({type(error).__name__}).") from None

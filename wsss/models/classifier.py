@@ -1,0 +1,120 @@
+"""The classifier of stage 1: a GLNet that answers with tags, class activation and slot assignments."""
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import glmix
+from glmix.clustering import SlotAssignment, soft_cluster
+from wsss.models.backbone import create_backbone
+
+
+class ClassifierOutput(NamedTuple):
+    """What the classifier answers.
+
+    Attributes:
+        logits: (B, C), a tag each.
+        cam: (B, C, h, w) at stride 16, real-valued; its mean over the grid, plus a bias, is `logits`.
+        slot_logits: (B, C), from the slots of one block.
+        assignments: block name (stride.index) → slot assignment.
+    """
+
+    logits: Tensor
+    cam: Tensor
+    slot_logits: Tensor
+    assignments: dict[str, SlotAssignment]
+
+
+class TagClassifier(nn.Module):
+    """Class activation from stages 3 and 4 together; an auxiliary head on the slots of one block.
+
+    cam = W₃·BN(f₃) + up(W₄·BN(f₄)); logits = mean(cam) + b. The auxiliary head gathers f₃ into the
+    slots of a block (before slot self-attention, so that a slot speaks of its own pixels), scores every
+    slot for every class and takes the mean of the highest: multiple-instance learning.
+
+    Args:
+        backbone: a GLNet.
+        num_classes: C, foreground classes.
+        slot_block: block of stage 3 whose slots are classified, as stride.index.
+        slot_top: slots a class that the mean takes.
+    """
+
+    def __init__(
+        self, backbone: glmix.GLNet, num_classes: int, slot_block: str, slot_top: int
+    ) -> None:
+        super().__init__()
+        dims = [info["num_chs"] for info in backbone.feature_info]
+        self.backbone = backbone
+        self.norm3 = nn.BatchNorm2d(dims[2])
+        self.cam3 = nn.Conv2d(dims[2], num_classes, 1, bias=False)
+        self.cam4 = nn.Conv2d(dims[3], num_classes, 1, bias=False)
+        self.bias = nn.Parameter(torch.full((num_classes,), -2.0))
+        self.slot_head = nn.Linear(dims[2], num_classes)
+        self.slot_block, self.slot_top = slot_block, slot_top
+        for conv in (self.cam3, self.cam4):
+            nn.init.normal_(conv.weight, std=0.01)
+        nn.init.constant_(self.slot_head.bias, -2.0)
+
+    def forward(self, images: Tensor) -> ClassifierOutput:
+        """(B, 3, H, W), normalised pictures of any size."""
+        features, found = self.backbone.forward_slots(images)
+        assignments = {assignment.name: assignment for assignment in found}
+        third = self.norm3(features[2])
+        cam = self.cam3(third)
+        deep = self.cam4(self.backbone.norm(features[3]))
+        cam = cam + F.interpolate(deep, cam.shape[-2:], mode="bilinear", align_corners=False)
+        slot_scores = self.slot_head(
+            soft_cluster(assignments[self.slot_block].logits, third.flatten(2).transpose(1, 2))
+        )
+        top = slot_scores.topk(min(self.slot_top, slot_scores.shape[1]), dim=1).values
+        return ClassifierOutput(
+            cam.mean(dim=(2, 3)) + self.bias, cam, top.mean(dim=1), assignments
+        )
+
+    def loss(self, output: ClassifierOutput, tags: Tensor, slot_weight: float) -> Tensor:
+        """Binary cross-entropy of the tags, and of the slots' answer.
+
+        Args:
+            output: of `forward`.
+            tags: (B, C) in {0, 1}.
+            slot_weight: of the auxiliary term.
+        """
+        main = F.binary_cross_entropy_with_logits(output.logits.float(), tags)
+        auxiliary = F.binary_cross_entropy_with_logits(output.slot_logits.float(), tags)
+        return main + slot_weight * auxiliary
+
+    def parameter_groups(
+        self, lr: float, backbone_factor: float, weight_decay: float
+    ) -> list[dict[str, Any]]:
+        """AdamW groups: the backbone slower than the heads, no decay on vectors and scalars."""
+        return parameter_groups(self, self.backbone, lr, backbone_factor, weight_decay)
+
+
+def parameter_groups(
+    model: nn.Module, backbone: nn.Module, lr: float, backbone_factor: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """AdamW groups of a network on a backbone: backbone and rest, matrices and vectors."""
+    in_backbone = {id(p) for p in backbone.parameters()}
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            key = (id(parameter) in in_backbone, parameter.ndim > 1)
+            groups.setdefault(key, []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "lr": lr * (backbone_factor if inside else 1.0),
+            "weight_decay": weight_decay if matrix else 0.0,
+        }
+        for (inside, matrix), parameters in groups.items()
+    ]
+
+
+def build_classifier(metadata: dict[str, Any]) -> TagClassifier:
+    """An untrained classifier of the shape that a model file's metadata describes."""
+    backbone = create_backbone(metadata["backbone"], None, metadata["backbone_args"])
+    return TagClassifier(
+        backbone, len(metadata["class_names"]), metadata["slot_block"], metadata["slot_top"]
+    )
