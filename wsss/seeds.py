@@ -62,19 +62,22 @@ def otsu_threshold(scores: Tensor, bins: int = 128) -> Tensor:
     return (index / bins).to(scores.dtype)
 
 
-def background_scores(scores: Tensor, background: float | str) -> Tensor:
-    """How much each class stands out: score − threshold, the threshold given or found per class.
+def margins(scores: Tensor, background: float | str, size: tuple[int, ...]) -> Tensor:
+    """How much each class stands out: score − threshold, at the picture's size.
 
     Args:
         scores: (C, h, w) in 0…1.
-        background: a number in 0…1, or `otsu`.
+        background: threshold in 0…1, or `otsu` for Otsu's of every class.
+        size: (H, W).
 
     Returns:
-        (C, h, w), positive where the class outdoes the background.
+        (C, H, W), positive where the class outdoes the background.
     """
     if background == "otsu":
-        return scores - otsu_threshold(scores)[:, None, None]
-    return scores - float(background)
+        scores = scores - otsu_threshold(scores)[:, None, None]
+    else:
+        scores = scores - float(background)
+    return resize(scores[None], (size[0], size[1]))[0]
 
 
 def seed_mask(margins: Tensor, labels: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """State of a training on disk: whole or absent, so that a killed run goes on where it was."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -11,6 +12,8 @@ from torch import nn
 
 from wsss.errors import WsssError
 from wsss.run_dir import write_atomic
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -84,6 +87,29 @@ def load_weights(path: Path, model: nn.Module) -> None:
             f"{path} holds the weights of another model ({problem}): "
             "give the one that this config describes."
         ) from None
+
+
+def load_trained(
+    path: Path, kind: str, build: Callable[[dict[str, Any]], Model], device: torch.device
+) -> tuple[Model, dict[str, Any]]:
+    """A trained model of ours, in eval mode, with its metadata.
+
+    Args:
+        path: safetensors file that `save_model` wrote.
+        kind: `classifier` or `segmenter`.
+        build: metadata → untrained model of that shape.
+        device: where the model goes.
+
+    Raises:
+        WsssError: the file is missing, damaged, or another model's.
+    """
+    metadata = read_metadata(path, kind)
+    try:
+        model = build(metadata)
+    except KeyError as error:
+        raise WsssError(f"{path} lacks {error} in its metadata: train the {kind} again.") from None
+    load_weights(path, model)
+    return model.to(device).eval(), metadata
 
 
 def _first_line(error: BaseException) -> str:

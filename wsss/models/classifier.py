@@ -85,32 +85,6 @@ class TagClassifier(nn.Module):
         auxiliary = F.binary_cross_entropy_with_logits(output.slot_logits.float(), tags)
         return main + slot_weight * auxiliary
 
-    def parameter_groups(
-        self, lr: float, backbone_factor: float, weight_decay: float
-    ) -> list[dict[str, Any]]:
-        """AdamW groups: the backbone slower than the heads, no decay on vectors and scalars."""
-        return parameter_groups(self, self.backbone, lr, backbone_factor, weight_decay)
-
-
-def parameter_groups(
-    model: nn.Module, backbone: nn.Module, lr: float, backbone_factor: float, weight_decay: float
-) -> list[dict[str, Any]]:
-    """AdamW groups of a network on a backbone: backbone and rest, matrices and vectors."""
-    in_backbone = {id(p) for p in backbone.parameters()}
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            key = (id(parameter) in in_backbone, parameter.ndim > 1)
-            groups.setdefault(key, []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "lr": lr * (backbone_factor if inside else 1.0),
-            "weight_decay": weight_decay if matrix else 0.0,
-        }
-        for (inside, matrix), parameters in groups.items()
-    ]
-
 
 def build_classifier(metadata: dict[str, Any]) -> TagClassifier:
     """An untrained classifier of the shape that a model file's metadata describes."""

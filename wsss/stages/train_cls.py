@@ -24,6 +24,7 @@ from wsss.engine.tracking import track
 from wsss.metrics import average_precision
 from wsss.models.backbone import create_backbone
 from wsss.models.classifier import ClassifierOutput, TagClassifier
+from wsss.models.parameters import parameter_groups
 from wsss.run_dir import RunDir, write_json
 
 
@@ -91,7 +92,13 @@ def _train(
     loop.train(
         runtime,
         model,
-        model.parameter_groups(settings.lr, settings.backbone_lr_factor, settings.weight_decay),
+        parameter_groups(
+            model,
+            model.backbone,
+            settings.lr,
+            settings.backbone_lr_factor,
+            settings.weight_decay,
+        ),
         dataset,
         loss_function,
         loop.Schedule(
