@@ -1,4 +1,4 @@
-"""The two blocks of a GLNet: GLMix (convolution on the grid beside self-attention on slots), attention."""
+"""The blocks of a GLNet: GLMix (convolution on the grid ∥ self-attention on slots), attention."""
 
 import torch
 from timm.layers import DropPath
@@ -39,7 +39,7 @@ class Block(nn.Module):
         raise NotImplementedError
 
     def forward_slots(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(B, D, h, w) → the block's answer and its assignment logits (B, K, N), if it has slots."""
+        """(B, D, h, w) → the block's answer, and assignment logits (B, K, N) if it has slots."""
         block_input = x
         if self.pos_conv is not None:
             x = x + self.pos_conv(x)
@@ -55,8 +55,9 @@ class Block(nn.Module):
 class GLMixBlock(Block):
     """Depth-wise convolution on the grid, in parallel with self-attention among semantic slots.
 
-    The initial slots are regional means of the block's input; the tokens are what position encoding and
-    normalisation make of it. Soft clustering takes tokens to slots, dispatching takes slots to tokens.
+    The initial slots are regional means of the block's input; the tokens are what position
+    encoding and normalisation make of it. Soft clustering takes tokens to slots, dispatching
+    takes slots to tokens.
     """
 
     def __init__(

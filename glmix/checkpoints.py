@@ -1,9 +1,9 @@
 """Names and shapes of the released checkpoints → ours, whenever a state dict is loaded.
 
-The names are the same, but for two places: the MLP of an attention block without depth-wise convolution is
-linear there (`mlp.0`, `mlp.2`) and two 1×1 convolutions here (`mlp.0`, `mlp.3`); layer scales of attention
-blocks are (D,) there and (1, D, 1, 1) here. The numbers are the same, so a released file loads as it is,
-through timm's `checkpoint_path` or plain `load_state_dict`.
+The names are the same, but for two places: the MLP of an attention block without depth-wise
+convolution is linear there (`mlp.0`, `mlp.2`) and two 1×1 convolutions here (`mlp.0`, `mlp.3`);
+layer scales of attention blocks are (D,) there and (1, D, 1, 1) here. The numbers are the same, so
+a released file loads as it is, through timm's `checkpoint_path` or plain `load_state_dict`.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 def released_names_hook(
     model: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: object
 ) -> None:
-    """Load-state-dict pre-hook: rename and reshape, in place, what a released file names otherwise."""
+    """Load-state-dict pre-hook: rename and reshape in place where a released file differs."""
     own = model.state_dict()
     for key in [k for k in state_dict if k.startswith(prefix)]:
         name = key.removeprefix(prefix)
@@ -22,13 +22,14 @@ def released_names_hook(
             name = name.replace(".mlp.2.", ".mlp.3.")
             state_dict[prefix + name] = state_dict.pop(key)
         value = state_dict[prefix + name]
-        if name in own and own[name].ndim == 4 and value.ndim != 4:
-            if value.numel() == own[name].numel():
-                state_dict[prefix + name] = value.reshape(own[name].shape)
+        if name not in own or own[name].ndim != 4 or value.ndim == 4:
+            continue
+        if value.numel() == own[name].numel():
+            state_dict[prefix + name] = value.reshape(own[name].shape)
 
 
 def checkpoint_filter(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
-    """The weights in a file: released ones keep them under `model`, `glnet_16g` under `model_ema`."""
+    """The weights in a file; released ones are under `model`, or `model_ema` (`glnet_16g`)."""
     for key in ("model_ema", "model", "state_dict"):
         if isinstance(state_dict.get(key), dict):
             return state_dict[key]

@@ -1,7 +1,8 @@
 """Soft clustering and dispatching: the two passages between the grid and the semantic slots.
 
-Pure functions on tensors. B batch, K slots, N = h·w tokens of the grid, D channels. After "Revisiting the
-Integration of Convolution and Attention for Vision Backbone" (Zhu et al., NeurIPS 2024).
+Pure functions on tensors. B batch, K slots, N = h·w tokens of the grid, D channels. After
+"Revisiting the Integration of Convolution and Attention for Vision Backbone" (Zhu et al., NeurIPS
+2024).
 """
 
 from typing import NamedTuple

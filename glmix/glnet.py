@@ -1,11 +1,14 @@
-"""GLNet, the backbones of "Revisiting the Integration of Convolution and Attention for Vision Backbone".
+"""GLNet: a timm backbone whose blocks mix a grid by convolution and by semantic slots.
 
-Module names are those of the released checkpoints. Variants are data, at the end of the file.
+After "Revisiting the Integration of Convolution and Attention for Vision Backbone" (Zhu et al.,
+NeurIPS 2024). Module names are those of the released checkpoints. Variants are data, at the end of
+the file.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from itertools import pairwise
+from typing import Any, cast
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -36,7 +39,7 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, D, h, w) → (B, D, h, w)."""
-        if self.grad_checkpointing and self.training and not torch.jit.is_scripting():
+        if self.grad_checkpointing and self.training:
             return checkpoint_seq(self.blocks, x)
         for block in self.blocks:
             x = block(x)
@@ -45,7 +48,7 @@ class Stage(nn.Module):
     def forward_slots(self, x: Tensor) -> tuple[Tensor, list[SlotAssignment]]:
         """The same, with the slot assignment of every GLMix block."""
         assignments = []
-        for i, block in enumerate(self.blocks):
+        for i, block in enumerate(cast(Iterable[Block], self.blocks)):
             h, w = x.shape[-2:]
             x, logits = block.forward_slots(x)
             if logits is not None:
@@ -107,11 +110,11 @@ class GLNet(nn.Module):
         stem = overlapping_stem if overlapping else patch_stem
         downsample = overlapping_downsample if overlapping else patch_downsample
         self.downsample_layers = nn.ModuleList([stem(in_chans, embed_dims[0])])
-        for dim_in, dim_out in zip(embed_dims[:-1], embed_dims[1:], strict=True):
+        for dim_in, dim_out in pairwise(embed_dims):
             self.downsample_layers.append(downsample(dim_in, dim_out))
 
         rates = calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True)
-        common = {
+        common: dict[str, Any] = {
             "mlp_ratio": mlp_ratio,
             "mlp_depthwise": mlp_depthwise,
             "pos_conv": pos_conv,
@@ -135,7 +138,7 @@ class GLNet(nn.Module):
             ]
             self.stages.append(Stage(blocks, i))
 
-        self.norm = nn.BatchNorm2d(self.num_features)
+        self.norm: nn.Module = nn.BatchNorm2d(self.num_features)
         self.global_pool = SelectAdaptivePool2d(pool_type=global_pool, flatten=True)
         self.head_drop = nn.Dropout(drop_rate)
         self.head = self._make_head(num_classes)
@@ -171,7 +174,7 @@ class GLNet(nn.Module):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trade time for memory in training."""
         for stage in self.stages:
-            stage.grad_checkpointing = enable
+            cast(Stage, stage).grad_checkpointing = enable
 
     @torch.jit.ignore
     def get_classifier(self) -> nn.Module:
@@ -197,7 +200,7 @@ class GLNet(nn.Module):
         """
         features, assignments = [], []
         for downsample, stage in zip(self.downsample_layers, self.stages, strict=True):
-            x, found = stage.forward_slots(downsample(x))
+            x, found = cast(Stage, stage).forward_slots(downsample(x))
             features.append(x)
             assignments.extend(found)
         return features, assignments

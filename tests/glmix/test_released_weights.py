@@ -1,0 +1,57 @@
+"""Released checkpoints load as they are, and answer as the released implementation does."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from reference import fill, golden, needs_reference
+
+import glmix
+
+pytestmark = needs_reference
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "glnet_stl",
+        "glnet_4g",
+        pytest.param("glnet_16g", marks=pytest.mark.slow),
+    ],
+)
+def test_answers_equal_the_released_ones(name: str) -> None:
+    reference, expected = fill(), golden(name)
+    model = timm.create_model(name).eval()
+    assert isinstance(model, glmix.GLNet)
+    model.load_state_dict(reference.fill_state_dict(name))
+    batch, _, height, width = expected["shape"]
+    images = reference.fill_images(batch, height, width, int(expected["seed"]))
+    with torch.no_grad():
+        logits = model(images).numpy()
+        _, assignments = model.forward_slots(images)
+    assert np.abs(logits - expected["logits"]).max() < 1e-4 * np.abs(expected["logits"]).max()
+    assert len(assignments) == sum(key.startswith("slot_argmax") for key in expected)
+    for i, assignment in enumerate(assignments):
+        winner = assignment.logits.argmax(1).numpy()
+        assert (winner == expected[f"slot_argmax_{i}"]).mean() >= 0.999, assignment.name
+
+
+@pytest.mark.parametrize(
+    ("name", "under"),
+    [
+        ("glnet_stl", "model"),
+        pytest.param("glnet_4g", "model", marks=pytest.mark.slow),
+        pytest.param("glnet_16g", "model_ema", marks=pytest.mark.slow),
+    ],
+)
+def test_checkpoint_path_takes_a_released_file(name: str, under: str, tmp_path: Path) -> None:
+    weights = fill().fill_state_dict(name)
+    path = tmp_path / f"{name}.pth"
+    torch.save({under: weights, "epoch": 299}, path)
+    model = timm.create_model(name, checkpoint_path=str(path))
+    for key, value in model.state_dict().items():
+        released = weights.get(key, weights.get(key.replace(".mlp.3.", ".mlp.2.")))
+        assert released is not None, key
+        assert torch.equal(value.flatten(), released.flatten()), key

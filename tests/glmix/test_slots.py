@@ -1,0 +1,38 @@
+"""Every GLMix block shows its slots, at any picture size, in training and evaluation."""
+
+import pytest
+import timm
+import torch
+
+import glmix
+
+SIZES = [(64, 64), (97, 130), (33, 200), (17, 21)]
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_slots_at_any_size(size: tuple[int, int], training: bool) -> None:
+    model = timm.create_model("glnet_nano").train(training)
+    assert isinstance(model, glmix.GLNet)
+    features, assignments = model.forward_slots(torch.randn(2, 3, *size))
+    assert [a.name for a in assignments] == ["4.0", "8.0", "8.1", "16.0", "16.2", "16.4"]
+    for assignment in assignments:
+        h, w = assignment.grid
+        assert features[assignment.stage].shape[-2:] == (h, w)
+        assert assignment.logits.shape == (2, 64, h * w)
+
+
+def test_features_equal_those_of_the_plain_forward() -> None:
+    model = timm.create_model("glnet_nano").eval()
+    x = torch.randn(1, 3, 70, 90)
+    features, _ = model.forward_slots(x)
+    torch.testing.assert_close(features, model.forward_intermediates(x, intermediates_only=True))
+
+
+def test_slots_carry_gradients_to_the_scale() -> None:
+    model = timm.create_model("glnet_nano", slot_scale=8.0)
+    _, assignments = model.forward_slots(torch.randn(1, 3, 64, 64))
+    assignments[0].logits.square().mean().backward()
+    scale = model.get_parameter("stages.0.blocks.0.slot_scale")
+    assert scale.item() == 8.0
+    assert scale.grad is not None and scale.grad.abs() > 0

@@ -1,0 +1,17 @@
+"""GLNets are encoders of segmentation-models-pytorch under `tu-<name>`."""
+
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+
+import glmix  # noqa: F401  registers the models
+
+
+@pytest.mark.parametrize("decoder", ["Segformer", "UPerNet", "FPN", "Unet"])
+def test_decoders_train_on_a_glnet(decoder: str) -> None:
+    net = getattr(smp, decoder)("tu-glnet_nano", encoder_weights=None, classes=21)
+    net(torch.randn(2, 3, 64, 96)).square().mean().backward()
+    out = net.eval()(torch.randn(1, 3, 64, 96))
+    assert out.shape == (1, 21, 64, 96)
+    stem = dict(net.named_parameters())["encoder.model.model.downsample_layers.0.1.weight"]
+    assert stem.grad is not None and stem.grad.abs().sum() > 0
