@@ -12,7 +12,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +41,15 @@ class RunDir:
             WsssError: a finished or begun stage was made with other settings.
         """
         run = cls(config.run)
-        run.root.mkdir(parents=True, exist_ok=True)
+        make_folder(run.root)
         for stage in _DEPENDS:
             run.check_settings(stage, config)
         write_atomic(run.config_file, lambda path: save(config, path))
         return run
 
     @classmethod
-    def open(cls, root: Path) -> tuple["RunDir", RunConfig]:
-        """An existing run and its config.
+    def open(cls, root: Path, settings: Sequence[str] = ()) -> RunConfig:
+        """The config of an existing run, with settings on top.
 
         Raises:
             WsssError: there is no run at `root`.
@@ -57,7 +57,7 @@ class RunDir:
         run = cls(root)
         if not run.config_file.is_file():
             raise WsssError(f"{root} holds no run (no config.yaml): give the folder of a run.")
-        return run, load(run.config_file, [f"run={json.dumps(str(root))}"])
+        return load(run.config_file, [f"run={json.dumps(str(root))}", *settings])
 
     @property
     def config_file(self) -> Path:
@@ -67,7 +67,7 @@ class RunDir:
     def stage(self, name: str) -> Path:
         """Folder of a stage, made where missing."""
         path = self.root / name
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         return path
 
     def model(self, stage: str) -> Path:
@@ -173,14 +173,41 @@ def _differences(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, A
     return [] if old == new else [(prefix, old, new)]
 
 
+def read_config(path: Path | None, settings: Sequence[str] = ()) -> RunConfig:
+    """Config of a YAML file, or of the run in a folder, with settings `section.key=value` on top."""
+    if path is not None and path.is_dir():
+        return RunDir.open(path, settings)
+    return load(path, settings)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder with its parents.
+
+    Raises:
+        WsssError: the disk is read-only, or something else stands there.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WsssError(
+            f"The folder {path} can't be made ({error.strerror}): choose another run folder."
+        ) from None
+
+
 def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
     """Write through a temporary neighbour, so that `path` is whole or absent at any moment."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     # the suffix stays last: some writers choose the format by it
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         write(temporary)
         os.replace(temporary, path)
+    except Exception as error:  # each library that writes has its own kind of error
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise WsssError(
+            f"{path} can't be written ({reason}): free the disk or choose another run folder; "
+            "what is finished is kept."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -66,6 +66,18 @@ def run(config: RunConfig, of: Kind, split: str | None = None) -> Path:
     return path
 
 
+def kind(name: str) -> Kind:
+    """A kind of mask by its name.
+
+    Raises:
+        WsssError: there is none of that name.
+    """
+    for known in KINDS:
+        if name == known:
+            return known
+    raise WsssError(f"--of is {name!r}: expected one of {', '.join(KINDS)}.")
+
+
 def _score_masks(
     config: RunConfig, pictures: TaggedPictures, root: Path, mask_of: Callable[[str], Path]
 ) -> dict[str, Any]:

@@ -81,6 +81,18 @@ def run(config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0,
     return folder
 
 
+def parse_shard(text: str) -> tuple[int, int]:
+    """`i/n` → (i, n).
+
+    Raises:
+        WsssError: it isn't of that form, or i is no shard of n.
+    """
+    first, _, count = text.partition("/")
+    if not (first.isdigit() and count.isdigit() and int(first) < int(count)):
+        raise WsssError(f"--shard is {text!r}: expected i/n with 0 ≤ i < n, such as 0/2.")
+    return int(first), int(count)
+
+
 def make_crf(settings: PseudoMasksConfig) -> DenseCRF | None:
     """The CRF that a config asks for, or none."""
     if settings.crf == "none":
