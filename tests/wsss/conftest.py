@@ -1,4 +1,4 @@
-"""A hand-made data set in VOC layout, three pictures small."""
+"""A hand-made data set in VOC layout: three small pictures."""
 
 from pathlib import Path
 
@@ -8,7 +8,11 @@ from PIL import Image
 
 from wsss import voc
 
-OBJECTS = {"p1": ("cat", "dog", "cat"), "p2": (), "p3": ("aeroplane",)}
+OBJECTS: dict[str, tuple[str, ...]] = {
+    "p1": ("cat", "dog", "cat"),
+    "p2": (),
+    "p3": ("aeroplane",),
+}
 
 
 def write_annotation(root: Path, id_: str, objects: tuple[str, ...]) -> None:
@@ -23,6 +27,7 @@ def write_annotation(root: Path, id_: str, objects: tuple[str, ...]) -> None:
 
 @pytest.fixture
 def tiny_voc(tmp_path: Path) -> Path:
+    """`train` = p1 (cat, dog), p2 (nothing); `val` = p3 (aeroplane); 32 × 24, 25, 26 pixels."""
     root = tmp_path / "VOC2012"
     for folder in ("JPEGImages", "ImageSets/Segmentation", "SegmentationClassAug"):
         (root / folder).mkdir(parents=True)
