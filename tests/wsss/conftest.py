@@ -1,9 +1,11 @@
-"""A hand-made data set in VOC layout: three small pictures."""
+"""A hand-made data set in VOC layout, and a local server; tests import `local_server` from here."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from local_server import Site, serve
 from PIL import Image
 
 from wsss import voc
@@ -42,3 +44,9 @@ def tiny_voc(tmp_path: Path) -> Path:
     (root / "ImageSets" / "Segmentation" / "train.txt").write_text("p1\np2\n")
     (root / "ImageSets" / "Segmentation" / "val.txt").write_text("p3\n")
     return root
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with serve() as site:
+        yield site
