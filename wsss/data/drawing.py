@@ -164,7 +164,7 @@ def _visible(thing: _Object, above: list[_Object]) -> bool:
 
 
 def _candidate(side: int, index: int, crowd: int, rng: np.random.Generator) -> _Object:
-    radius = side * rng.uniform(0.16, (0.3, 0.27, 0.24)[crowd - 1])
+    radius = side * rng.uniform(0.2, (0.33, 0.29, 0.25)[crowd - 1])
     x, y = rng.uniform(0.8 * radius, side - 0.8 * radius, 2)
     angle = rng.uniform(0, 2 * math.pi)
     rows, columns = np.mgrid[:side, :side].astype(np.float32) + 0.5

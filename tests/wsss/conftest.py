@@ -1,14 +1,20 @@
-"""A hand-made data set in VOC layout, three pictures small."""
+"""A hand-made data set in VOC layout, and a local server; tests import `local_server` from here."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from local_server import Site, serve
 from PIL import Image
 
 from wsss import voc
 
-OBJECTS = {"p1": ("cat", "dog", "cat"), "p2": (), "p3": ("aeroplane",)}
+OBJECTS: dict[str, tuple[str, ...]] = {
+    "p1": ("cat", "dog", "cat"),
+    "p2": (),
+    "p3": ("aeroplane",),
+}
 
 
 def write_annotation(root: Path, id_: str, objects: tuple[str, ...]) -> None:
@@ -23,6 +29,7 @@ def write_annotation(root: Path, id_: str, objects: tuple[str, ...]) -> None:
 
 @pytest.fixture
 def tiny_voc(tmp_path: Path) -> Path:
+    """`train` = p1 (cat, dog), p2 (nothing); `val` = p3 (aeroplane); 32 × 24, 25, 26 pixels."""
     root = tmp_path / "VOC2012"
     for folder in ("JPEGImages", "ImageSets/Segmentation", "SegmentationClassAug"):
         (root / folder).mkdir(parents=True)
@@ -37,3 +44,9 @@ def tiny_voc(tmp_path: Path) -> Path:
     (root / "ImageSets" / "Segmentation" / "train.txt").write_text("p1\np2\n")
     (root / "ImageSets" / "Segmentation" / "val.txt").write_text("p3\n")
     return root
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with serve() as site:
+        yield site
