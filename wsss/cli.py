@@ -1,4 +1,7 @@
-"""The command line: load a config, run a stage, print the path it wrote. Imports no torch by itself."""
+"""The command line: load a config, run a stage, print the path it wrote.
+
+Torch is imported by the stages alone, so that `wsss --help` is quick.
+"""
 
 import sys
 from pathlib import Path
@@ -58,7 +61,9 @@ def _config(source: Path | None, settings: list[str] | None) -> "RunConfig":
 
 
 @app.command("train-cls")
-def train_cls(source: Source = None, settings: Settings = None, overwrite: Overwrite = False) -> None:
+def train_cls(
+    source: Source = None, settings: Settings = None, overwrite: Overwrite = False
+) -> None:
     """Stage 1: train the classifier from tags."""
     config = _config(source, settings)
     from wsss.stages import train_cls as stage
@@ -71,7 +76,9 @@ def generate_pseudo_masks(
     source: Source = None,
     settings: Settings = None,
     overwrite: Overwrite = False,
-    shard: Annotated[str, typer.Option(help="i/n: this process takes every n-th, from i = 0.")] = "0/1",
+    shard: Annotated[
+        str, typer.Option(help="i/n: this process takes every n-th, from i = 0.")
+    ] = "0/1",
 ) -> None:
     """Stage 2: class activation → slots → seeds → CRF → masks."""
     config = _config(source, settings)
@@ -81,7 +88,9 @@ def generate_pseudo_masks(
 
 
 @app.command("train-seg")
-def train_seg(source: Source = None, settings: Settings = None, overwrite: Overwrite = False) -> None:
+def train_seg(
+    source: Source = None, settings: Settings = None, overwrite: Overwrite = False
+) -> None:
     """Stage 3: train the segmenter from the pseudo-masks."""
     config = _config(source, settings)
     from wsss.stages import train_seg as stage
@@ -93,7 +102,9 @@ def train_seg(source: Source = None, settings: Settings = None, overwrite: Overw
 def evaluate(
     source: Source = None,
     settings: Settings = None,
-    of: Annotated[str, typer.Option(help="cam, seeds, pseudo-masks or predictions.")] = "predictions",
+    of: Annotated[
+        str, typer.Option(help="cam, seeds, pseudo-masks or predictions.")
+    ] = "predictions",
     split: Split = None,
 ) -> None:
     """Score masks against true masks: one confusion matrix over the split."""

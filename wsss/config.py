@@ -1,4 +1,4 @@
-"""Every setting of a run: one model a stage, read from YAML and `key=value`, unknown keys refused."""
+"""Every setting of a run: one model a stage, from YAML and `key=value`; unknown keys refused."""
 
 import difflib
 from collections.abc import Sequence
@@ -107,7 +107,7 @@ class PseudoMasksConfig(Section):
     """Slope of the sigmoid that makes probabilities of scores."""
     crf: str = "irn"
     """Preset of the CRF, or `none`."""
-    crf_backend: str = "pydensecrf"
+    crf_backend: Literal["torch", "pydensecrf"] = "pydensecrf"
     crf_iterations: int = Field(10, ge=1)
     confidence: float = Field(0.7, ge=0, lt=1)
     """A pixel whose best marginal is lower becomes 255."""

@@ -1,13 +1,13 @@
 """The run folder: the only place that knows the file names of a run.
 
-    config.yaml            the merged config
-    train_cls/             model.safetensors, metrics.json, log.jsonl, done.json
-    seeds/<id>.npz         soft seeds: class activation and slot seeds of the picture's tags
-    pseudo_masks/<id>.png  masks in the VOC palette, 255 where not confident
-    train_seg/             model.safetensors, log.jsonl, done.json
-    predictions/<split>/   <id>.png
-    evaluation/            <of>_<split>.json
-    report/                index.html with pictures
+config.yaml            the merged config
+train_cls/             model.safetensors, metrics.json, log.jsonl, done.json
+seeds/<id>.npz         soft seeds: class activation and slot seeds of the picture's tags
+pseudo_masks/<id>.png  masks in the VOC palette, 255 where not confident
+train_seg/             model.safetensors, log.jsonl, done.json
+predictions/<split>/   <id>.png
+evaluation/            <of>_<split>.json
+report/                index.html with pictures
 """
 
 import json
@@ -174,7 +174,7 @@ def _differences(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, A
 
 
 def read_config(path: Path | None, settings: Sequence[str] = ()) -> RunConfig:
-    """Config of a YAML file, or of the run in a folder, with settings `section.key=value` on top."""
+    """Config of a YAML file, or of the run in a folder, with `section.key=value` on top."""
     if path is not None and path.is_dir():
         return RunDir.open(path, settings)
     return load(path, settings)
@@ -201,7 +201,7 @@ def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         write(temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except Exception as error:  # each library that writes has its own kind of error
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise WsssError(
@@ -219,5 +219,3 @@ def write_json(path: Path, values: Any) -> None:
         target.write_text(json.dumps(values, indent=2, default=str) + "\n")
 
     write_atomic(path, write)
-
-

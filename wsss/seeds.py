@@ -1,4 +1,4 @@
-"""Seeds: class activation carried through the slots, and where it stands out from the background."""
+"""Seeds: class activation carried through the slots, and where it outdoes the background."""
 
 from collections.abc import Mapping
 
@@ -106,7 +106,7 @@ def seed_probabilities(margins: Tensor, sharpness: float) -> Tensor:
     Returns:
         (C + 1, H, W), background first, sums to 1.
     """
-    background = torch.zeros_like(margins[:1]) if len(margins) else margins.new_zeros(
-        1, *margins.shape[1:]
+    background = (
+        torch.zeros_like(margins[:1]) if len(margins) else margins.new_zeros(1, *margins.shape[1:])
     )
     return torch.cat([background, sharpness * margins]).softmax(dim=0)

@@ -1,4 +1,4 @@
-"""The training loop of classifier and segmenter: steps that resume exactly, on one device or many."""
+"""The training loop of both networks: steps that resume exactly, on one device or many."""
 
 import math
 import time
@@ -120,7 +120,7 @@ def train(
         The trained model, or its average where the schedule asks for one; in eval mode.
     """
     # 1×1 and depth-wise convolutions run fastest on channels-last tensors
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(groups)
     peaks = [group["lr"] for group in optimizer.param_groups]
     average = Average(model, schedule.ema)
@@ -135,7 +135,7 @@ def train(
     )
     loader = DataLoader(
         dataset,
-        batch_sampler=order,  # type: ignore[arg-type]
+        batch_sampler=order,
         num_workers=runtime.workers,
         pin_memory=runtime.device.type != "cpu",
         persistent_workers=False,
@@ -160,7 +160,7 @@ def train(
             with runtime.autocast():
                 loss, figures = loss_function(trained, on_device)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), schedule.clip_grad)
             optimizer.step()
             average.update(model, step)
@@ -179,7 +179,9 @@ class Average:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.values = {k: v.detach().clone() for k, v in model.state_dict().items()} if decay else {}
+        self.values = (
+            {k: v.detach().clone() for k, v in model.state_dict().items()} if decay else {}
+        )
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:

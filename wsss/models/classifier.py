@@ -1,4 +1,4 @@
-"""The classifier of stage 1: a GLNet that answers with tags, class activation and slot assignments."""
+"""The classifier of stage 1: a GLNet that answers with tags, activation maps and slots."""
 
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ class ClassifierOutput(NamedTuple):
 
     Attributes:
         logits: (B, C), a tag each.
-        cam: (B, C, h, w) at stride 16, real-valued; its mean over the grid, plus a bias, is `logits`.
+        cam: (B, C, h, w) at stride 16, real-valued; its mean over the grid plus a bias is `logits`.
         slot_logits: (B, C), from the slots of one block.
         assignments: block name (stride.index) → slot assignment.
     """
@@ -31,8 +31,8 @@ class TagClassifier(nn.Module):
     """Class activation from stages 3 and 4 together; an auxiliary head on the slots of one block.
 
     cam = W₃·BN(f₃) + up(W₄·BN(f₄)); logits = mean(cam) + b. The auxiliary head gathers f₃ into the
-    slots of a block (before slot self-attention, so that a slot speaks of its own pixels), scores every
-    slot for every class and takes the mean of the highest: multiple-instance learning.
+    slots of a block (before slot self-attention, so that a slot speaks of its own pixels), scores
+    every slot for every class and takes the mean of the highest: multiple-instance learning.
 
     Args:
         backbone: a GLNet.
@@ -69,9 +69,7 @@ class TagClassifier(nn.Module):
             soft_cluster(assignments[self.slot_block].logits, third.flatten(2).transpose(1, 2))
         )
         top = slot_scores.topk(min(self.slot_top, slot_scores.shape[1]), dim=1).values
-        return ClassifierOutput(
-            cam.mean(dim=(2, 3)) + self.bias, cam, top.mean(dim=1), assignments
-        )
+        return ClassifierOutput(cam.mean(dim=(2, 3)) + self.bias, cam, top.mean(dim=1), assignments)
 
     def loss(self, output: ClassifierOutput, tags: Tensor, slot_weight: float) -> Tensor:
         """Binary cross-entropy of the tags, and of the slots' answer.

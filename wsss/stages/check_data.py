@@ -15,8 +15,9 @@ from typing import TypeVar
 import numpy as np
 
 from wsss import voc
+from wsss.config import DataConfig
 from wsss.data.folder import describe_unknown, index_images, read_rows, resolve_all
-from wsss.data.masks import mask_path
+from wsss.data.masks import has_masks, mask_path
 from wsss.data.tags import annotation_path, image_paths, read_image, read_objects
 from wsss.errors import WsssError
 
@@ -83,6 +84,15 @@ def check_folder(
         return _attempt("picture", lambda: read_image(images / path))[1]
 
     return problems + _everywhere(check, dict.fromkeys(paths.values()))
+
+
+def run(data: DataConfig) -> list[str]:
+    """Checks the data of a config; a sentence a problem."""
+    if data.images is not None and data.tags is not None:
+        return check_folder(data.images, data.tags)
+    assert data.root is not None  # DataConfig has one source
+    splits = (data.train_split, data.mask_split, data.score_split, data.val_split)
+    return check_voc(data.root, tuple(dict.fromkeys(splits)), has_masks(data.root))
 
 
 def summary(problems: Sequence[str]) -> str:

@@ -1,8 +1,7 @@
 """Scoring: masks of a run against true masks, one confusion matrix over a whole split.
 
-The one stage beside the pictures of `visualize` that opens true masks. Reads seeds, pseudo-masks, or
-the segmenter, whose predictions it writes to `predictions/<split>/`; writes
-`evaluation/<of>_<split>.json`.
+The one stage beside the pictures of `visualize` that opens true masks. Reads seeds, pseudo-masks or
+predictions of a run; writes `evaluation/<of>_<split>.json`.
 """
 
 from collections.abc import Callable

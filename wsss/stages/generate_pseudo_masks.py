@@ -1,7 +1,7 @@
 """Stage 2: pictures + tags + classifier → soft seeds → CRF → pseudo-masks.
 
-Reads `train_cls/model.safetensors`; writes `seeds/<id>.npz` and `pseudo_masks/<id>.png`. Each picture
-by itself, so that a killed stage goes on where it was and shards share the work.
+Reads `train_cls/model.safetensors`; writes `seeds/<id>.npz` and `pseudo_masks/<id>.png`. Each
+picture by itself, so that a killed stage goes on where it was and shards share the work.
 """
 
 from pathlib import Path
@@ -26,6 +26,7 @@ from wsss.errors import WsssError
 from wsss.models.classifier import ClassifierOutput, TagClassifier, build_classifier
 from wsss.run_dir import RunDir, write_atomic
 from wsss.voc import IGNORE_INDEX, write_mask
+from wsss.walk import min_max
 
 # Soft seeds are kept at this stride: half of the finest grid that walks by default.
 SEED_STRIDE = 4
@@ -154,7 +155,7 @@ def soft_seeds(
 
 
 def _finish(maps: list[Tensor], size: tuple[int, int]) -> NDArray[np.float16]:
-    merged = seeds.min_max(cams.merge_scales(maps, size)[None])[0]
+    merged = min_max(cams.merge_scales(maps, size)[None])[0]
     return merged.cpu().numpy().astype(np.float16)
 
 

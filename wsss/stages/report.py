@@ -15,7 +15,8 @@ def run(config: RunConfig) -> Path:
     """Write the page of a run; returns its path."""
     run_dir = RunDir(config.run)
     evaluations = [
-        json.loads(path.read_text()) for path in sorted((run_dir.root / "evaluation").glob("*.json"))
+        json.loads(path.read_text())
+        for path in sorted((run_dir.root / "evaluation").glob("*.json"))
     ]
     metrics_file = run_dir.root / "train_cls" / "metrics.json"
     metrics = json.loads(metrics_file.read_text()) if metrics_file.is_file() else {}

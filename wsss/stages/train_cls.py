@@ -57,9 +57,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
 
 def _build(config: RunConfig, pictures: TaggedPictures) -> TagClassifier:
     torch.manual_seed(config.seed)
-    backbone = create_backbone(
-        config.backbone.name, config.backbone.weights, config.backbone.args
-    )
+    backbone = create_backbone(config.backbone.name, config.backbone.weights, config.backbone.args)
     settings = config.train_cls
     return TagClassifier(
         backbone, len(pictures.class_names), settings.slot_block, settings.slot_top
@@ -123,7 +121,7 @@ def _score(model: TagClassifier, held: TaggedPictures, runtime: Runtime) -> dict
     scores = []
     for picture in track(held.pictures, "mAP of held pictures", len(held)):
         image = normalise(read_image(picture.path))[None]
-        size = cams.scaled_size(*image.shape[-2:], 1.0)
+        size = cams.scaled_size(image.shape[-2], image.shape[-1], 1.0)
         with runtime.autocast():
             output = model(cams.resize(image, size).to(runtime.device))
         scores.append(output.logits[0].float().cpu().numpy())

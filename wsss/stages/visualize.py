@@ -1,6 +1,7 @@
 """Pictures of a run: a contact sheet of CAM, slots, seed, pseudo-mask, prediction and truth.
 
-Reads whatever of these the run has; writes `report/<split>.png`. Opens true masks for showing alone.
+Reads whatever of these the run has; writes `report/<split>.png`. True masks are opened for showing
+alone.
 """
 
 from collections.abc import Sequence
@@ -106,7 +107,7 @@ def _row(
         scores = torch.from_numpy(soft["seed"]).float()
         labels = torch.from_numpy(soft["labels"])
     row = [image, heat(plain.max(axis=0), image)]
-    scaled = cams.resize(tensor, cams.scaled_size(*image.shape[:2], 1.0))
+    scaled = cams.resize(tensor, cams.scaled_size(image.shape[0], image.shape[1], 1.0))
     block = config.pseudo_masks.walks[0].block
     chosen = classifier(scaled).assignments[block]
     row.append(slots_over(chosen.logits[0].argmax(0).reshape(chosen.grid).cpu().numpy(), image))
