@@ -77,6 +77,8 @@ class TrainClsConfig(OptimConfig):
     jitter: float = Field(0.3, ge=0, le=1)
     holdout: float = Field(0.05, ge=0, lt=1)
     """Part of the training pictures held back for the mAP."""
+    pooling: Literal["mean", "lse"] = "mean"
+    """How class activation becomes a logit: its mean, or log-mean-exp for small objects."""
     slot_block: str = "16.0"
     """Block whose slots the auxiliary head classifies, as stride.index."""
     slot_top: int = Field(6, ge=1)
@@ -107,7 +109,7 @@ class PseudoMasksConfig(Section):
     """Slope of the sigmoid that makes probabilities of scores."""
     crf: str = "irn"
     """Preset of the CRF, or `none`."""
-    crf_backend: Literal["torch", "pydensecrf"] = "pydensecrf"
+    crf_backend: Literal["torch", "pydensecrf"] = "torch"
     crf_iterations: int = Field(10, ge=1)
     confidence: float = Field(0.7, ge=0, lt=1)
     """A pixel whose best marginal is lower becomes 255."""
