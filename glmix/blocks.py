@@ -5,7 +5,14 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from glmix.clustering import assignment_logits, dispatch, initial_slots, soft_cluster
-from glmix.layers import ChannelNorm, DepthwiseConv, LayerScale, SelfAttention, conv_mlp
+from glmix.layers import (
+    ChannelNorm,
+    DepthwiseConv,
+    LayerScale,
+    PointwiseConv,
+    SelfAttention,
+    conv_mlp,
+)
 
 
 class SlotSelfAttention(SelfAttention):
@@ -86,7 +93,7 @@ class GLMixBlock(Block):
         self.slot_scale = nn.Parameter(torch.tensor(slot_scale if slot_scale else dim**-0.5))
         self.relation_mha = SlotSelfAttention(dim, num_heads)
         self.feature_conv = nn.Sequential(
-            nn.Conv2d(dim, dim, 1), DepthwiseConv(dim, local_kernel), nn.Conv2d(dim, dim, 1)
+            PointwiseConv(dim, dim), DepthwiseConv(dim, local_kernel), PointwiseConv(dim, dim)
         )
 
     def mix(self, tokens: Tensor, block_input: Tensor) -> tuple[Tensor, Tensor | None]:

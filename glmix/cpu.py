@@ -16,6 +16,10 @@ from torch import Tensor
 FAST_COLUMNS = 3
 # Positions up to which plain attention trains faster than the fused one.
 SHORT_SEQUENCE = 512
+# The product that the compiler uses; a private name, so its absence is allowed for.
+_HAS_ONEDNN_LINEAR = torch.backends.mkldnn.is_available() and hasattr(
+    torch.ops.mkldnn, "_linear_pointwise"
+)
 
 
 def cpu_layout(x: Tensor) -> Tensor:
@@ -42,21 +46,40 @@ def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2, groups=weight.shape[0])
 
 
-def row_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`F.linear` on rows, as a 1×1 convolution where that is quicker.
+def pointwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """1×1 convolution.
 
     Args:
-        x: (B, N, D).
+        x: (B, D, h, w).
+        weight: (E, D, 1, 1).
+        bias: (E,) or None.
+
+    Returns:
+        (B, E, h, w).
+    """
+    if _infers_on_cpu(x):
+        return row_linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+    return F.conv2d(x, weight, bias)
+
+
+def row_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`F.linear` on rows, through oneDNN where that is quicker.
+
+    Args:
+        x: (..., D).
         weight: (E, D).
         bias: (E,) or None.
 
     Returns:
-        (B, N, E).
+        (..., E).
     """
-    if not _trains_on_cpu(x, weight) or x.dtype != torch.float32:
-        return F.linear(x, weight, bias)
-    grid = x.transpose(1, 2).unsqueeze(-1)
-    return F.conv2d(grid, weight[:, :, None, None], bias).squeeze(-1).transpose(1, 2)
+    if _infers_on_cpu(x):
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    if _trains_on_cpu(x, weight) and x.dtype == torch.float32 and x.ndim == 3:
+        # one row of N columns: a column of N rows would be taken for a tensor with channels first
+        grid = x.transpose(1, 2).unsqueeze(-2)
+        return F.conv2d(grid, weight[:, :, None, None], bias).squeeze(-2).transpose(1, 2)
+    return F.linear(x, weight, bias)
 
 
 def prefers_plain_attention(q: Tensor) -> bool:
@@ -72,6 +95,17 @@ def _trains_on_cpu(*tensors: Tensor) -> bool:
     if torch.compiler.is_compiling() or not torch.is_grad_enabled():
         return False
     return tensors[0].device.type == "cpu" and any(t.requires_grad for t in tensors)
+
+
+def _infers_on_cpu(x: Tensor) -> bool:
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() or torch.jit.is_tracing():
+        return False
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and _HAS_ONEDNN_LINEAR
+    )
 
 
 class _DepthwiseConv(torch.autograd.Function):

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glmix.cpu import depthwise_conv2d, prefers_plain_attention, row_linear
+from glmix.cpu import depthwise_conv2d, pointwise_conv2d, prefers_plain_attention, row_linear
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -53,14 +53,25 @@ class ResidualDepthwiseConv(DepthwiseConv):
         return x + super().forward(x)
 
 
+class PointwiseConv(nn.Conv2d):
+    """1×1 convolution."""
+
+    def __init__(self, dim_in: int, dim_out: int) -> None:
+        super().__init__(dim_in, dim_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, dim_in, h, w) → (B, dim_out, h, w)."""
+        return pointwise_conv2d(x, self.weight, self.bias)
+
+
 def conv_mlp(dim: int, ratio: float, depthwise: bool) -> nn.Sequential:
     """1×1 convolution, depth-wise 3×3 (or nothing), GELU, 1×1 convolution."""
     hidden = int(dim * ratio)
     return nn.Sequential(
-        nn.Conv2d(dim, hidden, 1),
+        PointwiseConv(dim, hidden),
         ResidualDepthwiseConv(hidden) if depthwise else nn.Identity(),
         nn.GELU(),
-        nn.Conv2d(hidden, dim, 1),
+        PointwiseConv(hidden, dim),
     )
 
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glmix.cpu import depthwise_conv2d, row_linear
+from glmix.cpu import depthwise_conv2d, pointwise_conv2d, row_linear
 
 
 def gradients(out: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -57,3 +57,14 @@ def test_row_linear_is_linear() -> None:
         gradients(out, (x, weight, bias)), gradients(plain, (x, weight, bias)), strict=True
     ):
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_inference_products_equal_the_plain_ones() -> None:
+    rows, grid = torch.randn(1, 30, 8), torch.randn(2, 8, 5, 6)
+    weight, bias = torch.randn(12, 8), torch.randn(12)
+    with torch.no_grad():
+        torch.testing.assert_close(row_linear(rows, weight, bias), F.linear(rows, weight, bias))
+        kernel = weight[:, :, None, None]
+        torch.testing.assert_close(
+            pointwise_conv2d(grid, kernel, bias), F.conv2d(grid, kernel, bias)
+        )
