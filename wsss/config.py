@@ -30,6 +30,8 @@ class DataConfig(Section):
     """Pictures whose tags train the classifier."""
     mask_split: str = "train_aug"
     """Pictures that get pseudo-masks, which train the segmenter."""
+    mask_pictures: int | None = Field(None, ge=1)
+    """Only so many of them, the pictures of `score_split` first; None takes all."""
     score_split: str = "train"
     """Pictures on which seeds and pseudo-masks are scored, where there are true masks."""
     val_split: str = "val"

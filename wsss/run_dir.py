@@ -25,6 +25,12 @@ _DEPENDS: dict[str, tuple[str, ...]] = {
     "pseudo_masks": ("seed", "data", "backbone", "train_cls", "pseudo_masks"),
     "train_seg": ("seed", "data", "backbone", "train_cls", "pseudo_masks", "train_seg"),
 }
+_SOURCE = ("root", "images", "tags", "train_split")
+_DATA_KEYS: dict[str, tuple[str, ...]] = {
+    "train_cls": _SOURCE,
+    "pseudo_masks": (*_SOURCE, "mask_split", "mask_pictures"),
+    "train_seg": (*_SOURCE, "mask_split", "mask_pictures"),
+}
 
 
 class RunDir:
@@ -155,6 +161,7 @@ class RunDir:
 
 def _settings(stage: str, config: RunConfig) -> dict[str, Any]:
     values = config.model_dump(mode="json", include=set(_DEPENDS[stage]))
+    values["data"] = {key: values["data"][key] for key in _DATA_KEYS[stage]}
     # where a run reads from may move; what it reads may not
     for key in ("root", "images", "tags"):
         if values["data"][key] is not None:
