@@ -12,7 +12,9 @@ report/                index.html with pictures
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,12 @@ _DEPENDS: dict[str, tuple[str, ...]] = {
     "train_cls": ("seed", "data", "backbone", "train_cls"),
     "pseudo_masks": ("seed", "data", "backbone", "train_cls", "pseudo_masks"),
     "train_seg": ("seed", "data", "backbone", "train_cls", "pseudo_masks", "train_seg"),
+}
+# Lists of pictures that a stage never opens.
+_OTHER_SPLITS: dict[str, tuple[str, ...]] = {
+    "train_cls": ("mask_split", "score_split", "val_split"),
+    "pseudo_masks": ("score_split", "val_split"),
+    "train_seg": ("score_split", "val_split"),
 }
 
 
@@ -117,9 +125,18 @@ class RunDir:
         return (self.root / stage / "done.json").is_file()
 
     def reset(self, stage: str) -> None:
-        """Forget a stage's settings and state, so that it is made again; other files are kept."""
-        for name in ("done.json", "settings.json", "checkpoint.pt"):
-            (self.root / stage / name).unlink(missing_ok=True)
+        """Forget a stage and those built on it, so that they are made again.
+
+        Nothing is left that a later start would take for finished work of the new settings; the
+        masks of `stage` itself are its own to replace, because shards share them.
+        """
+        stages = list(_DEPENDS)
+        for name in stages[stages.index(stage) :]:
+            for file in ("done.json", "settings.json", "checkpoint.pt"):
+                (self.root / name / file).unlink(missing_ok=True)
+            if name == "pseudo_masks" and name != stage:
+                for folder in (self.root / name, self.root / "seeds"):
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def check_settings(self, stage: str, config: RunConfig) -> None:
         """Refuse to mix results of different settings in one stage.
@@ -131,7 +148,9 @@ class RunDir:
         if not path.is_file():
             return
         old = json.loads(path.read_text())
-        changed = _differences(old, _settings(stage, config))
+        others = {f"data.{split}" for split in _OTHER_SPLITS[stage]}
+        found = _differences(old, _settings(stage, config))
+        changed = [difference for difference in found if difference[0] not in others]
         if changed:
             key, before, now = changed[0]
             more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
@@ -209,7 +228,8 @@ def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
             "what is finished is kept."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only disk refuses this, too; the first reason counts
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, values: Any) -> None:
