@@ -63,9 +63,10 @@ def run(config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0,
         return folder
     run_dir.require("train_cls", "train-cls")
     runtime = start(config.runtime, config.seed)
-    pictures = open_tagged(config.data, config.data.mask_split).pictures
+    data = open_tagged(config.data, config.data.mask_split)
+    pictures, weights = data.pictures, run_dir.model("train_cls")
     model, _ = load_trained(
-        run_dir.model("train_cls"), "classifier", build_classifier, runtime.device
+        weights, "classifier", build_classifier, runtime.device, data.class_names
     )
     crf = make_crf(config.pseudo_masks)
     check_walks(config.pseudo_masks, model)
