@@ -134,7 +134,7 @@ class TrainSegConfig(OptimConfig):
     """Stage 3: the segmenter, from the pseudo-masks alone."""
 
     lr: float = Field(1e-3, gt=0)
-    decoder: Literal["segformer", "fpn", "upernet", "unet", "deeplabv3plus"] = "segformer"
+    decoder: Literal["segformer", "fpn", "upernet", "unet"] = "segformer"
     from_classifier: bool = True
     """Start the encoder from the classifier's backbone instead of `backbone.weights`."""
     epochs: float = Field(8, gt=0)
