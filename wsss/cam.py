@@ -11,6 +11,8 @@ def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear, align_corners=False: (B, C, h, w) → (B, C, *size)."""
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
+    if maps.shape[1] == 0:  # a picture without tags; interpolate refuses empty tensors
+        return maps.new_zeros(maps.shape[0], 0, *size)
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 

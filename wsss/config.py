@@ -3,10 +3,18 @@
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    ValidationError,
+    model_validator,
+)
 
 from wsss.errors import WsssError
 
@@ -14,7 +22,17 @@ from wsss.errors import WsssError
 class Section(BaseModel):
     """A part of the config: unknown keys are refused, values are checked on assignment."""
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False)
+
+
+def _rising(interval: tuple[float, float]) -> tuple[float, float]:
+    if interval[0] > interval[1]:
+        raise ValueError(f"{list(interval)} falls: write the smaller number first")
+    return interval
+
+
+Range = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)]
+"""Smallest and largest of what chance chooses among, both above 0."""
 
 
 class DataConfig(Section):
@@ -75,7 +93,7 @@ class TrainClsConfig(OptimConfig):
     epochs: float = Field(8, gt=0)
     batch_size: int = Field(32, ge=1)
     crop: int = Field(192, ge=16)
-    crop_area: tuple[float, float] = (0.25, 1.0)
+    crop_area: Range = (0.25, 1.0)
     jitter: float = Field(0.3, ge=0, le=1)
     holdout: float = Field(0.05, ge=0, lt=1)
     """Part of the training pictures held back for the mAP."""
@@ -99,11 +117,10 @@ class WalkConfig(Section):
 class PseudoMasksConfig(Section):
     """Stage 2: class activation → slots → seeds → CRF → masks."""
 
-    scales: tuple[float, ...] = Field((1.0, 1.5), min_length=1)
+    scales: tuple[PositiveFloat, ...] = Field((1.0, 1.5), min_length=1)
     flip: bool = True
-    walks: tuple[WalkConfig, ...] = (
-        WalkConfig(block="8.0", steps=4),
-        WalkConfig(block="16.0", steps=2),
+    walks: tuple[WalkConfig, ...] = Field(
+        (WalkConfig(block="8.0", steps=4), WalkConfig(block="16.0", steps=2)), min_length=1
     )
     background: float | Literal["otsu"] = "otsu"
     """Score above which a class stands out: a number in (0, 1), or Otsu's rule an image."""
@@ -121,13 +138,13 @@ class TrainSegConfig(OptimConfig):
     """Stage 3: the segmenter, from the pseudo-masks alone."""
 
     lr: float = Field(1e-3, gt=0)
-    decoder: Literal["segformer", "fpn", "upernet", "unet", "deeplabv3plus"] = "segformer"
+    decoder: Literal["segformer", "fpn", "upernet", "unet"] = "segformer"
     from_classifier: bool = True
     """Start the encoder from the classifier's backbone instead of `backbone.weights`."""
     epochs: float = Field(8, gt=0)
     batch_size: int = Field(16, ge=1)
     crop: int = Field(256, ge=32)
-    scale: tuple[float, float] = (0.5, 2.0)
+    scale: Range = (0.5, 2.0)
     jitter: float = Field(0.3, ge=0, le=1)
     ema: float = Field(0.998, ge=0, lt=1)
 
@@ -135,7 +152,7 @@ class TrainSegConfig(OptimConfig):
 class EvaluateConfig(Section):
     """Scoring of predictions: test-time scales, flip, CRF; what an unsure pixel counts as."""
 
-    scales: tuple[float, ...] = Field((1.0,), min_length=1)
+    scales: tuple[PositiveFloat, ...] = Field((1.0,), min_length=1)
     flip: bool = False
     crf: str = "none"
     unsure: Literal["background", "wrong"] = "background"
@@ -231,20 +248,41 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 
 def _sentence(error: ValidationError, source: str) -> str:
-    sentences = []
-    for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden":
-            sentences.append(_unknown_key(item["loc"]))
-        elif item["type"] == "missing":
-            sentences.append(f"{where} is missing: set it")
-        elif item["type"] == "value_error":
-            reason = item["msg"].removeprefix("Value error, ")
-            sentences.append(f"{where}: {reason}" if where else reason)
-        else:
-            expected = item["msg"].replace("Input should be", "expected").replace("a valid", "a")
-            sentences.append(f"{where} is {item['input']!r}: {expected}")
-    return f"Config from {source}: {'; '.join(sentences)}."
+    items = error.errors()
+    # a faulty item makes its list faulty, too: name the item alone
+    places = {item["loc"][:end] for item in items for end in range(1, len(item["loc"]))}
+    faults = [_fault(item) for item in items if item["loc"] not in places]
+    # each form that a value may take complains by itself: one clause a key
+    clauses: dict[str, list[str]] = {}
+    for start, expected in faults:
+        clauses.setdefault(start, []).append(expected)
+    text = "; ".join(start + " or ".join(expected) for start, expected in clauses.items())
+    return f"Config from {source}: {text}."
+
+
+def _fault(item: Any) -> tuple[str, str]:
+    """What was found and where, and what was expected."""
+    loc = [part for part in item["loc"] if part not in _FORMS]
+    where = ".".join(map(str, loc))
+    if item["type"] == "extra_forbidden":
+        return _unknown_key(item["loc"]), ""
+    if item["type"] == "missing":
+        return f"{where} is missing: set it", ""
+    if item["type"] == "value_error":
+        reason = item["msg"].removeprefix("Value error, ")
+        return (f"{where}: {reason}" if where else reason), ""
+    if item["type"] in ("model_type", "dict_type"):
+        return f"{where} is {item['input']!r}: expected ", "keys with values below it"
+    if item["type"] == "string_type":
+        return f"{where} is {item['input']!r}: expected ", f"text: quote it, '\"{item['input']}\"'"
+    message = item["msg"].replace("Input should be ", "").replace("a valid ", "a ")
+    message = message.replace("a integer", "an integer").replace("Tuple should have ", "")
+    message = message.partition(", unable")[0].partition(", got")[0]
+    return f"{where} is {item['input']!r}: expected ", message.partition(" after validation")[0]
+
+
+# what pydantic adds to the place of a value that may take several forms
+_FORMS = ("float", "literal['otsu']")
 
 
 def _unknown_key(loc: tuple[int | str, ...]) -> str:
@@ -252,7 +290,10 @@ def _unknown_key(loc: tuple[int | str, ...]) -> str:
     for part in loc[:-1]:
         field = getattr(model, "model_fields", {}).get(str(part))
         model = field.annotation if field else None
-    known = list(getattr(model, "model_fields", {})) or list(WalkConfig.model_fields)
-    name = str(loc[-1])
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-    return f"unknown key {'.'.join(map(str, loc))}: did you mean {near[0]}?".rstrip("?") + "?"
+    known = {name: name for name in getattr(model, "model_fields", WalkConfig.model_fields)}
+    for section, field in RunConfig.model_fields.items() if model is RunConfig else ():
+        # a key that was written without its section
+        keys = getattr(field.annotation, "model_fields", {})
+        known |= {key: f"{section}.{key}" for key in keys if key not in known}
+    near = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.0)
+    return f"unknown key {'.'.join(map(str, loc))} (did you mean {known[near[0]]}?)"

@@ -27,6 +27,8 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     Returns:
         The page with pictures and figures.
     """
+    if overwrite:
+        RunDir(config.run).reset("train_cls")
     RunDir.create(config)
     train_cls.run(config, overwrite)
     generate_pseudo_masks.run(config, overwrite)

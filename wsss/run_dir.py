@@ -12,7 +12,9 @@ report/                index.html with pictures
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +125,18 @@ class RunDir:
         return (self.root / stage / "done.json").is_file()
 
     def reset(self, stage: str) -> None:
-        """Forget a stage's settings and state, so that it is made again; other files are kept."""
-        for name in ("done.json", "settings.json", "checkpoint.pt"):
-            (self.root / stage / name).unlink(missing_ok=True)
+        """Forget a stage and those built on it, so that they are made again.
+
+        Nothing is left that a later start would take for finished work of the new settings; the
+        masks of `stage` itself are its own to replace, because shards share them.
+        """
+        stages = list(_DEPENDS)
+        for name in stages[stages.index(stage) :]:
+            for file in ("done.json", "settings.json", "checkpoint.pt"):
+                (self.root / name / file).unlink(missing_ok=True)
+            if name == "pseudo_masks" and name != stage:
+                for folder in (self.root / name, self.root / "seeds"):
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def check_settings(self, stage: str, config: RunConfig) -> None:
         """Refuse to mix results of different settings in one stage.
@@ -216,7 +227,8 @@ def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
             "what is finished is kept."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only disk refuses this, too; the first reason counts
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, values: Any) -> None:

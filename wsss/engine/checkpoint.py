@@ -1,7 +1,7 @@
 """State of a training on disk: whole or absent, so that a killed run goes on where it was."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -90,7 +90,11 @@ def load_weights(path: Path, model: nn.Module) -> None:
 
 
 def load_trained(
-    path: Path, kind: str, build: Callable[[dict[str, Any]], Model], device: torch.device
+    path: Path,
+    kind: str,
+    build: Callable[[dict[str, Any]], Model],
+    device: torch.device,
+    class_names: Sequence[str] | None = None,
 ) -> tuple[Model, dict[str, Any]]:
     """A trained model of ours, in eval mode, with its metadata.
 
@@ -99,12 +103,20 @@ def load_trained(
         kind: `classifier` or `segmenter`.
         build: metadata → untrained model of that shape.
         device: where the model goes.
+        class_names: of the data; a model of other classes, or in other order, is refused.
 
     Raises:
-        WsssError: the file is missing, damaged, or another model's.
+        WsssError: the file is missing, damaged, another model's, or of other classes.
     """
     metadata = read_metadata(path, kind)
     try:
+        known = metadata["class_names"] if class_names is not None else []
+        if known != list(class_names or []):
+            raise WsssError(
+                f"{path} knows the classes {', '.join(known)}, the data have "
+                f"{', '.join(class_names or [])}: train the {kind} again, or give it the data it "
+                "was trained on."
+            )
         model = build(metadata)
     except KeyError as error:
         raise WsssError(f"{path} lacks {error} in its metadata: train the {kind} again.") from None

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from wsss.engine.checkpoint import load_state, save_state
 from wsss.engine.runtime import Runtime
 from wsss.engine.tracking import Tracker
+from wsss.errors import WsssError
 
 LossFunction = Callable[[nn.Module, Sequence[Tensor]], tuple[Tensor, dict[str, float]]]
 
@@ -118,6 +119,10 @@ def train(
 
     Returns:
         The trained model, or its average where the schedule asks for one; in eval mode.
+
+    Raises:
+        WsssError: a picture can't be read, the checkpoint is another network's or damaged, or the
+            loss is no finite number.
     """
     # 1×1 and depth-wise convolutions run fastest on channels-last tensors
     model.to(memory_format=torch.channels_last)
@@ -151,7 +156,7 @@ def train(
         quiet=not runtime.is_main,
         tensorboard=tensorboard,
     ) as tracker:
-        for step, batch in enumerate(loader, start=first):
+        for step, batch in enumerate(_batches(loader), start=first):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * schedule.factor(step)
             # one generator state a step: dropout and the like resume exactly, too
@@ -159,12 +164,13 @@ def train(
             on_device = [_to_device(tensor, runtime.device) for tensor in batch]
             with runtime.autocast():
                 loss, figures = loss_function(trained, on_device)
+            value = _finite(loss, title, step)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), schedule.clip_grad)
             optimizer.step()
             average.update(model, step)
-            tracker.advance(1, loss=float(loss.detach()), **figures)
+            tracker.advance(1, loss=value, **figures)
             if time.monotonic() - saved >= save_every and runtime.is_main:
                 save_state(checkpoint, _state(step + 1, model, optimizer, average))
                 saved = time.monotonic()
@@ -219,11 +225,36 @@ def _resume(
     state = load_state(checkpoint)
     if state is None:
         return 0
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    for name, value in state["average"].items():
-        average.values[name].copy_(value)
-    return int(state["step"])
+    try:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        for name, value in state["average"].items():
+            average.values[name].copy_(value)
+        return int(state["step"])
+    except (KeyError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[-1].strip().rstrip(".")
+        raise WsssError(
+            f"{checkpoint} is of another network than this one ({reason}): delete it to start the "
+            "stage anew."
+        ) from None
+
+
+def _batches(loader: DataLoader[Any]) -> Iterator[Sequence[Tensor]]:
+    try:
+        yield from loader
+    except WsssError as error:
+        # a worker's error arrives with its traceback as its text, the sentence at the end
+        raise WsssError(str(error).rpartition("WsssError: ")[2].strip()) from None
+
+
+def _finite(loss: Tensor, title: str, step: int) -> float:
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise WsssError(
+            f"{title}: the loss is {value} at step {step}: lower the learning rate (lr) or "
+            "clip_grad of this stage, and start it with --overwrite."
+        )
+    return value
 
 
 def _to_device(tensor: Tensor, device: torch.device) -> Tensor:

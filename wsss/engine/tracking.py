@@ -1,6 +1,7 @@
 """What a person sees of long work: a bar on a terminal, lines elsewhere, JSON lines in a file."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -37,7 +38,7 @@ class Tracker(AbstractContextManager["Tracker"]):
     ) -> None:
         self.title, self.total, self.done = title, total, done
         self._start, self._start_done = time.monotonic(), done
-        self._shown = 0.0
+        self._shown = -math.inf
         self._every = 0.2 if sys.stderr.isatty() else every
         self._quiet = quiet
         self._log = log.open("a") if log is not None and not quiet else None

@@ -30,7 +30,7 @@ def create_backbone(name: str, weights: Path | None, args: dict[str, Any]) -> gl
         raise WsssError(f"backbone.name is {name!r}: expected one of {', '.join(known)}.")
     try:
         model: glmix.GLNet = timm.create_model(name, num_classes=0, **args)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, KeyError) as error:
         raise WsssError(f"backbone.args {args} don't build a {name}: {error}.") from None
     if weights is None:
         _init_by_fan_in(model)
@@ -68,8 +68,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        return state
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WsssError(f"No weights at {path}: mend backbone.weights, or leave it out.") from None
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
@@ -77,3 +76,6 @@ def _read(path: Path) -> dict[str, Any]:
         raise WsssError(f"{path} can't be read as weights ({reason}): download it again.") from None
     except Exception as error:  # unpickling raises anything
         raise WsssError(f"{path} is no weights file ({type(error).__name__}).") from None
+    if not isinstance(state, dict):
+        raise WsssError(f"{path} is no weights file (it holds a {type(state).__name__}).")
+    return state

@@ -1,14 +1,17 @@
 """The classifier of stage 1: a GLNet that answers with tags, activation maps and slots."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 import glmix
+from glmix.blocks import GLMixBlock
 from glmix.clustering import SlotAssignment, soft_cluster
+from glmix.glnet import Stage
+from wsss.errors import WsssError
 from wsss.models.backbone import create_backbone
 
 
@@ -41,6 +44,9 @@ class TagClassifier(nn.Module):
         slot_block: block of stage 3 whose slots are classified, as stride.index.
         slot_top: slots a class that the mean takes.
         pooling: `mean`, or `lse`: log of the mean of exp(cam), between mean and maximum.
+
+    Raises:
+        WsssError: stage 3 has no such block, or one without slots.
     """
 
     def __init__(
@@ -52,6 +58,7 @@ class TagClassifier(nn.Module):
         pooling: str = "mean",
     ) -> None:
         super().__init__()
+        _check_block(backbone, slot_block)
         dims = [info["num_chs"] for info in backbone.feature_info]
         self.backbone = backbone
         self.norm3 = nn.BatchNorm2d(dims[2])
@@ -95,6 +102,16 @@ class TagClassifier(nn.Module):
         main = F.binary_cross_entropy_with_logits(output.logits.float(), tags)
         auxiliary = F.binary_cross_entropy_with_logits(output.slot_logits.float(), tags)
         return main + slot_weight * auxiliary
+
+
+def _check_block(backbone: glmix.GLNet, slot_block: str) -> None:
+    third = cast(Stage, backbone.stages[2])
+    known = [f"16.{i}" for i, block in enumerate(third.blocks) if isinstance(block, GLMixBlock)]
+    if slot_block not in known:
+        raise WsssError(
+            f"train_cls.slot_block is {slot_block!r}, which is no block with slots at stride 16 of "
+            f"this backbone: choose among {', '.join(known)}."
+        )
 
 
 def build_classifier(metadata: dict[str, Any]) -> TagClassifier:

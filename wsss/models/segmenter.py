@@ -16,7 +16,6 @@ _DECODERS = {
     "fpn": "FPN",
     "upernet": "UPerNet",
     "unet": "Unet",
-    "deeplabv3plus": "DeepLabV3Plus",
 }
 
 
@@ -26,7 +25,7 @@ class Segmenter(nn.Module):
     Args:
         backbone: name of the GLNet.
         backbone_args: further arguments of it.
-        decoder: `segformer`, `fpn`, `upernet`, `unet` or `deeplabv3plus`.
+        decoder: `segformer`, `fpn`, `upernet` or `unet`.
         num_classes: C + 1.
 
     Raises:

@@ -63,14 +63,19 @@ def run(config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0,
         return folder
     run_dir.require("train_cls", "train-cls")
     runtime = start(config.runtime, config.seed)
-    pictures = open_masked(config.data, config.seed).pictures
+    data = open_masked(config.data, config.seed)
+    pictures, weights = data.pictures, run_dir.model("train_cls")
     model, _ = load_trained(
-        run_dir.model("train_cls"), "classifier", build_classifier, runtime.device
+        weights, "classifier", build_classifier, runtime.device, data.class_names
     )
     crf = make_crf(config.pseudo_masks)
     check_walks(config.pseudo_masks, model)
     run_dir.begin("pseudo_masks", config)
-    todo = [p for p in pictures[shard[0] :: shard[1]] if overwrite or not _made(run_dir, p)]
+    share = pictures[shard[0] :: shard[1]]
+    for picture in share if overwrite else ():
+        # now, not one by one: if this start is cut short, the next may not keep an old mask
+        run_dir.pseudo_mask(picture.id).unlink(missing_ok=True)
+    todo = [picture for picture in share if not _made(run_dir, picture)]
     for picture in track(todo, "generate-pseudo-masks", len(todo)):
         image = read_image(picture.path)
         soft = soft_seeds(model, image, picture.tags, config.pseudo_masks, runtime)

@@ -52,7 +52,8 @@ def run_split(config: RunConfig, split: str | None = None, overwrite: bool = Fal
     run_dir = RunDir(config.run)
     run_dir.require("train_seg", "train-seg")
     split = split or config.data.val_split
-    pictures = open_tagged(config.data, split).pictures
+    data = open_tagged(config.data, split)
+    pictures = data.pictures
     folder = run_dir.prediction(split, "any").parent
     settings = folder / "settings.json"
     wanted = config.evaluate.model_dump(mode="json", include={"scales", "flip", "crf"})
@@ -62,7 +63,8 @@ def run_split(config: RunConfig, split: str | None = None, overwrite: bool = Fal
         for picture in pictures:
             run_dir.prediction(split, picture.id).unlink(missing_ok=True)
         write_json(settings, wanted)
-    _predict(config, pictures, folder, run_dir.model("train_seg"), overwrite=False)
+    weights = run_dir.model("train_seg")
+    _predict(config, pictures, folder, weights, overwrite=False, class_names=data.class_names)
     return folder
 
 
@@ -72,9 +74,10 @@ def _predict(
     folder: Path,
     weights: Path,
     overwrite: bool,
+    class_names: Sequence[str] | None = None,
 ) -> None:
     runtime = start(config.runtime, config.seed)
-    model, _ = load_trained(weights, "segmenter", build_segmenter, runtime.device)
+    model, _ = load_trained(weights, "segmenter", build_segmenter, runtime.device, class_names)
     crf = None if config.evaluate.crf == "none" else DenseCRF(config.evaluate.crf)
     targets = [(picture, folder / f"{picture.id}.png") for picture in pictures]
     todo = [(p, path) for p, path in targets if overwrite or not path.is_file()]

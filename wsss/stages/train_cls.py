@@ -130,7 +130,9 @@ def _score(model: TagClassifier, held: TaggedPictures, runtime: Runtime) -> dict
             output = model(cams.resize(image, size).to(runtime.device))
         scores.append(output.logits[0].float().cpu().numpy())
     by_class, mean = average_precision(np.stack(scores), held.tag_matrix())
-    return {"map": mean, "ap": dict(zip(held.class_names, by_class.tolist(), strict=True))}
+    # a class without a held picture has no precision, and JSON no nan
+    known = [None if np.isnan(value) else float(value) for value in (mean, *by_class)]
+    return {"map": known[0], "ap": dict(zip(held.class_names, known[1:], strict=True))}
 
 
 def _metadata(config: RunConfig, pictures: TaggedPictures) -> dict[str, Any]:
