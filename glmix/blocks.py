@@ -17,8 +17,8 @@ from glmix.clustering import (
 )
 from glmix.layers import (
     ChannelNorm,
-    DepthwiseConv,
     LayerScale,
+    ResidualDepthwiseConv,
     SelfAttention,
     WindowAttention,
     conv_mlp,
@@ -60,7 +60,7 @@ class Block(nn.Module):
         layer_scale: float | None,
     ) -> None:
         super().__init__()
-        self.pos_conv = DepthwiseConv(dim, 3) if pos_conv else None
+        self.pos_conv = ResidualDepthwiseConv(dim) if pos_conv else nn.Identity()
         self.norm1 = ChannelNorm(dim, eps=1e-6)
         self.norm2 = ChannelNorm(dim, eps=1e-6)
         self.mlp = conv_mlp(dim, mlp_ratio, mlp_depthwise)
@@ -86,8 +86,7 @@ class Block(nn.Module):
     def forward_slots(self, x: Tensor, keep_logits: bool = True) -> tuple[Tensor, Tensor | None]:
         """(B, D, h, w) → the block's answer, and assignment logits (B, K, N) if it has slots."""
         block_input = x
-        if self.pos_conv is not None:
-            x = x + self.pos_conv(x)
+        x = self.pos_conv(x)
         mixed, logits = self.mix(self.norm1(x), block_input, keep_logits)
         x = x + self.drop_path(self.ls1(mixed))
         return x + self.drop_path(self.ls2(self.mlp(self.norm2(x)))), logits

@@ -42,8 +42,7 @@ def plain_forward(model: GLNet, x: Tensor) -> tuple[Tensor, list[Tensor]]:
 
 def _block(block: Block, x: Tensor, assignments: list[Tensor]) -> Tensor:
     block_input = x
-    if block.pos_conv is not None:
-        x = x + _layer(block.pos_conv, x)
+    x = _layer(block.pos_conv, x)
     tokens = _channel_norm(block.norm1, x)
     if isinstance(block, GLMixBlock):
         mixed = _glmix(block, tokens, block_input, assignments)
