@@ -9,7 +9,9 @@ ROOT = Path(__file__).parent.parent
 
 # Rooms by floor; a room may import from floors strictly below its own, and from itself.
 FLOORS = {
-    "wsss.cli": 5,
+    "wsss.cli": 7,
+    "wsss.quickstart": 6,
+    "wsss.pipeline": 5,
     "wsss.stages": 4,
     "wsss.models": 3,
     "wsss.engine": 3,

@@ -1,0 +1,45 @@
+"""Drawn pictures and a finished tiny run, made once a session for the tests of the whole line."""
+
+from pathlib import Path
+
+import pytest
+
+from wsss import pipeline
+from wsss.config import RunConfig, load
+from wsss.data.drawn import draw_voc
+
+# Two steps a stage on a GLNet of one block a stage: enough to go through every door.
+TINY = """
+backbone:
+  name: glnet_nano
+  args: {depths: [1, 1, 1, 1], embed_dims: [32, 32, 64, 64], slot_grid: [4, 4], slot_scale: 8.0}
+train_cls: {epochs: 1, batch_size: 5, crop: 64, holdout: 0.2, warmup_steps: 1}
+pseudo_masks: {scales: [1.0], confidence: 0.5, walks: [{block: '8.0', steps: 2}]}
+train_seg: {epochs: 1, batch_size: 5, crop: 64, warmup_steps: 1, ema: 0.5}
+runtime: {device: cpu, threads: 1, workers: 0}
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The settings of a tiny run, without data."""
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve drawn pictures to train on and four to score on, 64 × 64, in VOC layout."""
+    root = tmp_path_factory.mktemp("drawn") / "VOC"
+    draw_voc(root, train=12, val=4, size=64)
+    return root
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Path, drawn: Path) -> RunConfig:
+    """A finished run on the drawn pictures. To be read: a test that changes it takes a copy."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    config = load(tiny, [f"run={folder}", f"data.root={drawn}", "data.mask_split=train"])
+    pipeline.run(config)
+    return config

@@ -1,0 +1,81 @@
+"""One's own pictures and a CSV: no config, no true masks, no scores, but masks and a page."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from wsss import voc
+from wsss.cli import app
+from wsss.config import RunConfig
+from wsss.run_dir import RunDir
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Ten noisy pictures of different sizes, kinds and folders, one without a tag."""
+    folder = tmp_path / "my pictures"
+    rng = np.random.default_rng(0)
+    rows = ["image,tags"]
+    for n in range(10):
+        name = f"trip.{n % 2}/pic {n}.{'png' if n % 3 else 'jpeg'}"
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        size = (40 + 3 * n, 33 + n, 3)
+        Image.fromarray(rng.integers(0, 256, size, np.uint8)).save(path)
+        rows.append(f"{name},{('hat', 'cup;hat', 'cup', '')[n % 4 if n < 8 else 0]}")
+    (tmp_path / "tags.csv").write_text("\n".join(rows))
+    return folder
+
+
+def test_a_run_from_a_folder_and_a_table(tmp_path: Path, pictures: Path, tiny: Path) -> None:
+    run, tags = tmp_path / "run", tmp_path / "tags.csv"
+    options = ["--images", str(pictures), "--tags", str(tags)]
+    result = CliRunner().invoke(app, ["run", str(tiny), f"run={run}", *options])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == str(run / "report" / "index.html")
+    assert not (run / "evaluation").exists() and not (run / "predictions").exists()
+    for n in range(10):
+        with Image.open(run / "pseudo_masks" / f"trip.{n % 2}" / f"pic {n}.png") as mask:
+            assert mask.mode == "P" and mask.size == (33 + n, 40 + 3 * n)
+            values = set(np.unique(np.array(mask)).tolist())
+        # cup is 1 and hat 2; a picture without tags is background for sure
+        allowed = ({0, 2, 255}, {0, 1, 2, 255}, {0, 1, 255}, {0})[n % 4 if n < 8 else 0]
+        assert values <= allowed, n
+    page = (run / "report" / "index.html").read_text()
+    assert "<img" in page and "Scores" not in page
+    metrics = json.loads((run / "train_cls" / "metrics.json").read_text())
+    assert set(metrics["ap"]) == {"cup", "hat"}
+
+
+def test_masks_of_other_pictures(tmp_path: Path, pictures: Path, finished: RunConfig) -> None:
+    out = tmp_path / "masks"
+    arguments = ["predict", str(finished.run), "--images", str(pictures), "--out", str(out)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0 and result.stdout.strip() == str(out), result.output
+    masks = sorted(out.rglob("*.png"))
+    assert len(masks) == 10
+    for n in range(10):
+        mask = voc.read_mask(out / f"trip.{n % 2}" / f"pic {n}.png")
+        assert mask.shape == (40 + 3 * n, 33 + n) and mask.max() <= 5
+    before = [path.stat().st_mtime_ns for path in masks]
+    masks[3].unlink()
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    after = [path.stat().st_mtime_ns for path in masks]
+    assert [a == b for a, b in zip(before, after, strict=True)] == [i != 3 for i in range(10)]
+    assert CliRunner().invoke(app, [*arguments, "--overwrite"]).exit_code == 0
+    assert all(path.stat().st_mtime_ns > b for path, b in zip(masks, after, strict=True))
+
+
+def test_the_mask_of_one_picture(tmp_path: Path, finished: RunConfig) -> None:
+    assert finished.data.root is not None
+    picture = finished.data.root / "JPEGImages" / "val_00001.jpg"
+    arguments = ["predict", str(finished.run), "--images", str(picture), "--out", str(tmp_path)]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["val_00001.png"]
+    # the same as what the run itself predicted for its split
+    own = RunDir(finished.run).prediction("val", "val_00001")
+    assert (tmp_path / "val_00001.png").read_bytes() == own.read_bytes()

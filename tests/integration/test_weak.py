@@ -1,0 +1,48 @@
+"""Weak means weak: no stage that trains opens a true mask, or misses one that isn't there."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from wsss import voc
+from wsss.config import RunConfig, load
+from wsss.stages import generate_pseudo_masks, train_cls, train_seg
+
+FOLDER = "SegmentationClassAug"
+
+
+def weak_line(tiny: Path, run: Path, root: Path) -> RunConfig:
+    config = load(tiny, [f"run={run}", f"data.root={root}", "data.mask_split=train"])
+    train_cls.run(config)
+    generate_pseudo_masks.run(config)
+    train_seg.run(config)
+    return config
+
+
+@pytest.mark.parametrize("damage", ["gone", "garbage"])
+def test_training_does_without_true_masks(
+    tmp_path: Path, drawn: Path, tiny: Path, finished: RunConfig, damage: str
+) -> None:
+    root = tmp_path / "VOC"
+    shutil.copytree(drawn, root)
+    shutil.rmtree(root / FOLDER)
+    if damage == "garbage":
+        (root / FOLDER).mkdir()
+        for id_ in voc.split_ids(root, "train"):
+            (root / FOLDER / f"{id_}.png").write_bytes(b"unreadable")
+    config = weak_line(tiny, tmp_path / "run", root)
+    # the same bytes as a run beside true masks: they have no say in anything
+    for name in ("train_cls/model.safetensors", "train_seg/model.safetensors"):
+        assert (config.run / name).read_bytes() == (finished.run / name).read_bytes(), name
+    for mask in (config.run / "pseudo_masks").glob("*.png"):
+        assert mask.read_bytes() == (finished.run / "pseudo_masks" / mask.name).read_bytes()
+
+
+def test_no_file_of_the_true_masks_is_opened(
+    tmp_path: Path, drawn: Path, tiny: Path, opened: list[str]
+) -> None:
+    weak_line(tiny, tmp_path / "run", drawn)
+    assert any("JPEGImages" in path for path in opened), "the hook hears nothing"
+    assert any(f"{tmp_path}/run/pseudo_masks" in path for path in opened)
+    assert not [path for path in opened if FOLDER in path]

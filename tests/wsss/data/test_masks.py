@@ -1,0 +1,105 @@
+"""Pictures with masks: where they lie, that they fit, crops that keep them together."""
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from wsss import voc
+from wsss.data.masks import MaskTrainingSet, has_masks, mask_path, read_pair
+from wsss.data.transforms import denormalise
+from wsss.errors import WsssError
+
+
+def test_augmented_masks_come_before_the_plain_ones(tiny_voc: Path) -> None:
+    plain = tiny_voc / "SegmentationClass"
+    plain.mkdir()
+    for id_ in ("p1", "p9"):
+        voc.write_mask(plain / f"{id_}.png", np.zeros((2, 2), np.uint8))
+    assert mask_path(tiny_voc, "p1") == tiny_voc / "SegmentationClassAug" / "p1.png"
+    assert mask_path(tiny_voc, "p9") == plain / "p9.png"
+    with pytest.raises(WsssError, match=r"no mask zz\.png"):
+        mask_path(tiny_voc, "zz")
+
+
+STAGES = Path(voc.__file__).parent / "stages"
+
+
+@pytest.mark.parametrize("stage", ["train_cls", "generate_pseudo_masks", "predict"])
+def test_stages_that_work_from_tags_do_not_come_here(stage: str) -> None:
+    source = STAGES / f"{stage}.py"
+    if not source.is_file():
+        pytest.skip(f"there is no stage {stage}")
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+        else:
+            names = {a.name for a in node.names} if isinstance(node, ast.Import) else set()
+        assert "wsss.data.masks" not in names, f"line {node.lineno} of {source.name}"
+
+
+def test_has_masks(tiny_voc: Path, tmp_path: Path) -> None:
+    assert has_masks(tiny_voc)
+    (tmp_path / "bare" / "JPEGImages").mkdir(parents=True)
+    assert not has_masks(tmp_path / "bare")
+
+
+def test_pair_of_other_sizes_is_a_sentence(tiny_voc: Path) -> None:
+    picture, mask = tiny_voc / "JPEGImages" / "p1.jpg", mask_path(tiny_voc, "p1")
+    image, indices = read_pair(picture, mask)
+    assert (image.shape, indices.shape) == ((24, 32, 3), (24, 32))
+    voc.write_mask(mask, indices.T)
+    with pytest.raises(WsssError, match=r"p1\.png is 24×32 and its picture .* 32×24"):
+        read_pair(picture, mask)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path]:
+    """A picture whose grey value says its mask: 30 × class."""
+    mask = np.random.default_rng(0).integers(0, 8, (6, 9)).repeat(8, 0).repeat(8, 1)
+    Image.fromarray(np.repeat((mask * 30)[..., None], 3, 2).astype(np.uint8)).save(
+        tmp_path / "a.png"
+    )
+    voc.write_mask(tmp_path / "m.png", mask)
+    return tmp_path / "a.png", tmp_path / "m.png"
+
+
+def test_crops_keep_picture_and_mask_together(pair: tuple[Path, Path]) -> None:
+    data = MaskTrainingSet([pair], 40, 0, jitter=0)
+    agreement = []
+    for epoch in range(30):
+        image, mask = data[(epoch, 0)]
+        assert (image.shape, image.dtype) == ((3, 40, 40), torch.float32)
+        assert (mask.shape, mask.dtype) == ((40, 40), torch.int64)
+        grey, valid = denormalise(image)[..., 0].astype(int), mask.numpy() != 255
+        agreement.append((abs(grey - 30 * mask.numpy())[valid] <= 2).mean())
+    # only the borders between classes, blurred by resizing, may differ
+    assert min(agreement) > 0.5 and np.mean(agreement) > 0.75
+
+
+def test_a_sample_follows_from_seed_epoch_and_index(pair: tuple[Path, Path]) -> None:
+    first, second = (MaskTrainingSet([pair, pair], 16, 1) for _ in range(2))
+    second[1]
+    second.set_epoch(4)
+    for a, b in zip(first[(4, 0)], second[0], strict=True):
+        assert torch.equal(a, b)
+    assert not torch.equal(first[(4, 0)][0], first[(5, 0)][0])
+    assert not torch.equal(first[(4, 0)][0], first[(4, 1)][0])
+
+
+def test_crops_that_one_class_fills_become_rare(tmp_path: Path) -> None:
+    mask = np.zeros((100, 100), np.uint8)
+    mask[70:90, 70:90] = 3
+    Image.fromarray(np.zeros((100, 100, 3), np.uint8)).save(tmp_path / "a.png")
+    voc.write_mask(tmp_path / "m.png", mask)
+    pairs = [(tmp_path / "a.png", tmp_path / "m.png")]
+
+    def bare(share: float) -> int:
+        data = MaskTrainingSet(pairs, 30, 0, scale=(1, 1), max_class_share=share)
+        return sum(bool((data[(e, 0)][1] == 0).all()) for e in range(60))
+
+    assert bare(1.0) > 20
+    assert bare(0.9) < bare(1.0) / 2

@@ -1,0 +1,160 @@
+"""The training loop: a training that was cut short ends with the weights of an unbroken one."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from wsss.engine.checkpoint import load_state, save_state
+from wsss.engine.loop import Schedule, train
+from wsss.engine.runtime import Runtime
+from wsss.errors import WsssError
+
+
+class Noise(Dataset[tuple[Tensor, Tensor]]):
+    """Pictures that follow from (epoch, index), as the real sets' do."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.left = stop_after
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+        generator = torch.Generator().manual_seed(100 * key[0] + key[1])
+        return torch.randn(3, 8, 8, generator=generator), torch.tensor([float(key[1] % 2)])
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.Dropout(0.5),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 1),
+    )
+
+
+def loss(model: nn.Module, batch: Sequence[Tensor]) -> tuple[Tensor, dict[str, float]]:
+    images, targets = batch
+    return nn.functional.binary_cross_entropy_with_logits(model(images), targets), {"extra": 1.0}
+
+
+SCHEDULE = Schedule(steps=9, batch_size=2, warmup_steps=2, poly_power=0.9, clip_grad=1.0, ema=0.9)
+
+
+def fit(
+    folder: Path, dataset: Noise, *, workers: int = 0, save_every: float = 0, **changes: Any
+) -> tuple[nn.Module, nn.Module]:
+    folder.mkdir(exist_ok=True)
+    model = changes.pop("model", None) or network()
+    trained = train(
+        Runtime(torch.device("cpu"), workers=workers),
+        model,
+        [{"params": list(model.parameters()), "lr": 0.1}],
+        dataset,
+        changes.pop("loss", loss),
+        SCHEDULE,
+        title="test",
+        seed=4,
+        checkpoint=folder / "checkpoint.pt",
+        log=folder / "log.jsonl",
+        save_every=save_every,
+    )
+    return model, trained
+
+
+def assert_same(one: nn.Module, other: nn.Module) -> None:
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("stop_after", [1, 7, 16])
+def test_a_cut_training_ends_as_an_unbroken_one(tmp_path: Path, stop_after: int) -> None:
+    _, whole = fit(tmp_path / "whole", Noise())
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "cut", Noise(stop_after))
+    state = load_state(tmp_path / "cut" / "checkpoint.pt")
+    assert (state["step"] if state else 0) == stop_after // 2
+    # what torch's generator has been through since must not matter
+    torch.manual_seed(999)
+    _, resumed = fit(tmp_path / "cut", Noise())
+    assert_same(whole, resumed)
+    assert not whole.training
+
+
+def test_training_changes_the_weights_and_follows_the_seed(tmp_path: Path) -> None:
+    _, once = fit(tmp_path / "a", Noise())
+    _, twice = fit(tmp_path / "b", Noise())
+    assert_same(once, twice)
+    assert not torch.equal(once[0].weight, network()[0].weight)  # type: ignore[index]
+
+
+def test_a_finished_checkpoint_is_not_trained_again(tmp_path: Path) -> None:
+    _, whole = fit(tmp_path, Noise())
+    _, again = fit(tmp_path, Noise(stop_after=0))
+    assert_same(whole, again)
+
+
+def test_no_checkpoint_before_its_time(tmp_path: Path) -> None:
+    fit(tmp_path, Noise(), save_every=60)
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_the_log_tells_the_loss(tmp_path: Path) -> None:
+    fit(tmp_path, Noise())
+    records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert records[-1]["done"] == records[-1]["of"] == 9
+    assert records[-1]["loss"] > 0 and records[-1]["extra"] == 1.0
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    fit(tmp_path, Noise())
+    other = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(WsssError, match=r"checkpoint.pt is of another network .*: delete it"):
+        fit(tmp_path, Noise(), model=other)
+
+
+def test_a_checkpoint_that_lacks_a_part_is_refused(tmp_path: Path) -> None:
+    save_state(tmp_path / "checkpoint.pt", {"step": 3})
+    with pytest.raises(WsssError, match=r"checkpoint.pt is of another network .*: delete it"):
+        fit(tmp_path, Noise())
+
+
+class Faulty(Noise):
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        raise WsssError("The picture x.jpg does not decode (cut off): copy it again.")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bad_picture_is_one_sentence_from_workers_too(tmp_path: Path, workers: int) -> None:
+    with pytest.raises(WsssError) as error:
+        fit(tmp_path, Faulty(), workers=workers)
+    assert str(error.value) == "The picture x.jpg does not decode (cut off): copy it again."
+
+
+def test_workers_change_nothing(tmp_path: Path) -> None:
+    _, alone = fit(tmp_path / "a", Noise())
+    _, with_worker = fit(tmp_path / "b", Noise(), workers=1)
+    assert_same(alone, with_worker)
+
+
+def test_a_training_that_diverges_is_stopped_with_a_sentence(tmp_path: Path) -> None:
+    def broken(model: nn.Module, batch: Sequence[Tensor]) -> tuple[Tensor, dict[str, float]]:
+        value, figures = loss(model, batch)
+        return value * float("nan"), figures
+
+    with pytest.raises(WsssError, match="test: the loss is nan at step 0: lower the learning rate"):
+        fit(tmp_path, Noise(), loss=broken)
+    assert not (tmp_path / "checkpoint.pt").exists()

@@ -1,0 +1,69 @@
+"""Where a run computes: devices that don't exist, seeds, precision, the other processes."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from wsss.config import RuntimeConfig
+from wsss.engine.runtime import Runtime, start
+from wsss.errors import WsssError
+
+
+def settings(**values: object) -> RuntimeConfig:
+    return RuntimeConfig.model_validate({"device": "cpu", **values})
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "", "cpu:x"])
+def test_a_device_that_is_none_has_a_sentence(device: str) -> None:
+    with pytest.raises(WsssError) as error:
+        start(settings(device=device), 0)
+    sentence = str(error.value)
+    assert sentence.startswith(f"Device {device!r} can't be used here (")
+    assert sentence.endswith("): take runtime.device=auto or cpu.") and "\n" not in sentence
+
+
+def test_auto_takes_the_cpu_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    runtime = start(settings(device="auto"), 0)
+    assert runtime == Runtime(torch.device("cpu"), rank=0, world=1, workers=0, bf16=False)
+    assert runtime.is_main
+
+
+def test_a_gpu_is_chosen_by_the_local_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    runtime = start(settings(device="auto"), 0)
+    assert runtime.device == torch.device("cuda", 3) and runtime.workers > 0
+    assert start(settings(device="auto", workers=0), 0).workers == 0
+
+
+def draw() -> tuple[float, float, float]:
+    return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+
+def test_every_generator_is_seeded() -> None:
+    start(settings(), 5)
+    first = draw()
+    start(settings(), 5)
+    assert draw() == first
+    start(settings(), 6)
+    assert all(a != b for a, b in zip(draw(), first, strict=True))
+
+
+def test_threads() -> None:
+    before = torch.get_num_threads()
+    try:
+        start(settings(threads=before + 1), 0)
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_precision() -> None:
+    a = torch.ones(2, 2)
+    with start(settings(precision="bf16"), 0).autocast():
+        assert (a @ a).dtype == torch.bfloat16
+    with start(settings(), 0).autocast():
+        assert (a @ a).dtype == torch.float32

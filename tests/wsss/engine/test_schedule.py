@@ -1,0 +1,84 @@
+"""Steps, rates, the order of samples and the average of weights, by hand."""
+
+import pytest
+import torch
+from torch import nn
+
+from wsss.engine.loop import Average, SampleOrder, Schedule, steps_of
+
+
+def schedule(steps: int = 10, batch: int = 4, warmup: int = 0, power: float = 1.0) -> Schedule:
+    return Schedule(steps, batch, warmup, power, clip_grad=1.0)
+
+
+def test_the_rate_grows_then_decays() -> None:
+    rates = [schedule(10, warmup=4).factor(step) for step in range(10)]
+    expected = [0.25, 0.5 * 0.9, 0.75 * 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
+    assert rates == pytest.approx(expected)
+
+
+def test_a_power_of_zero_keeps_the_rate() -> None:
+    assert [schedule(3, power=0.0).factor(step) for step in range(3)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "pictures", "batch", "steps"),
+    [(1, 10, 5, 2), (1, 11, 5, 3), (0.5, 10, 5, 1), (2, 3, 8, 1), (0.001, 1, 64, 1)],
+)
+def test_steps_of_epochs(epochs: float, pictures: int, batch: int, steps: int) -> None:
+    assert steps_of(epochs, pictures, batch) == steps
+
+
+def order(first: int = 0, rank: int = 0, world: int = 1, seed: int = 0) -> SampleOrder:
+    return SampleOrder(7, schedule(10, batch=4), seed, first, rank, world)
+
+
+def test_every_epoch_holds_each_picture_once() -> None:
+    samples = [sample for batch in order() for sample in batch]
+    assert len(samples) == 40 and len(order()) == 10
+    for epoch in range(5):
+        assert samples[7 * epoch : 7 * epoch + 7] == [(epoch, i) for e, i in samples if e == epoch]
+        assert sorted(i for e, i in samples if e == epoch) == list(range(7))
+    assert samples[0:7] != [(0, i) for e, i in samples[7:14]]
+    assert samples != [sample for batch in order(seed=1) for sample in batch]
+
+
+@pytest.mark.parametrize("first", [1, 4, 9, 10])
+def test_any_step_stands_by_itself(first: int) -> None:
+    assert list(order(first)) == list(order())[first:]
+    assert len(order(first)) == 10 - first
+
+
+def test_processes_share_each_batch() -> None:
+    whole, parts = list(order()), [list(order(rank=rank, world=2)) for rank in (0, 1)]
+    for batch, even, odd in zip(whole, *parts, strict=True):
+        assert (batch[0::2], batch[1::2]) == (even, odd)
+
+
+def one_weight(value: float) -> nn.Module:
+    model = nn.BatchNorm1d(1)
+    nn.init.constant_(model.weight, value)
+    return model
+
+
+def test_the_average_follows_slowly_and_starts_with_a_short_memory() -> None:
+    model = one_weight(0.0)
+    average = Average(model, 0.5)
+    nn.init.constant_(model.weight, 1.0)
+    model.num_batches_tracked.fill_(7)
+    average.update(model, 0)  # decay min(0.5, 1 / 10)
+    assert average.values["weight"].item() == pytest.approx(0.9)
+    average.update(model, 1000)  # decay 0.5
+    assert average.values["weight"].item() == pytest.approx(0.95)
+    assert average.values["num_batches_tracked"].item() == 7
+    assert model.weight.item() == 1.0
+    average.apply(model)
+    assert model.weight.item() == pytest.approx(0.95)
+
+
+def test_no_decay_is_no_average() -> None:
+    model = one_weight(3.0)
+    average = Average(model, 0.0)
+    average.update(model, 0)
+    average.apply(model)
+    assert average.values == {} and torch.equal(model.weight, torch.tensor([3.0]))

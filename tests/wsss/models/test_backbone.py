@@ -1,0 +1,82 @@
+"""The GLNet of a config: names, arguments and weights that don't fit have a sentence."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from wsss.errors import WsssError
+from wsss.models.backbone import create_backbone
+
+TINY: dict[str, Any] = {"depths": [1, 1, 1, 1], "embed_dims": [32, 32, 32, 32]}
+
+
+def with_head() -> torch.nn.Module:
+    """A classifier of 7 classes, as a released file holds one."""
+    torch.manual_seed(0)
+    return timm.create_model("glnet_nano", num_classes=7, **TINY)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_weights_are_loaded_without_the_head(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"w{suffix}"
+    source = with_head().state_dict()
+    save_file(source, path) if suffix == ".safetensors" else torch.save({"model": source}, path)
+    model = create_backbone("glnet_nano", path, TINY)
+    assert not [name for name in model.state_dict() if name.startswith("head.")]
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, source[name]), name
+
+
+def test_an_unknown_variant() -> None:
+    with pytest.raises(WsssError, match=r"backbone.name is 'glnet_5g': expected one of glnet_4g,"):
+        create_backbone("glnet_5g", None, {})
+
+
+@pytest.mark.parametrize("args", [{"depth": [1]}, {"depths": [1, 1]}, {"mixers": ["X", "G", "G"]}])
+def test_arguments_that_build_nothing(args: dict[str, Any]) -> None:
+    with pytest.raises(WsssError, match=r"backbone.args .* don't build a glnet_nano") as error:
+        create_backbone("glnet_nano", None, args)
+    assert "\n" not in str(error.value)
+
+
+def text(path: Path) -> None:
+    path.write_text("no weights")
+
+
+def cut(path: Path) -> None:
+    torch.save(with_head().state_dict(), path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def another(path: Path) -> None:
+    torch.save(timm.create_model("glnet_nano", num_classes=0).state_dict(), path)
+
+
+def a_list(path: Path) -> None:
+    torch.save([1, 2], path)
+
+
+FAULTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "gone": ("w.pth", lambda path: None, "No weights at .*w.pth: mend backbone.weights"),
+    "gone too": ("w.safetensors", lambda path: None, "No weights at .*: mend backbone.weights"),
+    "text": ("w.pth", text, "w.pth (can't be read as weights|is no weights file)"),
+    "text too": ("w.safetensors", text, "w.safetensors can't be read as weights"),
+    "cut": ("w.pth", cut, "w.pth can't be read as weights"),
+    "a folder": ("w.pth", Path.mkdir, "w.pth can't be read as weights"),
+    "no mapping": ("w.pth", a_list, "w.pth is no weights file"),
+    "another model": ("w.pth", another, "w.pth holds the weights of another model than glnet_nano"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_of_weights_has_its_sentence(tmp_path: Path, fault: str) -> None:
+    name, make, sentence = FAULTS[fault]
+    make(tmp_path / name)
+    with pytest.raises(WsssError, match=sentence) as error:
+        create_backbone("glnet_nano", tmp_path / name, TINY)
+    assert "\n" not in str(error.value)

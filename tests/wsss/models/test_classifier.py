@@ -1,0 +1,115 @@
+"""The classifier: logits are the mean of the map, slots of every block, any picture size."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from wsss.errors import WsssError
+from wsss.models.backbone import create_backbone
+from wsss.models.classifier import TagClassifier, build_classifier
+
+TINY: dict[str, Any] = {"depths": [1, 1, 2, 1], "embed_dims": [32, 32, 64, 64], "slot_grid": [3, 3]}
+
+
+def classifier(slot_block: str = "16.0", slot_top: int = 2) -> TagClassifier:
+    torch.manual_seed(0)
+    return TagClassifier(create_backbone("glnet_nano", None, TINY), 4, slot_block, slot_top).eval()
+
+
+def pictures(*size: int) -> torch.Tensor:
+    return torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("size", [(64, 96), (65, 47), (33, 33), (7, 50), (1, 1)])
+@torch.inference_mode()
+def test_logits_are_the_mean_of_the_map_plus_a_bias(size: tuple[int, int]) -> None:
+    model = classifier()
+    output = model(pictures(*size))
+    assert output.logits.shape == output.slot_logits.shape == (2, 4)
+    torch.testing.assert_close(output.logits, output.cam.mean((2, 3)) + model.bias)
+    assert output.cam.shape[-2:] == output.assignments["16.0"].grid
+    for name, found in output.assignments.items():
+        assert found.name == name
+        assert found.logits.shape == (2, 9, found.grid[0] * found.grid[1])
+    assert list(output.assignments) == ["4.0", "8.0", "16.0"]
+
+
+@torch.inference_mode()
+def test_whole_strides_give_a_map_at_stride_16() -> None:
+    assert classifier()(pictures(64, 96)).cam.shape == (2, 4, 4, 6)
+
+
+@torch.inference_mode()
+def test_the_map_is_linear_in_both_stages() -> None:
+    model = classifier()
+    image = pictures(64, 64)
+    both = model(image).cam
+    torch.nn.init.zeros_(model.cam4.weight)
+    third = model(image).cam
+    features, _ = model.backbone.forward_slots(image)
+    expected = model.cam3(model.norm3(features[2]))
+    torch.testing.assert_close(third, expected)
+    assert not torch.allclose(both, third, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_the_slot_answer_is_the_mean_of_the_highest_slots() -> None:
+    model = classifier(slot_top=2)
+    image = pictures(64, 64)
+    features, found = model.backbone.forward_slots(image)
+    tokens = model.norm3(features[2]).flatten(2).transpose(1, 2)
+    gather = {a.name: a.logits for a in found}["16.0"].softmax(-1)
+    scores = model.slot_head(gather @ tokens).sort(dim=1, descending=True).values
+    torch.testing.assert_close(model(image).slot_logits, scores[:, :2].mean(1))
+
+
+@torch.inference_mode()
+def test_more_slots_asked_for_than_there_are() -> None:
+    assert classifier(slot_top=100)(pictures(64, 64)).slot_logits.shape == (2, 4)
+
+
+@pytest.mark.parametrize("block", ["16.1", "32.0", "foo", "8.0", ""])
+def test_a_block_without_slots_at_stride_16_has_a_sentence(block: str) -> None:
+    with pytest.raises(WsssError) as error:
+        classifier(block)
+    assert str(error.value) == (
+        f"train_cls.slot_block is {block!r}, which is no block with slots at stride 16 of this "
+        "backbone: choose among 16.0."
+    )
+
+
+def test_the_loss_is_the_sum_of_both_answers() -> None:
+    model = classifier()
+    tags = torch.tensor([[1.0, 0, 0, 1], [0, 1, 0, 0]])
+    output = model(pictures(64, 64))
+    main = F.binary_cross_entropy_with_logits(output.logits, tags)
+    slots = F.binary_cross_entropy_with_logits(output.slot_logits, tags)
+    torch.testing.assert_close(model.loss(output, tags, 0.5), main + 0.5 * slots)
+    torch.testing.assert_close(model.loss(output, tags, 0.0), main)
+
+
+def test_one_step_reaches_every_parameter() -> None:
+    model = classifier().train()
+    model.loss(model(pictures(64, 64)), torch.ones(2, 4), 0.5).backward()
+    without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    # a bias before a batch norm is taken off again, a key's bias cancels in the softmax
+    assert all(name.endswith("bias") for name in without), without
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_built_from_metadata() -> None:
+    model = build_classifier(
+        {
+            "backbone": "glnet_nano",
+            "backbone_args": TINY,
+            "class_names": ["a", "b", "c", "d"],
+            "slot_block": "16.0",
+            "slot_top": 2,
+        }
+    )
+    model.load_state_dict(classifier().state_dict())
+    image = pictures(64, 64)
+    with torch.inference_mode():
+        assert torch.equal(model.eval()(image).cam, classifier()(image).cam)

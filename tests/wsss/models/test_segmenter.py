@@ -1,0 +1,125 @@
+"""The segmenter: every decoder takes a step, any picture size, the encoder's weights arrive."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsss.models.backbone import create_backbone
+from wsss.models.segmenter import Segmenter, build_segmenter, predict_probs
+
+TINY: dict[str, Any] = {"depths": [1, 1, 1, 1], "embed_dims": [32, 32, 32, 32], "slot_grid": [2, 2]}
+DECODERS = ("segformer", "fpn", "upernet", "unet")
+
+
+def segmenter(decoder: str = "segformer") -> Segmenter:
+    torch.manual_seed(0)
+    return Segmenter("glnet_nano", TINY, decoder, 4)
+
+
+def pictures(*size: int) -> Tensor:
+    return torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_every_decoder_takes_a_step_and_any_size(decoder: str) -> None:
+    model = segmenter(decoder).train()
+    before = {name: value.clone() for name, value in model.encoder.named_parameters()}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    loss = F.cross_entropy(model(pictures(64, 64)), torch.randint(0, 4, (2, 64, 64)))
+    loss.backward()
+    assert all(p.grad is not None for p in model.parameters())
+    optimizer.step()
+    assert any(not torch.equal(before[n], p) for n, p in model.encoder.named_parameters())
+    model.eval()
+    with torch.inference_mode():
+        for size in ((33, 47), (64, 64), (1, 90)):
+            logits = model(pictures(*size))
+            assert logits.shape == (2, 4, *size) and logits.isfinite().all()
+
+
+def test_padding_leaves_whole_strides_alone() -> None:
+    model = segmenter().eval()
+    image = pictures(64, 96)
+    with torch.inference_mode():
+        assert torch.equal(model(image), model.net(image))
+
+
+def test_the_encoder_takes_over_the_backbone() -> None:
+    torch.manual_seed(7)
+    backbone = create_backbone("glnet_nano", None, TINY).eval()
+    for buffer in backbone.buffers():
+        if buffer.is_floating_point():
+            nn.init.uniform_(buffer, 0.5, 2.0)
+    model = segmenter().eval()
+    image = pictures(64, 64)
+    with torch.inference_mode():
+        features, _ = backbone.forward_slots(image)
+        own, _ = model.encoder.forward_slots(image)  # type: ignore[operator]
+        assert not torch.allclose(own[3], features[3])
+        model.load_backbone(backbone)
+        own, _ = model.encoder.forward_slots(image)  # type: ignore[operator]
+    for one, other in zip(own, features, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_decoder_sees_the_encoder_that_was_loaded() -> None:
+    model = segmenter().eval()
+    image = pictures(64, 64)
+    with torch.inference_mode():
+        before = model(image)
+        torch.manual_seed(7)
+        model.load_backbone(create_backbone("glnet_nano", None, TINY))
+        assert not torch.allclose(model(image), before)
+
+
+class Ramp(nn.Module):
+    """Logits that grow to the right: 0 for background, the column for class 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[tuple[int, ...]] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.sizes.append(tuple(images.shape))
+        ramp = torch.linspace(-1, 1, images.shape[-1]).expand(images.shape[0], *images.shape[-2:])
+        return torch.stack([torch.zeros_like(ramp), ramp], 1)
+
+
+def test_probabilities_sum_to_one_over_scales_and_flip() -> None:
+    model = segmenter().eval()
+    image = pictures(40, 56)[:1]
+    for scales, flip in (((1.0,), False), ((1.0,), True), ((0.5, 1.0, 1.5), True)):
+        probs = predict_probs(model, image, scales, flip)
+        assert probs.shape == (4, 40, 56)
+        torch.testing.assert_close(probs.sum(0), torch.ones(40, 56))
+
+
+def test_the_mirror_image_is_brought_back() -> None:
+    ramp = Ramp()
+    plain = predict_probs(ramp, torch.zeros(1, 3, 4, 9))
+    torch.testing.assert_close(plain[1], torch.linspace(-1, 1, 9).sigmoid().expand(4, 9))
+    folded = predict_probs(ramp, torch.zeros(1, 3, 4, 9), flip=True)
+    # the ramp always points to the right, so the mean with its mirror image is level
+    torch.testing.assert_close(folded, torch.full((2, 4, 9), 0.5))
+    assert ramp.sizes == [(1, 3, 4, 9), (2, 3, 4, 9)]
+
+
+def test_scales_are_of_the_picture_and_in_whole_strides() -> None:
+    ramp = Ramp()
+    predict_probs(ramp, torch.zeros(1, 3, 40, 100), (1.0, 0.5, 2.0))
+    assert ramp.sizes == [(1, 3, 40, 100), (1, 3, 32, 64), (1, 3, 64, 192)]
+
+
+def test_built_from_metadata() -> None:
+    model = build_segmenter(
+        {
+            "backbone": "glnet_nano",
+            "backbone_args": TINY,
+            "decoder": "fpn",
+            "class_names": ["a", "b", "c"],
+        }
+    )
+    model.load_state_dict(segmenter("fpn").state_dict())

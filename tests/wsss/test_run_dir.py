@@ -1,0 +1,190 @@
+"""The run folder: settings are kept apart, files are whole or absent, full disks are told of."""
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from wsss.config import RunConfig, load
+from wsss.errors import WsssError
+from wsss.run_dir import RunDir, make_folder, read_config, write_atomic, write_json
+
+
+def config(folder: Path, *settings: str) -> RunConfig:
+    return load(None, [f"run={folder}", "data.root=data/VOC2012", *settings])
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> RunDir:
+    """A run whose three stages are finished, with the files that they would have left."""
+    run = RunDir.create(config(tmp_path / "run"))
+    for stage in ("train_cls", "pseudo_masks", "train_seg"):
+        run.begin(stage, config(tmp_path / "run"))
+        run.finish(stage, {})
+    for path in (run.pseudo_mask("a"), run.seed("a"), run.checkpoint("train_cls")):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("made")
+    return run
+
+
+def test_file_names(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    names = {
+        "train_cls/model.safetensors": run.model("train_cls"),
+        "train_seg/checkpoint.pt": run.checkpoint("train_seg"),
+        "train_seg/log.jsonl": run.log("train_seg"),
+        "seeds/sub/a.npz": run.seed("sub/a"),
+        "pseudo_masks/2007_000033.png": run.pseudo_mask("2007_000033"),
+        # an id is no file name: what stands behind its dot stays
+        "pseudo_masks/a.b.png": run.pseudo_mask("a.b"),
+        "predictions/val/a.png": run.prediction("val", "a"),
+        "evaluation/pseudo_masks_train.json": run.evaluation("pseudo-masks", "train"),
+        "report": run.report,
+        "config.yaml": run.config_file,
+    }
+    assert {name: tmp_path / name for name in names} == names
+
+
+def test_a_run_opens_with_its_own_config_and_settings_on_top(tmp_path: Path) -> None:
+    RunDir.create(config(tmp_path / "run", "seed=5", "train_cls.lr=0.5"))
+    moved = tmp_path / "it moved: [here]"
+    shutil.move(tmp_path / "run", moved)
+    found = read_config(moved, ["train_cls.lr=0.25"])
+    assert (found.run, found.seed, found.train_cls.lr) == (moved, 5, 0.25)
+
+
+def test_a_folder_without_a_run(tmp_path: Path) -> None:
+    with pytest.raises(WsssError, match=r"holds no run \(no config.yaml\): give the folder"):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("setting", "stage", "sentence"),
+    [
+        ("seed=1", "train_cls", "seed=0, now it is 1"),
+        ("train_cls.lr=0.5", "train_cls", "train_cls.lr=0.001, now it is 0.5"),
+        ("backbone.args={head_dim: 16}", "train_cls", "backbone.args.head_dim=None, now it is 16"),
+        ("data.train_split=train", "train_cls", "data.train_split='train_aug', now it is 'train'"),
+        ("data.mask_split=train", "pseudo_masks", "data.mask_split='train_aug', now it is 'tr"),
+        ("pseudo_masks.confidence=0.5", "pseudo_masks", "pseudo_masks.confidence=0.7, now it is"),
+        ("train_seg.ema=0", "train_seg", "train_seg.ema=0.998, now it is 0"),
+        ("data.root=data/VOC2007", "train_cls", "data.root='VOC2012', now it is 'VOC2007'"),
+    ],
+)
+def test_other_settings_are_refused_with_their_key(
+    begun: RunDir, setting: str, stage: str, sentence: str
+) -> None:
+    with pytest.raises(WsssError) as error:
+        RunDir.create(config(begun.root, setting))
+    assert str(error.value).startswith(f"{begun.root / stage} was made with {sentence}")
+    assert str(error.value).endswith("add --overwrite to do the stage again.")
+
+
+def test_the_number_of_other_changes_is_told(begun: RunDir) -> None:
+    with pytest.raises(WsssError, match=r"now it is 1 \(and 2 more\): choose"):
+        RunDir.create(config(begun.root, "seed=1", "train_cls.lr=0.5", "train_cls.epochs=1"))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "data.root=/elsewhere/VOC2012",
+        "data.val_split=test",
+        "data.score_split=val",
+        "evaluate.flip=true",
+        "runtime.threads=1",
+    ],
+)
+def test_what_no_training_depends_on_may_change(begun: RunDir, setting: str) -> None:
+    RunDir.create(config(begun.root, setting))
+    assert read_config(begun.root) == config(begun.root, setting)
+
+
+def test_a_refused_config_is_not_saved(begun: RunDir) -> None:
+    with pytest.raises(WsssError):
+        RunDir.create(config(begun.root, "seed=1"))
+    assert read_config(begun.root).seed == 0
+
+
+@pytest.mark.parametrize(
+    ("stage", "left", "masks"),
+    [
+        ("train_cls", [], False),
+        ("pseudo_masks", ["train_cls"], True),
+        ("train_seg", ["train_cls", "pseudo_masks"], True),
+    ],
+)
+def test_a_reset_forgets_the_stage_and_what_is_built_on_it(
+    begun: RunDir, stage: str, left: list[str], masks: bool
+) -> None:
+    begun.reset(stage)
+    stages = ("train_cls", "pseudo_masks", "train_seg")
+    assert [name for name in stages if begun.finished(name)] == left
+    assert begun.pseudo_mask("a").exists() == begun.seed("a").exists() == masks
+    assert begun.checkpoint("train_cls").exists() == (stage != "train_cls")
+    later = {"train_cls": "seed=1", "pseudo_masks": "pseudo_masks.flip=false"}
+    RunDir.create(config(begun.root, later.get(stage, "train_seg.ema=0")))
+
+
+def test_an_unfinished_stage_is_required_with_its_command(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    with pytest.raises(WsssError, match="no finished train_cls: run `wsss train-cls` on it first"):
+        run.require("train_cls", "train-cls")
+    run.finish("train_cls", {"pictures": 3})
+    assert run.require("train_cls", "train-cls") == tmp_path / "train_cls"
+
+
+def test_json_is_readable(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "x.json"
+    write_json(path, {"a": [1, None], "where": Path("p")})
+    assert json.loads(path.read_text()) == {"a": [1, None], "where": "p"}
+
+
+def test_a_file_is_whole_or_the_former_one(tmp_path: Path) -> None:
+    path = tmp_path / "x.bin"
+    path.write_text("old")
+
+    def half(target: Path) -> None:
+        target.write_text("new, but only h")
+        assert path.read_text() == "old"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(WsssError, match=r"x.bin can't be written \(.*No space left on device\)"):
+        write_atomic(path, half)
+    assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["x.bin"]
+    write_atomic(path, lambda target: target.write_text("new"))
+    assert path.read_text() == "new" and [p.name for p in tmp_path.iterdir()] == ["x.bin"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, as on Linux")
+def test_a_full_disk(tmp_path: Path) -> None:
+    # the device that refuses every byte stands where the temporary file would be
+    (tmp_path / f".x.{os.getpid()}.tmp.json").symlink_to("/dev/full")
+    with pytest.raises(WsssError) as error:
+        write_json(tmp_path / "x.json", {})
+    assert "(No space left on device" not in str(error.value)  # the errno stands before it
+    assert "No space left on device): free the disk or choose another run" in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def read_only(*_: object, **__: object) -> None:
+    raise OSError(errno.EROFS, "Read-only file system")
+
+
+def test_a_read_only_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "unlink", read_only)
+    monkeypatch.setattr(Path, "write_text", read_only)
+    with pytest.raises(WsssError, match="Read-only file system"):
+        write_json(tmp_path / "x.json", {})
+    monkeypatch.setattr(Path, "mkdir", read_only)
+    with pytest.raises(WsssError, match=r"can't be made \(Read-only file system\): choose another"):
+        make_folder(tmp_path / "new")
+
+
+def test_a_file_where_the_run_should_be(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(WsssError, match=r"run can't be made .*: choose another run folder"):
+        RunDir.create(config(tmp_path / "run"))

@@ -1,0 +1,119 @@
+"""The walk through slots: against the dense N×N matrix, and the properties that make it a walk."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from glmix.clustering import cluster_weights, dispatch_weights
+from wsss.walk import min_max, slot_step, symmetric_walk
+
+B, C, K, N = 2, 3, 5, 12
+
+
+def assignment(seed: int = 0) -> Tensor:
+    return 3 * torch.randn(B, K, N, generator=torch.Generator().manual_seed(seed))
+
+
+def some_scores(seed: int = 1) -> Tensor:
+    return torch.randn(B, C, N, generator=torch.Generator().manual_seed(seed))
+
+
+def dense(dispatch: Tensor) -> Tensor:
+    """A = P·D⁻¹·Pᵀ as (B, N, N), written out."""
+    inverse = torch.diag_embed(1 / dispatch.sum(1))
+    return dispatch @ inverse @ dispatch.transpose(1, 2)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 7])
+def test_walk_equals_the_dense_matrix(steps: int) -> None:
+    dispatch = dispatch_weights(assignment())
+    scores = some_scores()
+    expected = scores
+    for _ in range(steps):
+        expected = expected @ dense(dispatch).transpose(1, 2)
+    torch.testing.assert_close(
+        symmetric_walk(scores, dispatch, steps), expected, atol=1e-5, rtol=1e-5
+    )
+
+
+def test_the_matrix_is_doubly_stochastic() -> None:
+    matrix = dense(dispatch_weights(assignment()))
+    torch.testing.assert_close(matrix.sum(1), torch.ones(B, N))
+    torch.testing.assert_close(matrix.sum(2), torch.ones(B, N))
+    torch.testing.assert_close(matrix, matrix.transpose(1, 2))
+
+
+@pytest.mark.parametrize("steps", [1, 4, 50])
+def test_the_mean_is_kept_and_a_constant_stays(steps: int) -> None:
+    dispatch = dispatch_weights(assignment())
+    scores = some_scores()
+    walked = symmetric_walk(scores, dispatch, steps)
+    torch.testing.assert_close(walked.mean(-1), scores.mean(-1), atol=1e-6, rtol=1e-5)
+    assert not torch.allclose(walked, scores, atol=1e-2)
+    constant = torch.full((B, C, N), 0.7)
+    torch.testing.assert_close(symmetric_walk(constant, dispatch, steps), constant)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_permuting_slots_changes_nothing(steps: int) -> None:
+    logits, scores = assignment(), some_scores()
+    shuffled = logits[:, torch.tensor([3, 0, 4, 1, 2])]
+    torch.testing.assert_close(
+        symmetric_walk(scores, dispatch_weights(shuffled), steps),
+        symmetric_walk(scores, dispatch_weights(logits), steps),
+    )
+    torch.testing.assert_close(
+        slot_step(scores, cluster_weights(shuffled), dispatch_weights(shuffled)),
+        slot_step(scores, cluster_weights(logits), dispatch_weights(logits)),
+    )
+
+
+def test_permuting_tokens_permutes_the_walk() -> None:
+    dispatch, scores = dispatch_weights(assignment()), some_scores()
+    order = torch.randperm(N, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(
+        symmetric_walk(scores[..., order], dispatch[:, order], 3),
+        symmetric_walk(scores, dispatch, 3)[..., order],
+    )
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9])
+def test_a_hard_partition_gives_segment_means(steps: int) -> None:
+    # six tokens in the slots 0, 0, 0, 2, 2, 3; slot 1 has none
+    dispatch = torch.eye(4)[torch.tensor([0, 0, 0, 2, 2, 3])][None]
+    scores = torch.tensor([[[0.0, 3.0, 6.0, 1.0, 2.0, 9.0]]])
+    expected = torch.tensor([[[3.0, 3.0, 3.0, 1.5, 1.5, 9.0]]])
+    torch.testing.assert_close(symmetric_walk(scores, dispatch, steps), expected)
+
+
+def test_no_step_returns_the_scores() -> None:
+    scores = some_scores()
+    assert torch.equal(symmetric_walk(scores, dispatch_weights(assignment()), 0), scores)
+
+
+def test_a_slot_step_is_a_row_stochastic_matrix() -> None:
+    logits, scores = assignment(), some_scores()
+    cluster, dispatch = cluster_weights(logits), dispatch_weights(logits)
+    matrix = dispatch @ cluster  # (B, N, N), row n: what token n takes from every other
+    torch.testing.assert_close(matrix.sum(2), torch.ones(B, N))
+    torch.testing.assert_close(
+        slot_step(scores, cluster, dispatch), scores @ matrix.transpose(1, 2)
+    )
+    constant = torch.full((B, C, N), -2.0)
+    torch.testing.assert_close(slot_step(constant, cluster, dispatch), constant)
+
+
+def test_min_max() -> None:
+    scores = torch.tensor([[[[1.0, 3.0], [2.0, 5.0]], [[7.0, 7.0], [7.0, 7.0]]]])
+    expected = torch.tensor([[[[0.0, 0.5], [0.25, 1.0]], [[0.0, 0.0], [0.0, 0.0]]]])
+    assert torch.equal(min_max(scores), expected)
+
+
+def test_min_max_forgets_scale_and_offset() -> None:
+    scores = some_scores()
+    torch.testing.assert_close(min_max(5 * scores - 3), min_max(scores), atol=1e-6, rtol=1e-5)
+    assert min_max(scores).amin(-1).eq(0).all() and min_max(scores).amax(-1).eq(1).all()
+
+
+def test_min_max_takes_no_class() -> None:
+    assert min_max(torch.zeros(1, 0, 4, 4)).shape == (1, 0, 4, 4)

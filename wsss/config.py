@@ -1,0 +1,299 @@
+"""Every setting of a run: one model a stage, from YAML and `key=value`; unknown keys refused."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    ValidationError,
+    model_validator,
+)
+
+from wsss.errors import WsssError
+
+
+class Section(BaseModel):
+    """A part of the config: unknown keys are refused, values are checked on assignment."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False)
+
+
+def _rising(interval: tuple[float, float]) -> tuple[float, float]:
+    if interval[0] > interval[1]:
+        raise ValueError(f"{list(interval)} falls: write the smaller number first")
+    return interval
+
+
+Range = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)]
+"""Smallest and largest of what chance chooses among, both above 0."""
+
+
+class DataConfig(Section):
+    """What the run trains on and is scored on: a VOC folder, or one's own pictures with a CSV."""
+
+    root: Path | None = None
+    """Folder in VOC layout: JPEGImages, Annotations, ImageSets/Segmentation[, masks]."""
+    images: Path | None = None
+    """One's own pictures, with `tags`."""
+    tags: Path | None = None
+    """CSV `image,tags` of one's own pictures."""
+    train_split: str = "train_aug"
+    """Pictures whose tags train the classifier."""
+    mask_split: str = "train_aug"
+    """Pictures that get pseudo-masks, which train the segmenter."""
+    mask_pictures: int | None = Field(None, ge=1)
+    """Only so many of them, the pictures of `score_split` first; None takes all."""
+    score_split: str = "train"
+    """Pictures on which seeds and pseudo-masks are scored, where there are true masks."""
+    val_split: str = "val"
+    """Pictures on which predictions are scored."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "DataConfig":
+        if self.root is None and self.images is None:
+            raise ValueError("no data: set data.root (VOC layout), or data.images and data.tags")
+        if self.root is not None and self.images is not None:
+            raise ValueError("both data.root and data.images are set: keep one of them")
+        if (self.images is None) != (self.tags is None):
+            raise ValueError("data.images and data.tags go together: set both")
+        return self
+
+
+class BackboneConfig(Section):
+    """The GLNet under classifier and segmenter."""
+
+    name: str = "glnet_nano"
+    weights: Path | None = None
+    """Released .pth or .safetensors; none starts from random weights."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """Further arguments of the model, as `glmix.GLNet` takes them."""
+
+
+class OptimConfig(Section):
+    """AdamW with warm-up and polynomial decay."""
+
+    lr: float = Field(1e-3, gt=0)
+    backbone_lr_factor: float = Field(0.3, ge=0)
+    weight_decay: float = Field(0.05, ge=0)
+    warmup_steps: int = Field(100, ge=0)
+    poly_power: float = Field(0.9, ge=0)
+    clip_grad: float = Field(5.0, gt=0)
+
+
+class TrainClsConfig(OptimConfig):
+    """Stage 1: the classifier, from tags."""
+
+    epochs: float = Field(8, gt=0)
+    batch_size: int = Field(32, ge=1)
+    crop: int = Field(192, ge=16)
+    crop_area: Range = (0.25, 1.0)
+    jitter: float = Field(0.3, ge=0, le=1)
+    holdout: float = Field(0.05, ge=0, lt=1)
+    """Part of the training pictures held back for the mAP."""
+    pooling: Literal["mean", "lse"] = "mean"
+    """How class activation becomes a logit: its mean, or log-mean-exp for small objects."""
+    slot_block: str = "16.0"
+    """Block whose slots the auxiliary head classifies, as stride.index."""
+    slot_top: int = Field(6, ge=1)
+    slot_loss: float = Field(0.5, ge=0)
+    """Weight of the auxiliary loss."""
+
+
+class WalkConfig(Section):
+    """One random walk through the slots of one block."""
+
+    block: str
+    """The block as stride.index, such as `8.0`."""
+    steps: int = Field(ge=1)
+
+
+class PseudoMasksConfig(Section):
+    """Stage 2: class activation → slots → seeds → CRF → masks."""
+
+    scales: tuple[PositiveFloat, ...] = Field((1.0, 1.5), min_length=1)
+    flip: bool = True
+    walks: tuple[WalkConfig, ...] = Field(
+        (WalkConfig(block="8.0", steps=4), WalkConfig(block="16.0", steps=2)), min_length=1
+    )
+    background: float | Literal["otsu"] = "otsu"
+    """Score above which a class stands out: a number in (0, 1), or Otsu's rule an image."""
+    sharpness: float = Field(10.0, gt=0)
+    """Slope of the sigmoid that makes probabilities of scores."""
+    crf: str = "irn"
+    """Preset of the CRF, or `none`."""
+    crf_backend: Literal["torch", "pydensecrf"] = "torch"
+    crf_iterations: int = Field(10, ge=1)
+    confidence: float = Field(0.7, ge=0, lt=1)
+    """A pixel whose best marginal is lower becomes 255."""
+
+
+class TrainSegConfig(OptimConfig):
+    """Stage 3: the segmenter, from the pseudo-masks alone."""
+
+    lr: float = Field(1e-3, gt=0)
+    decoder: Literal["segformer", "fpn", "upernet", "unet"] = "segformer"
+    from_classifier: bool = True
+    """Start the encoder from the classifier's backbone instead of `backbone.weights`."""
+    epochs: float = Field(8, gt=0)
+    batch_size: int = Field(16, ge=1)
+    crop: int = Field(256, ge=32)
+    scale: Range = (0.5, 2.0)
+    jitter: float = Field(0.3, ge=0, le=1)
+    ema: float = Field(0.998, ge=0, lt=1)
+
+
+class EvaluateConfig(Section):
+    """Scoring of predictions: test-time scales, flip, CRF; what an unsure pixel counts as."""
+
+    scales: tuple[PositiveFloat, ...] = Field((1.0,), min_length=1)
+    flip: bool = False
+    crf: str = "none"
+    unsure: Literal["background", "wrong"] = "background"
+
+
+class RuntimeConfig(Section):
+    """Where and how the run computes; changes no stage's meaning."""
+
+    device: str = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    threads: int | None = Field(None, ge=1)
+    workers: int | None = Field(None, ge=0)
+    save_every: float = Field(60.0, ge=0)
+    """Seconds between checkpoints."""
+    tensorboard: bool = False
+
+
+class RunConfig(Section):
+    """A whole run."""
+
+    run: Path = Path("runs/default")
+    """The run folder."""
+    seed: int = 0
+    data: DataConfig
+    backbone: BackboneConfig = Field(default_factory=BackboneConfig)
+    train_cls: TrainClsConfig = Field(default_factory=TrainClsConfig)
+    pseudo_masks: PseudoMasksConfig = Field(default_factory=PseudoMasksConfig)
+    train_seg: TrainSegConfig = Field(default_factory=TrainSegConfig)
+    evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
+    runtime: RuntimeConfig = Field(default_factory=RuntimeConfig)
+
+
+def load(path: Path | None = None, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a config: defaults ← file ← overrides.
+
+    Args:
+        path: YAML file; None starts from the defaults.
+        overrides: `section.key=value`, the value in YAML.
+
+    Raises:
+        WsssError: the file is missing or no YAML, a key is unknown, a value is of the wrong type.
+    """
+    values = _read_yaml(path) if path is not None else {}
+    for override in overrides:
+        _apply(values, override)
+    return parse(values, str(path) if path else "the command line")
+
+
+def parse(values: dict[str, Any], source: str) -> RunConfig:
+    """Check plain values against the schema; `source` is named in errors."""
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise WsssError(_sentence(error, source)) from None
+
+
+def save(config: RunConfig, path: Path) -> None:
+    """Write the whole config, defaults included, as YAML."""
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise WsssError(f"No config at {path}: give the path of a YAML file.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise WsssError(f"{path} can't be read ({error}): give a YAML file.") from None
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise WsssError(f"{path} is no YAML ({reason}): mend that line.") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise WsssError(f"{path} holds a {type(values).__name__}: a config is a mapping of keys.")
+    return values
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, sign, text = override.partition("=")
+    if not sign or not key:
+        raise WsssError(f"{override!r} is no override: write section.key=value.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise WsssError(f"The value in {override!r} is no YAML: quote it.") from None
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise WsssError(f"{override!r}: {parent} is a single value, it has no keys below it.")
+    values[last] = value
+
+
+def _sentence(error: ValidationError, source: str) -> str:
+    items = error.errors()
+    # a faulty item makes its list faulty, too: name the item alone
+    places = {item["loc"][:end] for item in items for end in range(1, len(item["loc"]))}
+    faults = [_fault(item) for item in items if item["loc"] not in places]
+    # each form that a value may take complains by itself: one clause a key
+    clauses: dict[str, list[str]] = {}
+    for start, expected in faults:
+        clauses.setdefault(start, []).append(expected)
+    text = "; ".join(start + " or ".join(expected) for start, expected in clauses.items())
+    return f"Config from {source}: {text}."
+
+
+def _fault(item: Any) -> tuple[str, str]:
+    """What was found and where, and what was expected."""
+    loc = [part for part in item["loc"] if part not in _FORMS]
+    where = ".".join(map(str, loc))
+    if item["type"] == "extra_forbidden":
+        return _unknown_key(item["loc"]), ""
+    if item["type"] == "missing":
+        return f"{where} is missing: set it", ""
+    if item["type"] == "value_error":
+        reason = item["msg"].removeprefix("Value error, ")
+        return (f"{where}: {reason}" if where else reason), ""
+    if item["type"] in ("model_type", "dict_type"):
+        return f"{where} is {item['input']!r}: expected ", "keys with values below it"
+    if item["type"] == "string_type":
+        return f"{where} is {item['input']!r}: expected ", f"text: quote it, '\"{item['input']}\"'"
+    message = item["msg"].replace("Input should be ", "").replace("a valid ", "a ")
+    message = message.replace("a integer", "an integer").replace("Tuple should have ", "")
+    message = message.partition(", unable")[0].partition(", got")[0]
+    return f"{where} is {item['input']!r}: expected ", message.partition(" after validation")[0]
+
+
+# what pydantic adds to the place of a value that may take several forms
+_FORMS = ("float", "literal['otsu']")
+
+
+def _unknown_key(loc: tuple[int | str, ...]) -> str:
+    model: Any = RunConfig
+    for part in loc[:-1]:
+        field = getattr(model, "model_fields", {}).get(str(part))
+        model = field.annotation if field else None
+    known = {name: name for name in getattr(model, "model_fields", WalkConfig.model_fields)}
+    for section, field in RunConfig.model_fields.items() if model is RunConfig else ():
+        # a key that was written without its section
+        keys = getattr(field.annotation, "model_fields", {})
+        known |= {key: f"{section}.{key}" for key in keys if key not in known}
+    near = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.0)
+    return f"unknown key {'.'.join(map(str, loc))} (did you mean {known[near[0]]}?)"

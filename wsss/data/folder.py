@@ -1,0 +1,172 @@
+"""One's own pictures: a folder of images and a CSV `image,tags`. Knows no masks."""
+
+import csv
+import difflib
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from wsss.data.pictures import IMAGE_SUFFIXES, Picture, TaggedPictures
+from wsss.errors import WsssError
+from wsss.voc import check_class_names
+
+Rows = dict[str, set[str]]  # image name as written → tags
+Index = dict[str, set[str]]  # a way to name an image → the relative paths it may mean
+
+
+def read_folder(
+    images: Path, tags_csv: Path, class_names: Sequence[str] | None = None
+) -> TaggedPictures:
+    """Reads one's own pictures and tags.
+
+    The CSV is UTF-8 with a header that has the columns `image` and `tags` (others are ignored),
+    split by commas, semicolons or tabs. Tags in a cell are split by `;`, `|` or `,` (quoted where
+    the comma also splits columns), spaces around them dropped. Rows that name the same picture are
+    added up, so one row a tag is fine too. An empty cell means that no class is in the picture.
+
+    An image is named by its path below `images`, with or without its extension, with leading
+    folders too many, or by its bare name where only one picture has it. Pictures on disk that the
+    CSV does not name are left out.
+
+    Args:
+        images: folder, searched with its subfolders for .jpg, .jpeg and .png.
+        tags_csv: the CSV.
+        class_names: foreground classes in the order of mask values; the sorted tags if left out.
+
+    Returns:
+        The pictures in the order of the CSV; id = path below `images` without extension.
+
+    Raises:
+        WsssError: whatever is missing, ambiguous or no class, named with its place.
+    """
+    rows = read_rows(tags_csv)
+    found = sorted(set().union(*rows.values()))
+    names = check_class_names(tuple(class_names) if class_names else tuple(found), str(tags_csv))
+    unknown = [tag for tag in found if tag not in names]
+    if unknown:
+        raise WsssError(f"{tags_csv} has the tag {describe_unknown(unknown[0], names)}.")
+    index = index_images(images)
+    paths, problems = resolve_all(rows, index)
+    if problems:
+        more = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
+        raise WsssError(f"{tags_csv} names {problems[0]}{more}, looking in {images}.")
+    tags: dict[str, set[int]] = defaultdict(set)
+    for name, path in paths.items():
+        tags[path] |= {names.index(tag) for tag in rows[name]}
+    pictures = [Picture(_id(p), images / p, tuple(sorted(t))) for p, t in tags.items()]
+    return TaggedPictures(names, tuple(pictures))
+
+
+def read_rows(tags_csv: Path) -> Rows:
+    """The rows of the CSV by image name; see `read_folder` for the format.
+
+    Raises:
+        WsssError: no such file, not UTF-8, a column missing, a row of the wrong width, no rows.
+    """
+    try:
+        text = tags_csv.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise WsssError(f"{tags_csv} is not UTF-8; save the CSV as UTF-8.") from None
+    except OSError as error:
+        raise WsssError(
+            f"The tags {tags_csv} cannot be read ({error.strerror}); expected a CSV file with the "
+            "header image,tags."
+        ) from error
+    lines = text.splitlines()
+    table = csv.reader(lines, delimiter=_delimiter(lines[0] if lines else ""))
+    header = [cell.strip().lower() for cell in next(table, [])]
+    if header.count("image") != 1 or header.count("tags") != 1:
+        raise WsssError(
+            f"{tags_csv} starts with {(lines or [''])[0]!r}; expected a header with the columns "
+            "image and tags: write image,tags as its first line."
+        )
+    rows: Rows = {}
+    for row in table:
+        if not any(cell.strip() for cell in row):
+            continue
+        if len(row) != len(header) or not row[header.index("image")].strip():
+            raise WsssError(
+                f"Line {table.line_num} of {tags_csv} has {len(row)} fields ({row}); expected "
+                f"{len(header)} with an image name: quote a cell of several tags, or split tags "
+                "by semicolons."
+            )
+        tags = re.split(r"[;|,]", row[header.index("tags")])
+        name = row[header.index("image")].strip()
+        rows.setdefault(name, set()).update(tag.strip() for tag in tags if tag.strip())
+    if not rows:
+        raise WsssError(f"{tags_csv} lists no picture; expected a row for each.")
+    return rows
+
+
+def _delimiter(header: str) -> str:
+    return next((d for d in ",;\t" if d in header), ",")
+
+
+def index_images(images: Path) -> Index:
+    """Every way to name the images below a folder.
+
+    Raises:
+        WsssError: the folder is missing or holds no image.
+    """
+    if not images.is_dir():
+        raise WsssError(f"The picture folder {images} does not exist; name the folder of images.")
+    index: Index = defaultdict(set)
+    for path in images.rglob("*"):
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+            relative = path.relative_to(images)
+            for name in (relative.as_posix(), _id(relative.as_posix()), path.name, path.stem):
+                index[name].add(relative.as_posix())
+    if not index:
+        raise WsssError(f"{images} holds no picture; expected {', '.join(IMAGE_SUFFIXES)} files.")
+    return index
+
+
+def resolve_all(rows: Rows, index: Index) -> tuple[dict[str, str], list[str]]:
+    """Which image each row means.
+
+    Returns:
+        Image name → path relative to the folder, and what is wrong with the names that mean no
+        image, several, or one whose id another image has.
+    """
+    paths: dict[str, str] = {}
+    problems: list[str] = []
+    by_id: dict[str, str] = {}
+    for name in rows:
+        hits = _hits(name, index)
+        if not hits:
+            problems.append(f"the picture {name!r}, which does not exist")
+        elif len(hits) > 1:
+            problems.append(f"the picture {name!r}, which may be {' or '.join(sorted(hits))}")
+        else:
+            (path,) = hits
+            if by_id.setdefault(_id(path), path) != path:
+                problems.append(
+                    f"the pictures {by_id[_id(path)]} and {path}, whose masks would have one name"
+                )
+            paths[name] = path
+    return paths, problems
+
+
+def _hits(name: str, index: Index) -> set[str]:
+    """Images meant by `name`; an exact path first, then with leading folders taken off."""
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    for start in range(len(parts)):
+        key = "/".join(parts[start:])
+        hits = index.get(key, set())
+        if hits:
+            exact = {path for path in hits if key in (path, _id(path))}
+            return {key} if key in hits else exact or hits
+    return set()
+
+
+def _id(path: str) -> str:
+    return str(PurePosixPath(path).with_suffix(""))
+
+
+def describe_unknown(tag: str, names: Sequence[str]) -> str:
+    """`'dgo'`, which is no class (…), with the nearest class."""
+    near = difflib.get_close_matches(tag, names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "mend the tag, or the list of classes"
+    shown = ", ".join(names[:25]) + (", …" if len(names) > 25 else "")
+    return f"{tag!r}, which is none of the classes ({shown}); {hint}"

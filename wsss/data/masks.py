@@ -1,0 +1,116 @@
+"""Images with masks: for evaluation, and for training on pseudo-masks.
+
+Stages that work from tags alone must not import this module; its tests hold them to it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from wsss.data import transforms
+from wsss.data.pictures import read_image
+from wsss.errors import WsssError
+from wsss.voc import read_mask
+
+__all__ = ["MaskTrainingSet", "has_masks", "mask_path", "read_mask", "read_pair"]
+
+_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
+
+
+def has_masks(root: Path) -> bool:
+    """Whether a data set in VOC layout comes with true masks."""
+    return any((root / folder).is_dir() for folder in _FOLDERS)
+
+
+def mask_path(root: Path, id: str) -> Path:
+    """The true mask of a picture: in SegmentationClassAug, else in SegmentationClass.
+
+    Raises:
+        WsssError: neither folder has it.
+    """
+    for folder in _FOLDERS:
+        path = root / folder / f"{id}.png"
+        if path.is_file():
+            return path
+    raise WsssError(
+        f"There is no mask {id}.png in {root / _FOLDERS[0]} or {root / _FOLDERS[1]}; expected the "
+        "true mask of every picture that is scored: run wsss check-data to list what is missing."
+    )
+
+
+def read_pair(image_path: Path, mask_path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Reads a picture and its mask.
+
+    Returns:
+        (H, W, 3) uint8 RGB and (H, W) uint8.
+
+    Raises:
+        WsssError: one of them is missing or does not decode, or their sizes differ.
+    """
+    image, mask = read_image(image_path), read_mask(mask_path)
+    if image.shape[:2] != mask.shape:
+        raise WsssError(
+            f"The mask {mask_path} is {mask.shape[1]}×{mask.shape[0]} and its picture "
+            f"{image_path} {image.shape[1]}×{image.shape[0]} (width × height); expected the same "
+            "size: make the mask anew at the picture's size."
+        )
+    return image, mask
+
+
+class MaskTrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Augmented crops with masks; the augmentation follows from (seed, epoch, index) alone.
+
+    Indexed like `wsss.data.tags.TagTrainingSet`: an int of the epoch last set, or (epoch, index).
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[tuple[Path, Path]],
+        size: int,
+        seed: int,
+        *,
+        scale: tuple[float, float] = (0.5, 2.0),
+        flip: bool = True,
+        jitter: float = 1.0,
+        max_class_share: float = 1.0,
+    ) -> None:
+        """Sets up the crops.
+
+        Args:
+            pairs: (image file, mask file).
+            size: side of the square crops.
+            seed: of the augmentation.
+            scale: range of the magnification.
+            flip: mirror every other sample.
+            jitter: strength of the colour jitter; 0 = none.
+            max_class_share: below 1, prefer crops in which no class covers more than this share.
+        """
+        self.pairs = tuple(pairs)
+        self.size = size
+        self.seed = seed
+        self.scale = scale
+        self.flip = flip
+        self.jitter = jitter
+        self.max_class_share = max_class_share
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that plain int indices belong to."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int | tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(image (3, size, size) float32 normalised, mask (size, size) int64, 255 = ignored)."""
+        epoch, i = index if isinstance(index, tuple) else (self.epoch, index)
+        rng = np.random.default_rng((self.seed, epoch, i))
+        image, mask = transforms.joint_scale_crop_flip(
+            *read_pair(*self.pairs[i]), self.size, rng, self.scale, self.flip, self.max_class_share
+        )
+        image = transforms.colour_jitter(image, rng, self.jitter)
+        return transforms.normalise(image), torch.from_numpy(mask.astype(np.int64))

@@ -1,0 +1,118 @@
+"""What a tagged picture is, a set of them, and how one is read. Knows no masks."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from wsss.errors import WsssError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+class Picture(NamedTuple):
+    """A picture and what is in it.
+
+    Attributes:
+        id: unique in its set and safe as a relative file name; `<id>.png` is its mask's name.
+        path: the image file.
+        tags: 0-based foreground class indices, ascending, each once; none where nothing is there.
+    """
+
+    id: str
+    path: Path
+    tags: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TaggedPictures:
+    """Pictures with tags.
+
+    Attributes:
+        class_names: foreground classes; a class's mask value is its index here + 1.
+        pictures: in the order of their list.
+    """
+
+    class_names: tuple[str, ...]
+    pictures: tuple[Picture, ...]
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def tag_matrix(self) -> NDArray[np.float32]:
+        """(n, C) float32, 1 where the picture has the class, else 0."""
+        matrix = np.zeros((len(self.pictures), len(self.class_names)), np.float32)
+        for row, picture in zip(matrix, self.pictures, strict=True):
+            row[list(picture.tags)] = 1
+        return matrix
+
+    def subset(self, n: int, seed: int) -> "TaggedPictures":
+        """`n` pictures drawn without repetition, in the old order; all where there are fewer."""
+        if n < 1:
+            raise ValueError(f"n is {n}; expected at least 1 picture")
+        order = np.random.default_rng(seed).permutation(len(self.pictures))
+        return self._keep(order[:n].tolist())
+
+    def split_holdout(
+        self, fraction: float, seed: int
+    ) -> tuple["TaggedPictures", "TaggedPictures"]:
+        """Sets a part aside to score a classifier on, without taking any class's last picture.
+
+        Args:
+            fraction: share to hold, in [0, 1); fewer are held where a class would vanish.
+            seed: the same seed gives the same split.
+
+        Returns:
+            (train, held), each in the old order.
+        """
+        if not 0 <= fraction < 1:
+            raise ValueError(f"fraction is {fraction}; expected 0 ≤ fraction < 1")
+        wanted = round(fraction * len(self.pictures))
+        left = self.tag_matrix().sum(0)
+        held: set[int] = set()
+        for index in np.random.default_rng(seed).permutation(len(self.pictures)).tolist():
+            tags = list(self.pictures[index].tags)
+            if len(held) < wanted and bool((left[tags] > 1).all()):
+                left[tags] -= 1
+                held.add(index)
+        return self._keep(set(range(len(self.pictures))) - held), self._keep(held)
+
+    def _keep(self, indices: Iterable[int]) -> "TaggedPictures":
+        kept = tuple(self.pictures[i] for i in sorted(indices))
+        return TaggedPictures(self.class_names, kept)
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Reads a picture upright (EXIF orientation applied) and in colour, whatever its mode.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        WsssError: the file is missing, is no image, or is cut off.
+    """
+    try:
+        with Image.open(path) as file:
+            ImageOps.exif_transpose(file, in_place=True)
+            return np.array(_to_rgb(file))
+    except FileNotFoundError:
+        raise WsssError(
+            f"The picture {path} does not exist; check the folder, or take it off the list."
+        ) from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise WsssError(
+            f"The picture {path} does not decode ({error}); expected a whole JPEG or PNG: copy it "
+            "again, or take it off the list."
+        ) from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey, which PIL would clip at 255
+        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype("u1"))
+    if "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")

@@ -1,0 +1,128 @@
+"""State of a training on disk: whole or absent, so that a killed run goes on where it was."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from wsss.errors import WsssError
+from wsss.run_dir import write_atomic
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a training state (plain numbers and tensors) atomically."""
+    write_atomic(path, lambda target: torch.save(state, target))
+
+
+def load_state(path: Path) -> dict[str, Any] | None:
+    """Read a training state; None where there is none.
+
+    Raises:
+        WsssError: the file is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise WsssError(
+            f"{path} is no checkpoint ({_first_line(error)}): delete it to start the stage anew."
+        ) from None
+    return state
+
+
+def save_model(path: Path, model: nn.Module, metadata: dict[str, Any]) -> None:
+    """Write weights as safetensors with `metadata` (JSON) in the header, atomically."""
+    weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    header = {"wsss": json.dumps(metadata)}
+    write_atomic(path, lambda target: save_file(weights, target, metadata=header))
+
+
+def read_metadata(path: Path, kind: str) -> dict[str, Any]:
+    """Metadata of a model of ours.
+
+    Args:
+        path: safetensors file.
+        kind: `classifier` or `segmenter`, what the file must hold.
+
+    Raises:
+        WsssError: the file is missing, damaged, or holds something else.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+    except FileNotFoundError:
+        raise WsssError(f"No weights at {path}: train the {kind} first.") from None
+    except (SafetensorError, OSError) as error:
+        raise WsssError(
+            f"{path} is no safetensors file ({_first_line(error)}): give a trained {kind}."
+        ) from None
+    metadata: dict[str, Any] = json.loads(header.get("wsss", "{}"))
+    found = metadata.get("kind", "other weights")
+    if found != kind:
+        raise WsssError(f"{path} holds {found}, not a {kind}: give the file of a {kind}.")
+    return metadata
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Load weights that must fit.
+
+    Raises:
+        WsssError: they are another model's.
+    """
+    with safe_open(path, framework="pt") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        problem = str(error).splitlines()[1].strip()
+        raise WsssError(
+            f"{path} holds the weights of another model ({problem}): "
+            "give the one that this config describes."
+        ) from None
+
+
+def load_trained(
+    path: Path,
+    kind: str,
+    build: Callable[[dict[str, Any]], Model],
+    device: torch.device,
+    class_names: Sequence[str] | None = None,
+) -> tuple[Model, dict[str, Any]]:
+    """A trained model of ours, in eval mode, with its metadata.
+
+    Args:
+        path: safetensors file that `save_model` wrote.
+        kind: `classifier` or `segmenter`.
+        build: metadata → untrained model of that shape.
+        device: where the model goes.
+        class_names: of the data; a model of other classes, or in other order, is refused.
+
+    Raises:
+        WsssError: the file is missing, damaged, another model's, or of other classes.
+    """
+    metadata = read_metadata(path, kind)
+    try:
+        known = metadata["class_names"] if class_names is not None else []
+        if known != list(class_names or []):
+            raise WsssError(
+                f"{path} knows the classes {', '.join(known)}, the data have "
+                f"{', '.join(class_names or [])}: train the {kind} again, or give it the data it "
+                "was trained on."
+            )
+        model = build(metadata)
+    except KeyError as error:
+        raise WsssError(f"{path} lacks {error} in its metadata: train the {kind} again.") from None
+    load_weights(path, model)
+    return model.to(device).eval(), metadata
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".:")

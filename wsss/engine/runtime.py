@@ -1,0 +1,93 @@
+"""Where a run computes: device, processes, threads, precision, seeds.
+
+The only module that reads environment variables and names a device.
+"""
+
+import os
+import random
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from wsss.config import RuntimeConfig
+from wsss.errors import WsssError
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What `start` chose.
+
+    Attributes:
+        device: where the tensors live.
+        rank: index of this process among `world`, from 0.
+        world: processes that train together.
+        workers: processes that load pictures.
+        bf16: whether networks run under bfloat16 autocast.
+    """
+
+    device: torch.device
+    rank: int = 0
+    world: int = 1
+    workers: int = 0
+    bf16: bool = False
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files."""
+        return self.rank == 0
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The precision that networks run in."""
+        if not self.bf16:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+
+def start(settings: RuntimeConfig, seed: int) -> Runtime:
+    """Choose the device, seed every generator, join the other processes that torchrun started.
+
+    Args:
+        settings: of the config. Device `auto` takes a GPU where there is one; threads None leaves
+            OMP_NUM_THREADS or torch's choice; workers None takes up to 8 beside a GPU, none on a
+            CPU, where they would take the cores that train.
+        seed: of Python, NumPy and torch.
+
+    Raises:
+        WsssError: the device doesn't exist here.
+    """
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    # OpenCV starts threads of its own, which would take the cores from torch
+    cv2.setNumThreads(1)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    chosen = _device(settings.device, int(os.environ.get("LOCAL_RANK", 0)))
+    if world > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    workers = settings.workers
+    if workers is None:
+        workers = 0 if chosen.type == "cpu" else min(8, os.cpu_count() or 1)
+    return Runtime(chosen, rank, world, workers, settings.precision == "bf16")
+
+
+def _device(name: str, local_rank: int) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", local_rank)
+        return torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise WsssError(
+            f"Device {name!r} can't be used here ({reason}): take runtime.device=auto or cpu."
+        ) from None
+    return device

@@ -1,0 +1,161 @@
+"""Scores over a whole split: one confusion matrix for masks, average precision for tags. Pure."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wsss.errors import WsssError
+
+Mask = NDArray[np.integer] | torch.Tensor
+
+
+@dataclass(frozen=True)
+class SegmentationScores:
+    """Scores as fractions in [0, 1].
+
+    Attributes:
+        iou: (C,) intersection over union; nan for a class in neither target nor prediction.
+        miou: mean of `iou` over the classes that have one; nan if none has.
+        pixel_accuracy: share of the valid target pixels that are right; nan if there are none.
+    """
+
+    iou: NDArray[np.float64]
+    miou: float
+    pixel_accuracy: float
+
+
+class ConfusionMatrix:
+    """Counts of (target class, predicted class) over a split, VOC's way.
+
+    IoU = diagonal / (row sum + column sum − diagonal), summed over all pictures before dividing
+    (Everingham et al. 2010), pixels whose target is `ignore_index` left out.
+
+    Attributes:
+        matrix: (C, C) int64; row = target, column = prediction. Predictions of `ignore_index` are
+            counted in `undecided` alone.
+        undecided: (C,) int64; target pixels of each class where the prediction was `ignore_index`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        ignore_index: int = 255,
+        *,
+        unsure: Literal["background", "wrong"] = "wrong",
+    ) -> None:
+        """Starts from zero.
+
+        Args:
+            num_classes: C, background included.
+            ignore_index: outside 0..C−1; void in a target, not confident in a prediction.
+            unsure: what a predicted `ignore_index` counts as: class 0, or an error, which enters
+                its target's row sum and no column.
+        """
+        if 0 <= ignore_index < num_classes:
+            raise ValueError(f"ignore_index {ignore_index} is one of the {num_classes} classes")
+        if unsure not in ("background", "wrong"):
+            raise ValueError(f"unsure is {unsure!r}; expected 'background' or 'wrong'")
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        self.unsure = unsure
+        self.matrix = np.zeros((num_classes, num_classes), np.int64)
+        self.undecided = np.zeros(num_classes, np.int64)
+
+    def update(self, target: Mask, pred: Mask) -> None:
+        """Adds a picture or a batch.
+
+        Args:
+            target: (H, W) or (B, H, W) integers in 0..C−1, or `ignore_index`.
+            pred: the same shape and range.
+
+        Raises:
+            WsssError: shapes differ, or a value is no class.
+        """
+        if tuple(target.shape) != tuple(pred.shape):
+            raise WsssError(
+                f"A target of shape {tuple(target.shape)} was compared with a prediction of shape "
+                f"{tuple(pred.shape)}; expected both at the picture's size: make the masks anew."
+            )
+        rows, columns = self._flat(target, "target"), self._flat(pred, "prediction")
+        size = self.num_classes + 1  # the last one holds ignore_index
+        counts = np.bincount(rows * size + columns, minlength=size * size).reshape(size, size)
+        self.matrix += counts[:-1, :-1]
+        self.undecided += counts[:-1, -1]
+
+    def _flat(self, mask: Mask, role: str) -> NDArray[np.int64]:
+        """(pixels,) with `ignore_index` renamed C, after a check of the range."""
+        array = (mask.detach().cpu().numpy() if isinstance(mask, torch.Tensor) else mask).ravel()
+        ignored = array == self.ignore_index
+        strange = ((array < 0) | (array >= self.num_classes)) & ~ignored
+        if strange.any():
+            raise WsssError(
+                f"A {role} mask holds the value {array[strange][0]}; expected classes "
+                f"0..{self.num_classes - 1} or {self.ignore_index}: check the list of classes."
+            )
+        return np.where(ignored, self.num_classes, array.astype(np.int64))
+
+    def merge(self, other: "ConfusionMatrix") -> None:
+        """Adds the counts of another part of the split (another shard or rank)."""
+        if (other.num_classes, other.ignore_index) != (self.num_classes, self.ignore_index):
+            raise ValueError("merging confusion matrices of different classes")
+        self.matrix += other.matrix
+        self.undecided += other.undecided
+
+    def compute(self) -> SegmentationScores:
+        """The scores of everything added so far."""
+        matrix = self.matrix.copy()
+        if self.unsure == "background":
+            matrix[:, 0] += self.undecided
+            wrong = np.zeros_like(self.undecided)
+        else:
+            wrong = self.undecided
+        right = matrix.diagonal()
+        union = matrix.sum(0) + matrix.sum(1) + wrong - right
+        iou = np.divide(right, union, out=np.full(len(right), np.nan), where=union > 0)
+        pixels = int(matrix.sum() + wrong.sum())
+        present = union > 0
+        miou = float(iou[present].mean()) if present.any() else float("nan")
+        accuracy = float(right.sum() / pixels) if pixels else float("nan")
+        return SegmentationScores(iou, miou, accuracy)
+
+
+def average_precision(
+    scores: NDArray[np.floating] | torch.Tensor, tags: NDArray[np.generic] | torch.Tensor
+) -> tuple[NDArray[np.float64], float]:
+    """Average precision of each class, Σ (Rₙ − Rₙ₋₁) Pₙ over the distinct thresholds, and its mean.
+
+    No interpolation; equal scores are one threshold, so that their order cannot matter.
+
+    Args:
+        scores: (n, C), higher = more likely; logits or probabilities.
+        tags: (n, C) of 0 and 1.
+
+    Returns:
+        (C,) float64 in [0, 1], nan for a class without a positive, and the mean over the others
+        (nan if there are none).
+
+    Raises:
+        ValueError: shapes differ or are not (n, C), or a score is not finite.
+    """
+    s, t = (np.asarray(torch.as_tensor(v).detach().cpu(), np.float64) for v in (scores, tags))
+    if s.shape != t.shape or s.ndim != 2:
+        raise ValueError(f"scores {s.shape} and tags {t.shape}; expected the same (n, C)")
+    if not np.isfinite(s).all():
+        raise ValueError("scores hold nan or infinity; expected finite numbers")
+    per_class = np.array([_one_class(s[:, c], t[:, c] > 0.5) for c in range(s.shape[1])])
+    known = per_class[~np.isnan(per_class)]
+    return per_class, float(known.mean()) if known.size else float("nan")
+
+
+def _one_class(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
+    if not positive.any():
+        return float("nan")
+    order = np.argsort(-scores, kind="stable")
+    ranked, hits = scores[order], np.cumsum(positive[order])
+    last = np.append(ranked[1:] != ranked[:-1], True)  # the last rank of every distinct score
+    recall = hits[last] / hits[-1]
+    precision = hits[last] / (np.flatnonzero(last) + 1)
+    return float(np.sum(np.diff(recall, prepend=0.0) * precision))

@@ -1,0 +1,81 @@
+"""The GLNet of a config, with the weights it names."""
+
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+import glmix
+from glmix.checkpoints import checkpoint_filter
+from wsss.errors import WsssError
+
+
+def create_backbone(name: str, weights: Path | None, args: dict[str, Any]) -> glmix.GLNet:
+    """Build a GLNet, with its ImageNet head left off.
+
+    Args:
+        name: registered variant, such as `glnet_4g`.
+        weights: released `.pth`, or `.safetensors` in the same naming; None for random weights.
+        args: further arguments of the model.
+
+    Raises:
+        WsssError: no such variant or argument, or weights that are missing or of another model.
+    """
+    known = timm.list_models("glnet_*")
+    if name not in known:
+        raise WsssError(f"backbone.name is {name!r}: expected one of {', '.join(known)}.")
+    try:
+        model: glmix.GLNet = timm.create_model(name, num_classes=0, **args)
+    except (TypeError, ValueError, KeyError) as error:
+        raise WsssError(f"backbone.args {args} don't build a {name}: {error}.") from None
+    if weights is None:
+        _init_by_fan_in(model)
+    else:
+        _load(model, weights, name)
+    return model
+
+
+def _init_by_fan_in(model: nn.Module) -> None:
+    """Convolutions of unit gain.
+
+    The released initialisation (std 0.02 whatever the fan-in) suits 300 epochs; depth-wise kernels
+    start so small with it that a short training hardly moves them.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
+
+
+def _load(model: glmix.GLNet, path: Path, name: str) -> None:
+    state = checkpoint_filter(_read(path), model)
+    # the ImageNet head isn't used; everything else has to fit
+    state = {k: v for k, v in state.items() if not k.startswith(("head.", "tklb_aux_head."))}
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip()
+        raise WsssError(
+            f"{path} holds the weights of another model than {name} ({reason}): "
+            "set backbone.name to the model of that file."
+        ) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise WsssError(f"No weights at {path}: mend backbone.weights, or leave it out.") from None
+    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise WsssError(f"{path} can't be read as weights ({reason}): download it again.") from None
+    except Exception as error:  # unpickling raises anything
+        raise WsssError(f"{path} is no weights file ({type(error).__name__}).") from None
+    if not isinstance(state, dict):
+        raise WsssError(f"{path} is no weights file (it holds a {type(state).__name__}).")
+    return state

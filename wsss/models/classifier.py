@@ -1,0 +1,126 @@
+"""The classifier of stage 1: a GLNet that answers with tags, activation maps and slots."""
+
+import math
+from typing import Any, NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import glmix
+from glmix.blocks import GLMixBlock
+from glmix.clustering import SlotAssignment, soft_cluster
+from glmix.glnet import Stage
+from wsss.errors import WsssError
+from wsss.models.backbone import create_backbone
+
+
+class ClassifierOutput(NamedTuple):
+    """What the classifier answers.
+
+    Attributes:
+        logits: (B, C), a tag each.
+        cam: (B, C, h, w) at stride 16, real-valued; pooled over the grid, `logits` but a bias.
+        slot_logits: (B, C), from the slots of one block.
+        assignments: block name (stride.index) → slot assignment.
+    """
+
+    logits: Tensor
+    cam: Tensor
+    slot_logits: Tensor
+    assignments: dict[str, SlotAssignment]
+
+
+class TagClassifier(nn.Module):
+    """Class activation from stages 3 and 4 together; an auxiliary head on the slots of one block.
+
+    cam = W₃·BN(f₃) + up(W₄·BN(f₄)); logits = pool(cam) + b. The auxiliary head gathers f₃ into the
+    slots of a block (before slot self-attention, so that a slot speaks of its own pixels), scores
+    every slot for every class and takes the mean of the highest: multiple-instance learning.
+
+    Args:
+        backbone: a GLNet.
+        num_classes: C, foreground classes.
+        slot_block: block of stage 3 whose slots are classified, as stride.index.
+        slot_top: slots a class that the mean takes.
+        pooling: `mean`, or `lse`: log of the mean of exp(cam), between mean and maximum.
+
+    Raises:
+        WsssError: stage 3 has no such block, or one without slots.
+    """
+
+    def __init__(
+        self,
+        backbone: glmix.GLNet,
+        num_classes: int,
+        slot_block: str,
+        slot_top: int,
+        pooling: str = "mean",
+    ) -> None:
+        super().__init__()
+        _check_block(backbone, slot_block)
+        dims = [info["num_chs"] for info in backbone.feature_info]
+        self.backbone = backbone
+        self.norm3 = nn.BatchNorm2d(dims[2])
+        self.cam3 = nn.Conv2d(dims[2], num_classes, 1, bias=False)
+        self.cam4 = nn.Conv2d(dims[3], num_classes, 1, bias=False)
+        self.bias = nn.Parameter(torch.full((num_classes,), -2.0))
+        self.slot_head = nn.Linear(dims[2], num_classes)
+        self.slot_block, self.slot_top, self.pooling = slot_block, slot_top, pooling
+        for conv in (self.cam3, self.cam4):
+            nn.init.normal_(conv.weight, std=0.01)
+        nn.init.constant_(self.slot_head.bias, -2.0)
+
+    def forward(self, images: Tensor) -> ClassifierOutput:
+        """(B, 3, H, W), normalised pictures of any size."""
+        features, found = self.backbone.forward_slots(images)
+        assignments = {assignment.name: assignment for assignment in found}
+        third = self.norm3(features[2])
+        cam = self.cam3(third)
+        deep = self.cam4(self.backbone.norm(features[3]))
+        cam = cam + F.interpolate(deep, cam.shape[-2:], mode="bilinear", align_corners=False)
+        slot_scores = self.slot_head(
+            soft_cluster(assignments[self.slot_block].logits, third.flatten(2).transpose(1, 2))
+        )
+        top = slot_scores.topk(min(self.slot_top, slot_scores.shape[1]), dim=1).values
+        return ClassifierOutput(self._pool(cam) + self.bias, cam, top.mean(dim=1), assignments)
+
+    def _pool(self, cam: Tensor) -> Tensor:
+        flat = cam.flatten(2)
+        if self.pooling == "mean":
+            return flat.mean(dim=2)
+        return flat.float().logsumexp(dim=2) - math.log(flat.shape[2])
+
+    def loss(self, output: ClassifierOutput, tags: Tensor, slot_weight: float) -> Tensor:
+        """Binary cross-entropy of the tags, and of the slots' answer.
+
+        Args:
+            output: of `forward`.
+            tags: (B, C) in {0, 1}.
+            slot_weight: of the auxiliary term.
+        """
+        main = F.binary_cross_entropy_with_logits(output.logits.float(), tags)
+        auxiliary = F.binary_cross_entropy_with_logits(output.slot_logits.float(), tags)
+        return main + slot_weight * auxiliary
+
+
+def _check_block(backbone: glmix.GLNet, slot_block: str) -> None:
+    third = cast(Stage, backbone.stages[2])
+    known = [f"16.{i}" for i, block in enumerate(third.blocks) if isinstance(block, GLMixBlock)]
+    if slot_block not in known:
+        raise WsssError(
+            f"train_cls.slot_block is {slot_block!r}, which is no block with slots at stride 16 of "
+            f"this backbone: choose among {', '.join(known)}."
+        )
+
+
+def build_classifier(metadata: dict[str, Any]) -> TagClassifier:
+    """An untrained classifier of the shape that a model file's metadata describes."""
+    backbone = create_backbone(metadata["backbone"], None, metadata["backbone_args"])
+    return TagClassifier(
+        backbone,
+        len(metadata["class_names"]),
+        metadata["slot_block"],
+        metadata["slot_top"],
+        metadata.get("pooling", "mean"),
+    )

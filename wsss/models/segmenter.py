@@ -1,0 +1,104 @@
+"""The segmenter of stage 3: a segmentation-models-pytorch decoder on a GLNet encoder."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import glmix
+from wsss.cam import resize, scaled_size, with_flip
+from wsss.errors import WsssError
+
+_DECODERS = {
+    "segformer": "Segformer",
+    "fpn": "FPN",
+    "upernet": "UPerNet",
+    "unet": "Unet",
+}
+
+
+class Segmenter(nn.Module):
+    """(B, 3, H, W) normalised pictures → logits (B, C + 1, H, W), background first.
+
+    Args:
+        backbone: name of the GLNet.
+        backbone_args: further arguments of it.
+        decoder: `segformer`, `fpn`, `upernet` or `unet`.
+        num_classes: C + 1.
+
+    Raises:
+        WsssError: segmentation-models-pytorch isn't installed.
+    """
+
+    def __init__(
+        self, backbone: str, backbone_args: dict[str, Any], decoder: str, num_classes: int
+    ) -> None:
+        super().__init__()
+        try:
+            import segmentation_models_pytorch as smp
+        except ImportError:
+            raise WsssError(
+                "segmentation-models-pytorch is not installed, and the segmenter needs it: "
+                "pip install 'wsss[seg]'."
+            ) from None
+        build = getattr(smp, _DECODERS[decoder])
+        self.net: nn.Module = build(
+            f"tu-{backbone}", encoder_weights=None, classes=num_classes, **backbone_args
+        )
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The GLNet inside."""
+        encoder: nn.Module = self.net.encoder.model.model  # type: ignore[union-attr, assignment]
+        return encoder
+
+    def load_backbone(self, backbone: glmix.GLNet) -> None:
+        """Start the encoder from a GLNet's weights."""
+        own = self.encoder.state_dict()
+        self.encoder.load_state_dict({k: v for k, v in backbone.state_dict().items() if k in own})
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Pad to whole strides, run, crop: any picture size of at least one pixel."""
+        height, width = images.shape[-2:]
+        padding = (0, -width % 32, 0, -height % 32)
+        logits: Tensor = self.net(F.pad(images, padding, mode="replicate"))
+        return logits[..., :height, :width]
+
+
+@torch.inference_mode()
+def predict_probs(
+    model: nn.Module, image: Tensor, scales: Sequence[float] = (1.0,), flip: bool = False
+) -> Tensor:
+    """Class probabilities of one picture, averaged over scales and flip.
+
+    Args:
+        model: images → logits.
+        image: (1, 3, H, W), normalised.
+        scales: of the picture's sides.
+        flip: also the mirror image.
+
+    Returns:
+        (C + 1, H, W), sums to 1.
+    """
+    size = (image.shape[-2], image.shape[-1])
+    total: Tensor | None = None
+    for scale in scales:
+        scaled = resize(image, scaled_size(*size, scale)) if scale != 1.0 else image
+        logits = model(with_flip(scaled) if flip else scaled).float()
+        probs = resize(logits, size).softmax(dim=1)
+        folded = (probs[:1] + probs[1:].flip(-1)) / 2 if flip else probs
+        total = folded if total is None else total + folded
+    assert total is not None
+    return total[0] / len(scales)
+
+
+def build_segmenter(metadata: dict[str, Any]) -> Segmenter:
+    """An untrained segmenter of the shape that a model file's metadata describes."""
+    return Segmenter(
+        metadata["backbone"],
+        metadata["backbone_args"],
+        metadata["decoder"],
+        len(metadata["class_names"]) + 1,
+    )

@@ -1,0 +1,240 @@
+"""The run folder: the only place that knows the file names of a run.
+
+config.yaml            the merged config
+train_cls/             model.safetensors, metrics.json, log.jsonl, done.json
+seeds/<id>.npz         soft seeds: class activation and slot seeds of the picture's tags
+pseudo_masks/<id>.png  masks in the VOC palette, 255 where not confident
+train_seg/             model.safetensors, log.jsonl, done.json
+predictions/<split>/   <id>.png
+evaluation/            <of>_<split>.json
+report/                index.html with pictures
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from wsss.config import RunConfig, load, save
+from wsss.errors import WsssError
+
+# The parts of the config that each stage's output depends on, its own and what it builds on.
+_DEPENDS: dict[str, tuple[str, ...]] = {
+    "train_cls": ("seed", "data", "backbone", "train_cls"),
+    "pseudo_masks": ("seed", "data", "backbone", "train_cls", "pseudo_masks"),
+    "train_seg": ("seed", "data", "backbone", "train_cls", "pseudo_masks", "train_seg"),
+}
+_SOURCE = ("root", "images", "tags", "train_split")
+_DATA_KEYS: dict[str, tuple[str, ...]] = {
+    "train_cls": _SOURCE,
+    "pseudo_masks": (*_SOURCE, "mask_split", "mask_pictures"),
+    "train_seg": (*_SOURCE, "mask_split", "mask_pictures"),
+}
+
+
+class RunDir:
+    """Paths of a run, and what is finished in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    @classmethod
+    def create(cls, config: RunConfig) -> "RunDir":
+        """Make the folder of a config; a folder that holds another run's results is refused.
+
+        Raises:
+            WsssError: a finished or begun stage was made with other settings.
+        """
+        run = cls(config.run)
+        make_folder(run.root)
+        for stage in _DEPENDS:
+            run.check_settings(stage, config)
+        write_atomic(run.config_file, lambda path: save(config, path))
+        return run
+
+    @classmethod
+    def open(cls, root: Path, settings: Sequence[str] = ()) -> RunConfig:
+        """The config of an existing run, with settings on top.
+
+        Raises:
+            WsssError: there is no run at `root`.
+        """
+        run = cls(root)
+        if not run.config_file.is_file():
+            raise WsssError(f"{root} holds no run (no config.yaml): give the folder of a run.")
+        return load(run.config_file, [f"run={json.dumps(str(root))}", *settings])
+
+    @property
+    def config_file(self) -> Path:
+        """The merged config of the run."""
+        return self.root / "config.yaml"
+
+    def stage(self, name: str) -> Path:
+        """Folder of a stage, made where missing."""
+        path = self.root / name
+        make_folder(path)
+        return path
+
+    def model(self, stage: str) -> Path:
+        """Weights that a training stage leaves."""
+        return self.root / stage / "model.safetensors"
+
+    def checkpoint(self, stage: str) -> Path:
+        """State of an unfinished training."""
+        return self.stage(stage) / "checkpoint.pt"
+
+    def log(self, stage: str) -> Path:
+        """Log of a training, a JSON object a line."""
+        return self.stage(stage) / "log.jsonl"
+
+    def seed(self, picture: str) -> Path:
+        """Soft seeds of a picture."""
+        return self.root / "seeds" / f"{picture}.npz"
+
+    def pseudo_mask(self, picture: str) -> Path:
+        """Pseudo-mask of a picture."""
+        return self.root / "pseudo_masks" / f"{picture}.png"
+
+    def prediction(self, split: str, picture: str) -> Path:
+        """Predicted mask of a picture."""
+        return self.root / "predictions" / split / f"{picture}.png"
+
+    def evaluation(self, of: str, split: str) -> Path:
+        """Scores of one kind of mask on one split."""
+        return self.root / "evaluation" / f"{of.replace('-', '_')}_{split}.json"
+
+    @property
+    def report(self) -> Path:
+        """Folder of the page with pictures."""
+        return self.root / "report"
+
+    def begin(self, stage: str, config: RunConfig) -> None:
+        """Note the settings that a stage is being made with."""
+        path = self.stage(stage) / "settings.json"
+        write_json(path, _settings(stage, config))
+
+    def finish(self, stage: str, summary: dict[str, Any]) -> None:
+        """Mark a stage finished."""
+        write_json(self.stage(stage) / "done.json", summary)
+
+    def finished(self, stage: str) -> bool:
+        """Whether a stage is done."""
+        return (self.root / stage / "done.json").is_file()
+
+    def reset(self, stage: str) -> None:
+        """Forget a stage and those built on it, so that they are made again.
+
+        Nothing is left that a later start would take for finished work of the new settings; the
+        masks of `stage` itself are its own to replace, because shards share them.
+        """
+        stages = list(_DEPENDS)
+        for name in stages[stages.index(stage) :]:
+            for file in ("done.json", "settings.json", "checkpoint.pt"):
+                (self.root / name / file).unlink(missing_ok=True)
+            if name == "pseudo_masks" and name != stage:
+                for folder in (self.root / name, self.root / "seeds"):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    def check_settings(self, stage: str, config: RunConfig) -> None:
+        """Refuse to mix results of different settings in one stage.
+
+        Raises:
+            WsssError: the stage was begun with other settings.
+        """
+        path = self.root / stage / "settings.json"
+        if not path.is_file():
+            return
+        old = json.loads(path.read_text())
+        changed = _differences(old, _settings(stage, config))
+        if changed:
+            key, before, now = changed[0]
+            more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+            raise WsssError(
+                f"{self.root / stage} was made with {key}={before!r}, now it is {now!r}{more}: "
+                f"choose another run folder (run=…), or add --overwrite to do the stage again."
+            )
+
+    def require(self, stage: str, command: str) -> Path:
+        """Folder of a finished stage.
+
+        Raises:
+            WsssError: the stage isn't finished.
+        """
+        if not self.finished(stage):
+            raise WsssError(
+                f"{self.root} has no finished {stage}: run `wsss {command}` on it first."
+            )
+        return self.root / stage
+
+
+def _settings(stage: str, config: RunConfig) -> dict[str, Any]:
+    values = config.model_dump(mode="json", include=set(_DEPENDS[stage]))
+    values["data"] = {key: values["data"][key] for key in _DATA_KEYS[stage]}
+    # where a run reads from may move; what it reads may not
+    for key in ("root", "images", "tags"):
+        if values["data"][key] is not None:
+            values["data"][key] = Path(values["data"][key]).name
+    return values
+
+
+def _differences(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*new, *(k for k in old if k not in new)]
+        return [
+            found
+            for key in keys
+            for found in _differences(old.get(key), new.get(key), f"{prefix}.{key}".strip("."))
+        ]
+    return [] if old == new else [(prefix, old, new)]
+
+
+def read_config(path: Path | None, settings: Sequence[str] = ()) -> RunConfig:
+    """Config of a YAML file, or of the run in a folder, with `section.key=value` on top."""
+    if path is not None and path.is_dir():
+        return RunDir.open(path, settings)
+    return load(path, settings)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder with its parents.
+
+    Raises:
+        WsssError: the disk is read-only, or something else stands there.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WsssError(
+            f"The folder {path} can't be made ({error.strerror}): choose another run folder."
+        ) from None
+
+
+def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write through a temporary neighbour, so that `path` is whole or absent at any moment."""
+    make_folder(path.parent)
+    # the suffix stays last: some writers choose the format by it
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    except Exception as error:  # each library that writes has its own kind of error
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise WsssError(
+            f"{path} can't be written ({reason}): free the disk or choose another run folder; "
+            "what is finished is kept."
+        ) from error
+    finally:
+        with suppress(OSError):  # a read-only disk refuses this, too; the first reason counts
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON atomically."""
+
+    def write(target: Path) -> None:
+        target.write_text(json.dumps(values, indent=2, default=str) + "\n")
+
+    write_atomic(path, write)

@@ -1,0 +1,31 @@
+"""The page of a run: figures and pictures in one HTML file.
+
+Reads `evaluation/*.json`, `train_cls/metrics.json` and `report/*.png`; writes `report/index.html`.
+"""
+
+import json
+from pathlib import Path
+
+from wsss.config import RunConfig
+from wsss.report.page import render
+from wsss.run_dir import RunDir, write_atomic
+
+
+def run(config: RunConfig) -> Path:
+    """Write the page of a run; returns its path."""
+    run_dir = RunDir(config.run)
+    evaluations = [
+        json.loads(path.read_text())
+        for path in sorted((run_dir.root / "evaluation").glob("*.json"))
+    ]
+    metrics_file = run_dir.root / "train_cls" / "metrics.json"
+    metrics = json.loads(metrics_file.read_text()) if metrics_file.is_file() else {}
+    sheets = sorted(path.name for path in run_dir.report.glob("*.png"))
+    page = render(run_dir.root.name, metrics, evaluations, sheets)
+    path = run_dir.report / "index.html"
+
+    def write(target: Path) -> None:
+        target.write_text(page, encoding="utf-8")
+
+    write_atomic(path, write)
+    return path

@@ -1,0 +1,147 @@
+"""Stage 1: image + tags → classifier.
+
+Reads pictures and tags; writes `train_cls/model.safetensors` and `metrics.json` (mAP of held-back
+training pictures).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from wsss import cam as cams
+from wsss.config import RunConfig
+from wsss.data.sources import open_tagged
+from wsss.data.tags import TaggedPictures, TagTrainingSet, read_image
+from wsss.data.transforms import normalise
+from wsss.engine import loop
+from wsss.engine.checkpoint import save_model
+from wsss.engine.runtime import Runtime, start
+from wsss.engine.tracking import track
+from wsss.metrics import average_precision
+from wsss.models.backbone import create_backbone
+from wsss.models.classifier import ClassifierOutput, TagClassifier
+from wsss.models.parameters import parameter_groups
+from wsss.run_dir import RunDir, write_json
+
+
+def run(config: RunConfig, overwrite: bool = False) -> Path:
+    """Train the classifier of a run, or go on with it; returns the path of its weights."""
+    run_dir = RunDir(config.run)
+    if overwrite:
+        run_dir.reset("train_cls")
+    run_dir = RunDir.create(config)
+    path = run_dir.model("train_cls")
+    if run_dir.finished("train_cls"):
+        return path
+    runtime = start(config.runtime, config.seed)
+    settings = config.train_cls
+    pictures = open_tagged(config.data, config.data.train_split)
+    train, held = pictures.split_holdout(settings.holdout, config.seed)
+    model = _build(config, pictures).to(runtime.device)
+    run_dir.begin("train_cls", config)
+    _train(config, runtime, model, train, run_dir)
+    metrics = {"train_pictures": len(train), "held_pictures": len(held)}
+    if runtime.is_main:
+        if len(held):
+            metrics |= _score(model, held, runtime)
+        save_model(path, model, _metadata(config, pictures))
+        write_json(run_dir.stage("train_cls") / "metrics.json", metrics)
+        run_dir.finish("train_cls", metrics)
+        run_dir.checkpoint("train_cls").unlink(missing_ok=True)
+    return path
+
+
+def _build(config: RunConfig, pictures: TaggedPictures) -> TagClassifier:
+    torch.manual_seed(config.seed)
+    backbone = create_backbone(config.backbone.name, config.backbone.weights, config.backbone.args)
+    settings = config.train_cls
+    return TagClassifier(
+        backbone,
+        len(pictures.class_names),
+        settings.slot_block,
+        settings.slot_top,
+        settings.pooling,
+    )
+
+
+def _train(
+    config: RunConfig,
+    runtime: Runtime,
+    model: TagClassifier,
+    train: TaggedPictures,
+    run_dir: RunDir,
+) -> None:
+    settings = config.train_cls
+    dataset = TagTrainingSet(
+        train,
+        settings.crop,
+        config.seed,
+        scale=settings.crop_area,
+        jitter=settings.jitter,
+    )
+
+    def loss_function(
+        trained: nn.Module, batch: Sequence[Tensor]
+    ) -> tuple[Tensor, dict[str, float]]:
+        images, tags = batch
+        output = cast(ClassifierOutput, trained(images))
+        return model.loss(output, tags, settings.slot_loss), {}
+
+    loop.train(
+        runtime,
+        model,
+        parameter_groups(
+            model,
+            model.backbone,
+            settings.lr,
+            settings.backbone_lr_factor,
+            settings.weight_decay,
+        ),
+        dataset,
+        loss_function,
+        loop.Schedule(
+            loop.steps_of(settings.epochs, len(train), settings.batch_size),
+            settings.batch_size,
+            settings.warmup_steps,
+            settings.poly_power,
+            settings.clip_grad,
+        ),
+        title="train-cls",
+        seed=config.seed,
+        checkpoint=run_dir.checkpoint("train_cls"),
+        log=run_dir.log("train_cls"),
+        save_every=config.runtime.save_every,
+        tensorboard=run_dir.stage("train_cls") if config.runtime.tensorboard else None,
+    )
+
+
+@torch.inference_mode()
+def _score(model: TagClassifier, held: TaggedPictures, runtime: Runtime) -> dict[str, Any]:
+    """MAP at scale 1, whole pictures, no flip."""
+    scores = []
+    for picture in track(held.pictures, "mAP of held pictures", len(held)):
+        image = normalise(read_image(picture.path))[None]
+        size = cams.scaled_size(image.shape[-2], image.shape[-1], 1.0)
+        with runtime.autocast():
+            output = model(cams.resize(image, size).to(runtime.device))
+        scores.append(output.logits[0].float().cpu().numpy())
+    by_class, mean = average_precision(np.stack(scores), held.tag_matrix())
+    # a class without a held picture has no precision, and JSON no nan
+    known = [None if np.isnan(value) else float(value) for value in (mean, *by_class)]
+    return {"map": known[0], "ap": dict(zip(held.class_names, known[1:], strict=True))}
+
+
+def _metadata(config: RunConfig, pictures: TaggedPictures) -> dict[str, Any]:
+    return {
+        "kind": "classifier",
+        "backbone": config.backbone.name,
+        "backbone_args": config.backbone.args,
+        "class_names": list(pictures.class_names),
+        "slot_block": config.train_cls.slot_block,
+        "slot_top": config.train_cls.slot_top,
+        "pooling": config.train_cls.pooling,
+    }

@@ -1,0 +1,124 @@
+"""Pictures of a run: a contact sheet of CAM, slots, seed, pseudo-mask, prediction and truth.
+
+Reads whatever of these the run has; writes `report/<split>.png`. True masks are opened for showing
+alone.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wsss import cam as cams
+from wsss import seeds
+from wsss.config import RunConfig
+from wsss.data.masks import has_masks, mask_path
+from wsss.data.sources import open_tagged
+from wsss.data.tags import Picture, read_image
+from wsss.data.transforms import normalise
+from wsss.engine.checkpoint import load_trained
+from wsss.engine.runtime import Runtime, start
+from wsss.errors import WsssError
+from wsss.models.classifier import TagClassifier, build_classifier
+from wsss.models.segmenter import Segmenter, build_segmenter, predict_probs
+from wsss.report.sheet import contact_sheet, heat, mask_over, slots_over
+from wsss.run_dir import RunDir, write_atomic
+from wsss.voc import read_mask
+
+Cell = NDArray[np.uint8]
+
+
+def run(
+    config: RunConfig,
+    count: int = 12,
+    ids: Sequence[str] = (),
+    split: str | None = None,
+    out: Path | None = None,
+) -> Path:
+    """Draw the contact sheet of a run; returns its path.
+
+    Args:
+        config: of the run.
+        count: pictures, drawn by the run's seed among those of the split that have seeds.
+        ids: these pictures instead.
+        split: `data.score_split` by default.
+        out: path of the sheet instead of the run's report folder.
+    """
+    run_dir = RunDir(config.run)
+    runtime = start(config.runtime, config.seed)
+    split = split or config.data.score_split
+    pictures = _choose(config, run_dir, split, count, ids)
+    classifier, _ = load_trained(
+        run_dir.model("train_cls"), "classifier", build_classifier, runtime.device
+    )
+    segmenter = None
+    if run_dir.finished("train_seg"):
+        segmenter, _ = load_trained(
+            run_dir.model("train_seg"), "segmenter", build_segmenter, runtime.device
+        )
+    rows = [_row(config, run_dir, picture, classifier, segmenter, runtime) for picture in pictures]
+    titles = ["picture", "CAM", "slots", "slot seed", "pseudo-mask"]
+    titles += ["prediction"] if segmenter else []
+    titles += ["truth"] if _truth(config) else []
+    sheet = contact_sheet(rows, titles)
+    path = out or run_dir.report / f"{split}.png"
+    write_atomic(path, sheet.save)
+    return path
+
+
+def _choose(
+    config: RunConfig, run_dir: RunDir, split: str, count: int, ids: Sequence[str]
+) -> list[Picture]:
+    pictures = open_tagged(config.data, split).pictures
+    known = {picture.id: picture for picture in pictures}
+    for picture_id in ids:
+        if picture_id not in known:
+            raise WsssError(f"The split {split} has no picture {picture_id!r}: give ids of it.")
+    if ids:
+        return [known[picture_id] for picture_id in ids]
+    ready = [p for p in pictures if run_dir.seed(p.id).is_file() and p.tags]
+    if not ready:
+        raise WsssError(
+            f"{run_dir.root} has no seeds of the split {split}: run generate-pseudo-masks first."
+        )
+    order = np.random.default_rng(config.seed).permutation(len(ready))[:count]
+    return [ready[i] for i in sorted(order)]
+
+
+def _truth(config: RunConfig) -> bool:
+    return config.data.root is not None and has_masks(config.data.root)
+
+
+@torch.inference_mode()
+def _row(
+    config: RunConfig,
+    run_dir: RunDir,
+    picture: Picture,
+    classifier: TagClassifier,
+    segmenter: Segmenter | None,
+    runtime: Runtime,
+) -> list[Cell]:
+    image = read_image(picture.path)
+    tensor = normalise(image)[None].to(runtime.device)
+    with np.load(run_dir.seed(picture.id)) as soft:
+        plain = soft["cam"].astype(np.float32)
+        scores = torch.from_numpy(soft["seed"]).float()
+        labels = torch.from_numpy(soft["labels"])
+    row = [image, heat(plain.max(axis=0), image)]
+    scaled = cams.resize(tensor, cams.scaled_size(image.shape[0], image.shape[1], 1.0))
+    block = config.pseudo_masks.walks[0].block
+    chosen = classifier(scaled).assignments[block]
+    row.append(slots_over(chosen.logits[0].argmax(0).reshape(chosen.grid).cpu().numpy(), image))
+    margins = seeds.margins(scores, config.pseudo_masks.background, image.shape[:2])
+    row.append(mask_over(seeds.seed_mask(margins, labels).numpy(), image))
+    row.append(mask_over(read_mask(run_dir.pseudo_mask(picture.id)), image))
+    if segmenter is not None:
+        settings = config.evaluate
+        probs = predict_probs(segmenter, tensor, settings.scales, settings.flip)
+        row.append(mask_over(probs.argmax(0).cpu().numpy().astype(np.uint8), image))
+    if _truth(config):
+        assert config.data.root is not None
+        row.append(mask_over(read_mask(mask_path(config.data.root, picture.id)), image))
+    return row
