@@ -5,7 +5,14 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from glmix.clustering import assignment_logits, dispatch, initial_slots, soft_cluster
-from glmix.layers import ChannelNorm, LayerScale, SelfAttention, conv_mlp, depthwise_conv
+from glmix.layers import (
+    ChannelNorm,
+    DepthwiseConv,
+    LayerScale,
+    PointwiseConv,
+    SelfAttention,
+    conv_mlp,
+)
 
 
 class SlotSelfAttention(SelfAttention):
@@ -26,7 +33,7 @@ class Block(nn.Module):
         layer_scale: float | None,
     ) -> None:
         super().__init__()
-        self.pos_conv = depthwise_conv(dim, 3) if pos_conv else None
+        self.pos_conv = DepthwiseConv(dim, 3) if pos_conv else None
         self.norm1 = ChannelNorm(dim, eps=1e-6)
         self.norm2 = ChannelNorm(dim, eps=1e-6)
         self.mlp = conv_mlp(dim, mlp_ratio, mlp_depthwise)
@@ -86,7 +93,7 @@ class GLMixBlock(Block):
         self.slot_scale = nn.Parameter(torch.tensor(slot_scale if slot_scale else dim**-0.5))
         self.relation_mha = SlotSelfAttention(dim, num_heads)
         self.feature_conv = nn.Sequential(
-            nn.Conv2d(dim, dim, 1), depthwise_conv(dim, local_kernel), nn.Conv2d(dim, dim, 1)
+            PointwiseConv(dim, dim), DepthwiseConv(dim, local_kernel), PointwiseConv(dim, dim)
         )
 
     def mix(self, tokens: Tensor, block_input: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from glmix.blocks import AttentionBlock, Block, GLMixBlock
 from glmix.checkpoints import checkpoint_filter, released_names_hook
 from glmix.clustering import SlotAssignment
+from glmix.cpu import cpu_layout
 from glmix.layers import (
     overlapping_downsample,
     overlapping_stem,
@@ -198,6 +199,7 @@ class GLNet(nn.Module):
             Features `[(B, D_i, h_i, w_i)]` at strides 4, 8, 16, 32 (before the last norm), and the
             assignments in network order.
         """
+        x = cpu_layout(x)
         features, assignments = [], []
         for downsample, stage in zip(self.downsample_layers, self.stages, strict=True):
             x, found = cast(Stage, stage).forward_slots(downsample(x))
@@ -227,6 +229,7 @@ class GLNet(nn.Module):
         if output_fmt != "NCHW":
             raise ValueError(f"output_fmt is {output_fmt!r}; a GLNet returns NCHW only.")
         take, last = feature_take_indices(len(self.stages), indices)
+        x = cpu_layout(x)
         intermediates = []
         for i, (downsample, stage) in enumerate(
             zip(self.downsample_layers, self.stages, strict=True)
@@ -256,6 +259,7 @@ class GLNet(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) → (B, D, h, w) at stride 32, normalised."""
+        x = cpu_layout(x)
         for downsample, stage in zip(self.downsample_layers, self.stages, strict=True):
             x = stage(downsample(x))
         return self.norm(x)

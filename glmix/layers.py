@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glmix.cpu import depthwise_conv2d, pointwise_conv2d, prefers_plain_attention, row_linear
+
 
 class ChannelNorm(nn.LayerNorm):
     """Layer norm over the channels of (B, D, h, w), each position by itself."""
@@ -32,30 +34,44 @@ class LayerScale(nn.Module):
         return x * self.gamma
 
 
-class ResidualDepthwiseConv(nn.Conv2d):
-    """x + depth-wise convolution of x."""
+class DepthwiseConv(nn.Conv2d):
+    """Depth-wise convolution of odd side that keeps the size."""
 
     def __init__(self, dim: int, kernel_size: int = 3) -> None:
         super().__init__(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, D, h, w) → the same shape."""
+        return depthwise_conv2d(x, self.weight, self.bias)
+
+
+class ResidualDepthwiseConv(DepthwiseConv):
+    """x + depth-wise convolution of x."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, D, h, w) → the same shape."""
         return x + super().forward(x)
 
 
-def depthwise_conv(dim: int, kernel_size: int) -> nn.Conv2d:
-    """Depth-wise convolution that keeps the size."""
-    return nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim)
+class PointwiseConv(nn.Conv2d):
+    """1×1 convolution."""
+
+    def __init__(self, dim_in: int, dim_out: int) -> None:
+        super().__init__(dim_in, dim_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, dim_in, h, w) → (B, dim_out, h, w)."""
+        return pointwise_conv2d(x, self.weight, self.bias)
 
 
 def conv_mlp(dim: int, ratio: float, depthwise: bool) -> nn.Sequential:
     """1×1 convolution, depth-wise 3×3 (or nothing), GELU, 1×1 convolution."""
     hidden = int(dim * ratio)
     return nn.Sequential(
-        nn.Conv2d(dim, hidden, 1),
+        PointwiseConv(dim, hidden),
         ResidualDepthwiseConv(hidden) if depthwise else nn.Identity(),
         nn.GELU(),
-        nn.Conv2d(hidden, dim, 1),
+        PointwiseConv(hidden, dim),
     )
 
 
@@ -102,7 +118,11 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, D) → (B, N, D)."""
         B, N, D = x.shape
-        qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias)
+        qkv = row_linear(x, self.in_proj_weight, self.in_proj_bias)
         q, k, v = qkv.view(B, N, 3, self.num_heads, D // self.num_heads).permute(2, 0, 3, 1, 4)
-        out = F.scaled_dot_product_attention(q, k, v)
-        return self.out_proj(out.transpose(1, 2).reshape(B, N, D))
+        if prefers_plain_attention(q):
+            out = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(-1).to(v.dtype) @ v
+        else:
+            out = F.scaled_dot_product_attention(q, k, v)
+        out = out.transpose(1, 2).reshape(B, N, D)
+        return row_linear(out, self.out_proj.weight, self.out_proj.bias)

@@ -48,6 +48,8 @@ class DataConfig(Section):
     """Pictures whose tags train the classifier."""
     mask_split: str = "train_aug"
     """Pictures that get pseudo-masks, which train the segmenter."""
+    mask_pictures: int | None = Field(None, ge=1)
+    """Only so many of them, the pictures of `score_split` first; None takes all."""
     score_split: str = "train"
     """Pictures on which seeds and pseudo-masks are scored, where there are true masks."""
     val_split: str = "val"
@@ -95,6 +97,8 @@ class TrainClsConfig(OptimConfig):
     jitter: float = Field(0.3, ge=0, le=1)
     holdout: float = Field(0.05, ge=0, lt=1)
     """Part of the training pictures held back for the mAP."""
+    pooling: Literal["mean", "lse"] = "mean"
+    """How class activation becomes a logit: its mean, or log-mean-exp for small objects."""
     slot_block: str = "16.0"
     """Block whose slots the auxiliary head classifies, as stride.index."""
     slot_top: int = Field(6, ge=1)
@@ -124,7 +128,7 @@ class PseudoMasksConfig(Section):
     """Slope of the sigmoid that makes probabilities of scores."""
     crf: str = "irn"
     """Preset of the CRF, or `none`."""
-    crf_backend: Literal["torch", "pydensecrf"] = "pydensecrf"
+    crf_backend: Literal["torch", "pydensecrf"] = "torch"
     crf_iterations: int = Field(10, ge=1)
     confidence: float = Field(0.7, ge=0, lt=1)
     """A pixel whose best marginal is lower becomes 255."""

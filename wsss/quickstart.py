@@ -6,7 +6,7 @@ from wsss import pipeline
 from wsss.config import RunConfig, parse
 from wsss.data.drawn import draw_voc
 
-TRAIN, VAL, SIZE = 240, 60, 128
+TRAIN, VAL, SIZE = 400, 60, 128
 
 SETTINGS = {
     "backbone": {
@@ -14,15 +14,18 @@ SETTINGS = {
         "args": {"depths": [1, 1, 2, 1], "slot_scale": 8.0},
     },
     "train_cls": {
-        "epochs": 25,
+        "epochs": 28,
         "batch_size": 16,
         "crop": 96,
-        "crop_area": [0.4, 1.0],
+        "crop_area": [0.5, 1.0],
+        "pooling": "lse",
         "lr": 2e-3,
         "backbone_lr_factor": 1.0,
         "warmup_steps": 30,
+        "jitter": 0.1,
     },
     "pseudo_masks": {"scales": [1.0]},
+    "runtime": {"precision": "bf16"},
     "train_seg": {
         "epochs": 10,
         "crop": 96,

@@ -27,11 +27,11 @@ _DEPENDS: dict[str, tuple[str, ...]] = {
     "pseudo_masks": ("seed", "data", "backbone", "train_cls", "pseudo_masks"),
     "train_seg": ("seed", "data", "backbone", "train_cls", "pseudo_masks", "train_seg"),
 }
-# Lists of pictures that a stage never opens.
-_OTHER_SPLITS: dict[str, tuple[str, ...]] = {
-    "train_cls": ("mask_split", "score_split", "val_split"),
-    "pseudo_masks": ("score_split", "val_split"),
-    "train_seg": ("score_split", "val_split"),
+_SOURCE = ("root", "images", "tags", "train_split")
+_DATA_KEYS: dict[str, tuple[str, ...]] = {
+    "train_cls": _SOURCE,
+    "pseudo_masks": (*_SOURCE, "mask_split", "mask_pictures"),
+    "train_seg": (*_SOURCE, "mask_split", "mask_pictures"),
 }
 
 
@@ -148,9 +148,7 @@ class RunDir:
         if not path.is_file():
             return
         old = json.loads(path.read_text())
-        others = {f"data.{split}" for split in _OTHER_SPLITS[stage]}
-        found = _differences(old, _settings(stage, config))
-        changed = [difference for difference in found if difference[0] not in others]
+        changed = _differences(old, _settings(stage, config))
         if changed:
             key, before, now = changed[0]
             more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
@@ -174,6 +172,7 @@ class RunDir:
 
 def _settings(stage: str, config: RunConfig) -> dict[str, Any]:
     values = config.model_dump(mode="json", include=set(_DEPENDS[stage]))
+    values["data"] = {key: values["data"][key] for key in _DATA_KEYS[stage]}
     # where a run reads from may move; what it reads may not
     for key in ("root", "images", "tags"):
         if values["data"][key] is not None:

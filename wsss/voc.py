@@ -5,6 +5,7 @@ Every stage that writes or reads a mask does it here, so that a mask is the same
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +136,7 @@ def read_split_list(path: Path) -> tuple[str, ...]:
     Lists of pairs (`/JPEGImages/x.jpg /SegmentationClassAug/x.png`), as often handed around for
     train_aug, are read too: the id is the first field's stem.
     """
-    fields = (line.split() for line in path.read_text(encoding="utf-8-sig").splitlines())
+    fields = (line.split() for line in path.read_text("utf-8-sig", "replace").splitlines())
     return tuple(Path(f[0]).stem if f[0].startswith("/") else f[0] for f in fields if f)
 
 
@@ -184,20 +185,26 @@ def read_class_names(root: Path) -> tuple[str, ...]:
     return check_class_names([line.strip() for line in lines if line.strip()], str(path))
 
 
-def check_class_names(names: "list[str] | tuple[str, ...]", where: str) -> tuple[str, ...]:
+def check_class_names(names: Sequence[str], where: str) -> tuple[str, ...]:
     """`names` as a tuple, if they can be foreground classes of an 8-bit mask.
 
     Raises:
-        WsssError: none, more than 254, one of them twice, or one called background.
+        WsssError: none, more than 254, one twice (capitals aside), or one called background.
     """
     if not 1 <= len(names) <= MAX_FOREGROUND:
         raise WsssError(
             f"{where} gives {len(names)} classes; expected 1 to {MAX_FOREGROUND}, the values that "
             "an 8-bit mask has beside background and void: give at least one, or merge classes."
         )
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise WsssError(f"{where} names the class {twice[0]!r} twice; expected every name once.")
+    seen: dict[str, str] = {}
+    for name in names:
+        # 'Cat' and 'cat' would silently become two classes
+        if name.casefold() in seen:
+            raise WsssError(
+                f"{where} names the class {seen[name.casefold()]!r} and again {name!r}; expected "
+                "every class once and in one spelling."
+            )
+        seen[name.casefold()] = name
     if CLASS_NAMES[0] in names:
         raise WsssError(
             f"{where} names a class 'background'; expected foreground classes alone, because "

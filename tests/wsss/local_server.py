@@ -15,6 +15,7 @@ class Site:
         self.asked: list[tuple[str, str | None]] = []  # (path, Range header)
         self.break_after: list[int] = []  # of the next answers: bytes sent before hanging up
         self.ranges = True
+        self.from_zero = False  # answers a range with 206, but from the first byte on
         self.url = ""
 
 
@@ -33,7 +34,7 @@ def serve() -> Iterator[Site]:
             start = 0
             match = re.fullmatch(r"bytes=(\d+)-", wanted or "")
             if match and site.ranges:
-                start = int(match[1])
+                start = 0 if site.from_zero else int(match[1])
                 if start >= len(body):
                     self.send_error(416)
                     return

@@ -185,7 +185,8 @@ def test_class_names_come_from_the_file_or_are_vocs(tmp_path: Path) -> None:
     ("text", "sentence"),
     [
         ("", "gives 0 classes; expected 1 to 254"),
-        ("a\nb\na\n", "'a' twice"),
+        ("a\nb\na\n", "'a' and again 'a'"),
+        ("Cat\ncat\n", "'Cat' and again 'cat'; expected every class once and in one spelling"),
         ("a\nbackground\n", "names a class 'background'"),
         ("\n".join(map(str, range(255))), "gives 255 classes"),
     ],

@@ -2,17 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal, overload
+from typing import Literal, get_args, overload
 
+import torch
 from torch import Tensor
 
 from wsss.crf import reference
+from wsss.crf.mean_field import LatticeMeanField
 from wsss.crf.presets import CRFParameters, find_parameters
 from wsss.crf.problem import Problem, collect, make_problems
 from wsss.errors import WsssError
 
-Backend = Literal["pydensecrf"]
-_SOLVERS: dict[str, Callable[[Problem, CRFParameters], Tensor]] = {"pydensecrf": reference.solve}
+Backend = Literal["torch", "pydensecrf"]
+Storage = Literal["fp32", "fp16", "bf16"]
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class DenseCRF:
@@ -22,26 +25,32 @@ class DenseCRF:
 
     Args:
         preset: a name of `PRESETS`, or parameters.
-        backend: what computes it.
+        backend: what computes it. "torch" filters on permutohedral lattices, on the device of what
+            it is given, differentiably; "pydensecrf" is the field's CPU library, where installed.
         iterations: steps of mean field, in place of the preset's.
+        storage: what "torch" keeps values in between operations.
+        check_values: whether to look for NaN, negative and unnormalised probabilities. None is yes
+            on the CPU and no elsewhere, where a look makes the host wait for the device.
     """
 
     def __init__(
         self,
         preset: str | CRFParameters = "irn",
         *,
-        backend: Backend = "pydensecrf",
+        backend: Backend = "torch",
         iterations: int | None = None,
+        storage: Storage = "fp32",
+        check_values: bool | None = None,
     ) -> None:
         parameters = find_parameters(preset)
         if iterations is not None:
             parameters = replace(parameters, iterations=iterations)
-        if backend not in _SOLVERS:
-            raise WsssError(
-                f"there is no CRF backend {backend!r}: take one of {', '.join(_SOLVERS)}"
-            )
+        _one_of("backend", backend, get_args(Backend))
+        _one_of("storage", storage, get_args(Storage))
         self.parameters = parameters
         self.backend = backend
+        self.check_values = check_values
+        self._solve = _solver(backend, parameters, _DTYPES[storage])
 
     @overload
     def __call__(
@@ -78,6 +87,19 @@ class DenseCRF:
         Raises:
             WsssError: for inputs that are not as said.
         """
-        problems = make_problems(images, probs, labels, self.parameters.compatibility)
-        solver = _SOLVERS[self.backend]
-        return collect([solver(problem, self.parameters) for problem in problems], probs, labels)
+        matrix = self.parameters.compatibility
+        problems = make_problems(images, probs, labels, matrix, self.check_values)
+        return collect(self._solve(problems), probs, labels)
+
+
+def _one_of(what: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise WsssError(f"there is no CRF {what} {value!r}: take one of {', '.join(choices)}")
+
+
+def _solver(
+    backend: Backend, parameters: CRFParameters, dtype: torch.dtype
+) -> Callable[[list[Problem]], list[Tensor]]:
+    if backend == "torch":
+        return LatticeMeanField(parameters, dtype)
+    return lambda problems: [reference.solve(problem, parameters) for problem in problems]

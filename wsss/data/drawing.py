@@ -177,18 +177,32 @@ def _candidate(side: int, index: int, crowd: int, rng: np.random.Generator) -> _
 
 def _paint(image: Field, thing: _Object, rng: np.random.Generator) -> None:
     """Paints an object with a soft shadow under it and light from one side, in place."""
-    side = len(image)
-    drop = max(1, side // 64)
-    shadow = np.roll(thing.inside, (drop, drop), (0, 1)).astype(np.float32)
-    image *= 1 - 0.45 * cv2.GaussianBlur(shadow, (0, 0), drop)[..., None]
+    drop = max(1, len(image) // 64)
+    box = _box(thing.inside, 5 * drop)
+    under, inside, u, v = (
+        image[box],
+        thing.inside[box].astype(np.float32),
+        thing.u[box],
+        thing.v[box],
+    )
+    shadow = np.zeros_like(inside)
+    shadow[drop:, drop:] = inside[:-drop, :-drop]
+    under *= 1 - 0.45 * cv2.GaussianBlur(shadow, (0, 0), drop)[..., None]
     _, texture, pitch = CLASSES[CLASS_NAMES[thing.index]]
-    share = texture(thing.u, thing.v, pitch * rng.uniform(0.85, 1.2))[..., None]
+    share = texture(u, v, pitch * rng.uniform(0.85, 1.2))[..., None]
     light, dark = _two_tones(rng)
     angle = rng.uniform(0, 2 * math.pi)
-    shade = 1 + 0.16 * (math.cos(angle) * thing.u + math.sin(angle) * thing.v)
-    rim = cv2.GaussianBlur(thing.inside.astype(np.float32), (0, 0), drop * 1.5)
-    body = (light * (1 - share) + dark * share) * (shade * (0.6 + 0.4 * rim))[..., None]
-    image[thing.inside] = body[thing.inside]
+    shade = 1 + 0.16 * (math.cos(angle) * u + math.sin(angle) * v)
+    rim = cv2.GaussianBlur(inside, (0, 0), drop * 1.5)
+    body = (light + (dark - light) * share) * (shade * (0.6 + 0.4 * rim))[..., None]
+    np.copyto(under, body, where=thing.inside[box][..., None])
+
+
+def _box(inside: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
+    """Rows and columns that hold all of `inside`, with a margin where there is room."""
+    spans = (np.flatnonzero(inside.any(axis)) for axis in (1, 0))
+    rows, columns = (slice(max(0, s[0] - margin), s[-1] + 1 + margin) for s in spans)
+    return rows, columns
 
 
 def _two_tones(rng: np.random.Generator) -> tuple[Field, Field]:

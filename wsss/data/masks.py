@@ -1,6 +1,6 @@
 """Images with masks: for evaluation, and for training on pseudo-masks.
 
-Training from tags must not import this module; a test of the import rule's kind keeps it so.
+Stages that work from tags alone must not import this module; its tests hold them to it.
 """
 
 from collections.abc import Sequence

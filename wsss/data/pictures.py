@@ -97,8 +97,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """
     try:
         with Image.open(path) as file:
-            upright = ImageOps.exif_transpose(file)
-            return np.array(_to_rgb(upright))
+            ImageOps.exif_transpose(file, in_place=True)
+            return np.array(_to_rgb(file))
     except FileNotFoundError:
         raise WsssError(
             f"The picture {path} does not exist; check the folder, or take it off the list."

@@ -1,8 +1,13 @@
 """The pictures that a config names: a split of a folder in VOC layout, or one's own with a CSV."""
 
+from dataclasses import replace
+
+import numpy as np
+
 from wsss.config import DataConfig
 from wsss.data.tags import TaggedPictures, read_folder, read_voc
 from wsss.errors import WsssError
+from wsss.voc import split_ids
 
 
 def open_tagged(data: DataConfig, split: str) -> TaggedPictures:
@@ -24,3 +29,21 @@ def open_tagged(data: DataConfig, split: str) -> TaggedPictures:
             "(wsss fetch-voc downloads VOC 2012)."
         )
     return read_voc(data.root, split)
+
+
+def open_masked(data: DataConfig, seed: int) -> TaggedPictures:
+    """Pictures that get pseudo-masks: all of `mask_split`, or so many as `mask_pictures` says.
+
+    Args:
+        data: where they are.
+        seed: of the draw among those that aren't in `score_split`.
+    """
+    pictures = open_tagged(data, data.mask_split)
+    if data.mask_pictures is None or data.mask_pictures >= len(pictures):
+        return pictures
+    scored = set(split_ids(data.root, data.score_split)) if data.root else set()
+    drawn = np.random.default_rng(seed).permutation(len(pictures))
+    # stable: the drawn order stays among those that are scored, and among the others
+    order = sorted(drawn, key=lambda i: pictures.pictures[i].id not in scored)
+    chosen = sorted(order[: data.mask_pictures])
+    return replace(pictures, pictures=tuple(pictures.pictures[i] for i in chosen))

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 import torch.distributed as dist
@@ -61,6 +62,8 @@ def start(settings: RuntimeConfig, seed: int) -> Runtime:
     """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
+    # OpenCV starts threads of its own, which would take the cores from torch
+    cv2.setNumThreads(1)
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

@@ -1,5 +1,6 @@
 """The classifier of stage 1: a GLNet that answers with tags, activation maps and slots."""
 
+import math
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -19,7 +20,7 @@ class ClassifierOutput(NamedTuple):
 
     Attributes:
         logits: (B, C), a tag each.
-        cam: (B, C, h, w) at stride 16, real-valued; its mean over the grid plus a bias is `logits`.
+        cam: (B, C, h, w) at stride 16, real-valued; pooled over the grid, `logits` but a bias.
         slot_logits: (B, C), from the slots of one block.
         assignments: block name (stride.index) → slot assignment.
     """
@@ -33,7 +34,7 @@ class ClassifierOutput(NamedTuple):
 class TagClassifier(nn.Module):
     """Class activation from stages 3 and 4 together; an auxiliary head on the slots of one block.
 
-    cam = W₃·BN(f₃) + up(W₄·BN(f₄)); logits = mean(cam) + b. The auxiliary head gathers f₃ into the
+    cam = W₃·BN(f₃) + up(W₄·BN(f₄)); logits = pool(cam) + b. The auxiliary head gathers f₃ into the
     slots of a block (before slot self-attention, so that a slot speaks of its own pixels), scores
     every slot for every class and takes the mean of the highest: multiple-instance learning.
 
@@ -42,13 +43,19 @@ class TagClassifier(nn.Module):
         num_classes: C, foreground classes.
         slot_block: block of stage 3 whose slots are classified, as stride.index.
         slot_top: slots a class that the mean takes.
+        pooling: `mean`, or `lse`: log of the mean of exp(cam), between mean and maximum.
 
     Raises:
         WsssError: stage 3 has no such block, or one without slots.
     """
 
     def __init__(
-        self, backbone: glmix.GLNet, num_classes: int, slot_block: str, slot_top: int
+        self,
+        backbone: glmix.GLNet,
+        num_classes: int,
+        slot_block: str,
+        slot_top: int,
+        pooling: str = "mean",
     ) -> None:
         super().__init__()
         _check_block(backbone, slot_block)
@@ -59,7 +66,7 @@ class TagClassifier(nn.Module):
         self.cam4 = nn.Conv2d(dims[3], num_classes, 1, bias=False)
         self.bias = nn.Parameter(torch.full((num_classes,), -2.0))
         self.slot_head = nn.Linear(dims[2], num_classes)
-        self.slot_block, self.slot_top = slot_block, slot_top
+        self.slot_block, self.slot_top, self.pooling = slot_block, slot_top, pooling
         for conv in (self.cam3, self.cam4):
             nn.init.normal_(conv.weight, std=0.01)
         nn.init.constant_(self.slot_head.bias, -2.0)
@@ -76,7 +83,13 @@ class TagClassifier(nn.Module):
             soft_cluster(assignments[self.slot_block].logits, third.flatten(2).transpose(1, 2))
         )
         top = slot_scores.topk(min(self.slot_top, slot_scores.shape[1]), dim=1).values
-        return ClassifierOutput(cam.mean(dim=(2, 3)) + self.bias, cam, top.mean(dim=1), assignments)
+        return ClassifierOutput(self._pool(cam) + self.bias, cam, top.mean(dim=1), assignments)
+
+    def _pool(self, cam: Tensor) -> Tensor:
+        flat = cam.flatten(2)
+        if self.pooling == "mean":
+            return flat.mean(dim=2)
+        return flat.float().logsumexp(dim=2) - math.log(flat.shape[2])
 
     def loss(self, output: ClassifierOutput, tags: Tensor, slot_weight: float) -> Tensor:
         """Binary cross-entropy of the tags, and of the slots' answer.
@@ -105,5 +118,9 @@ def build_classifier(metadata: dict[str, Any]) -> TagClassifier:
     """An untrained classifier of the shape that a model file's metadata describes."""
     backbone = create_backbone(metadata["backbone"], None, metadata["backbone_args"])
     return TagClassifier(
-        backbone, len(metadata["class_names"]), metadata["slot_block"], metadata["slot_top"]
+        backbone,
+        len(metadata["class_names"]),
+        metadata["slot_block"],
+        metadata["slot_top"],
+        metadata.get("pooling", "mean"),
     )

@@ -16,7 +16,7 @@ from wsss import cam as cams
 from wsss import seeds
 from wsss.config import PseudoMasksConfig, RunConfig
 from wsss.crf import DenseCRF
-from wsss.data.sources import open_tagged
+from wsss.data.sources import open_masked
 from wsss.data.tags import Picture, read_image
 from wsss.data.transforms import normalise
 from wsss.engine.checkpoint import load_trained
@@ -63,7 +63,7 @@ def run(config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0,
         return folder
     run_dir.require("train_cls", "train-cls")
     runtime = start(config.runtime, config.seed)
-    data = open_tagged(config.data, config.data.mask_split)
+    data = open_masked(config.data, config.seed)
     pictures, weights = data.pictures, run_dir.model("train_cls")
     model, _ = load_trained(
         weights, "classifier", build_classifier, runtime.device, data.class_names

@@ -60,7 +60,11 @@ def _build(config: RunConfig, pictures: TaggedPictures) -> TagClassifier:
     backbone = create_backbone(config.backbone.name, config.backbone.weights, config.backbone.args)
     settings = config.train_cls
     return TagClassifier(
-        backbone, len(pictures.class_names), settings.slot_block, settings.slot_top
+        backbone,
+        len(pictures.class_names),
+        settings.slot_block,
+        settings.slot_top,
+        settings.pooling,
     )
 
 
@@ -139,4 +143,5 @@ def _metadata(config: RunConfig, pictures: TaggedPictures) -> dict[str, Any]:
         "class_names": list(pictures.class_names),
         "slot_block": config.train_cls.slot_block,
         "slot_top": config.train_cls.slot_top,
+        "pooling": config.train_cls.pooling,
     }

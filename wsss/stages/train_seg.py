@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from wsss.config import RunConfig
 from wsss.data.masks import MaskTrainingSet
-from wsss.data.sources import open_tagged
+from wsss.data.sources import open_masked
 from wsss.engine import loop
 from wsss.engine.checkpoint import load_trained, save_model
 from wsss.engine.runtime import Runtime, start
@@ -36,7 +36,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
         return path
     run_dir.require("pseudo_masks", "generate-pseudo-masks")
     runtime = start(config.runtime, config.seed)
-    pictures = open_tagged(config.data, config.data.mask_split)
+    pictures = open_masked(config.data, config.seed)
     pairs = [(p.path, run_dir.pseudo_mask(p.id)) for p in pictures.pictures]
     metadata = {
         "kind": "segmenter",

@@ -9,7 +9,7 @@ from wsss.errors import WsssError
 
 from .drawing import draw
 
-BACKENDS = ["pydensecrf"]
+BACKENDS = ["torch", "pydensecrf"]
 
 
 @pytest.fixture(params=BACKENDS)

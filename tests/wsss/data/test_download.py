@@ -52,6 +52,12 @@ def test_a_server_without_ranges_starts_over(site: Site, tmp_path: Path) -> None
     assert download(archive(site), tmp_path).read_bytes() == BODY
 
 
+def test_an_answer_from_another_byte_starts_over(site: Site, tmp_path: Path) -> None:
+    site.from_zero, site.break_after = True, [1000]
+    assert download(archive(site), tmp_path).read_bytes() == BODY
+    assert [r for _, r in site.asked] == [None, "bytes=1000-"]
+
+
 def test_a_part_that_is_whole_needs_no_more_bytes(site: Site, tmp_path: Path) -> None:
     (tmp_path / "a.tar.part").write_bytes(BODY)
     assert download(archive(site), tmp_path).read_bytes() == BODY

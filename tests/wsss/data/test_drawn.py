@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from wsss import voc
+from wsss.data import drawing
 from wsss.data.drawing import CLASS_NAMES, draw_picture
 from wsss.data.drawn import draw_voc
 from wsss.data.masks import has_masks, mask_path, read_pair
@@ -55,6 +56,19 @@ def test_objects_are_big_enough_and_leave_ground(drawn: Path) -> None:
         mask = voc.read_mask(mask_path(drawn, picture.id))
         assert 0.2 < (mask == 0).mean() < 0.97
         assert all((mask == t + 1).sum() > 0.01 * mask.size for t in picture.tags)
+
+
+def test_later_objects_leave_the_earlier_ones_to_be_seen() -> None:
+    crowded = 0
+    for i in range(40):
+        objects = drawing._place(64, i % 5, np.random.default_rng(i))
+        crowded += len(objects) > 1
+        for k, thing in enumerate(objects):
+            above = np.zeros_like(thing.inside).astype(bool)
+            for other in objects[k + 1 :]:
+                above |= other.inside
+            assert (thing.inside & ~above).sum() >= 0.6 * thing.inside.sum()
+    assert crowded > 10
 
 
 def test_the_mask_follows_the_paint() -> None:

@@ -47,6 +47,12 @@ def test_bare_name_finds_the_only_picture_below(images: Path) -> None:
     assert read(images, "image,tags\na b.jpg,x\n") == {"deep/a b": ("x",)}
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a", "images/a.jpg"])
+def test_an_exact_path_wins_over_a_picture_of_that_name_below(images: Path, name: str) -> None:
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(images / "other" / "a.jpg")
+    assert read(images, f"image,tags\n{name},x\nother/a,x\n") == {"a": ("x",), "other/a": ("x",)}
+
+
 def test_class_names_are_the_sorted_tags(images: Path) -> None:
     (images.parent / "t.csv").write_text("image,tags\na,zebra;Ärger\nb.c,ant\n", encoding="utf-8")
     data = read_folder(images, images.parent / "t.csv")

@@ -1,5 +1,6 @@
 """Pictures with masks: where they lie, that they fit, crops that keep them together."""
 
+import ast
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,22 @@ def test_augmented_masks_come_before_the_plain_ones(tiny_voc: Path) -> None:
     assert mask_path(tiny_voc, "p9") == plain / "p9.png"
     with pytest.raises(WsssError, match=r"no mask zz\.png"):
         mask_path(tiny_voc, "zz")
+
+
+STAGES = Path(voc.__file__).parent / "stages"
+
+
+@pytest.mark.parametrize("stage", ["train_cls", "generate_pseudo_masks", "predict"])
+def test_stages_that_work_from_tags_do_not_come_here(stage: str) -> None:
+    source = STAGES / f"{stage}.py"
+    if not source.is_file():
+        pytest.skip(f"there is no stage {stage}")
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+        else:
+            names = {a.name for a in node.names} if isinstance(node, ast.Import) else set()
+        assert "wsss.data.masks" not in names, f"line {node.lineno} of {source.name}"
 
 
 def test_has_masks(tiny_voc: Path, tmp_path: Path) -> None:

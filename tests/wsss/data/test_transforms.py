@@ -133,6 +133,14 @@ def test_jitter_equals_torchvision(
     assert np.abs(jitter(image, *draws).astype(float) - expected).max() < 1.5
 
 
+def test_jitter_is_contrast_then_brightness(rng: np.random.Generator) -> None:
+    middle = rng.integers(90, 140, (6, 6, 3), np.uint8)  # nothing is clipped on the way
+    planes = torch.from_numpy(middle).permute(2, 0, 1).float() / 255
+    expected = reference.adjust_brightness(reference.adjust_contrast(planes, 1.2), 1.4)
+    ours = jitter(middle, 1, 0.5, 0, 0) / 255
+    assert np.abs(ours - expected.permute(1, 2, 0).numpy()).max() < 1.5 / 255
+
+
 def test_hue_turns_colours_and_leaves_grey() -> None:
     picture = np.array([[[200, 80, 80], [90, 90, 90]]], np.uint8)
     turned = jitter(picture, 0, 0, 0, 1)

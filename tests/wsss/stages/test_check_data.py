@@ -65,7 +65,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "in both": (a_list("val", "p2\n"), "list: p2 is in both train and val"),
     "class names": (
         lambda r: (r / "class_names.txt").write_text("a\na\n"),
-        "class names: .*'a' twice",
+        "class names: .*'a' and again 'a'",
     ),
 }
 

@@ -73,7 +73,7 @@ def voc_files() -> dict[str, bytes]:
 def sbd_files() -> dict[str, bytes]:
     base = "benchmark_RELEASE/dataset/"
     files = {f"{base}cls/{i}.mat": mat(11) for i in SBD_TRAIN + SBD_VAL}
-    files |= {f"{base}inst/{i}.mat": mat(3) for i in SBD_TRAIN}  # instances: not classes
+    files |= {f"{base}inst/{i}.mat": mat(3) for i in (*SBD_TRAIN, "v9")}  # instances: not classes
     for name, ids in (("train", SBD_TRAIN), ("val", SBD_VAL)):
         files[f"{base}{name}.txt"] = "\n".join(ids).encode()
     return files

@@ -1,0 +1,142 @@
+"""Ways round slow kernels of PyTorch on a CPU; elsewhere each is the operation it is named for.
+
+What the measurements behind them say (`scripts/bench_glmix.py --kernels` prints them): oneDNN's
+fast kernel for the weight gradient of a depth-wise convolution stops at three columns, its sgemm
+beats the one behind `F.linear`, and the backward pass of fused attention is slow for short
+sequences.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Columns of a depth-wise kernel that oneDNN's fast weight gradient takes at most.
+FAST_COLUMNS = 3
+# Positions up to which plain attention trains faster than the fused one.
+SHORT_SEQUENCE = 512
+# The product that the compiler uses; a private name, so its absence is allowed for.
+_HAS_ONEDNN_LINEAR = torch.backends.mkldnn.is_available() and hasattr(
+    torch.ops.mkldnn, "_linear_pointwise"
+)
+
+
+def cpu_layout(x: Tensor) -> Tensor:
+    """(B, D, h, w) with channels last in memory, if on a CPU: convolutions and norms keep it so."""
+    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
+
+
+def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Depth-wise convolution that keeps the size.
+
+    Args:
+        x: (B, D, h, w).
+        weight: (D, 1, k, k), k odd.
+        bias: (D,) or None.
+
+    Returns:
+        (B, D, h, w).
+    """
+    if _trains_on_cpu(x, weight) and weight.shape[-1] > FAST_COLUMNS and bias is not None:
+        if torch.is_autocast_enabled("cpu"):
+            low = torch.get_autocast_dtype("cpu")
+            x, weight, bias = x.to(low), weight.to(low), bias.to(low)
+        return _DepthwiseConv.apply(x, weight, bias)
+    return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2, groups=weight.shape[0])
+
+
+def pointwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """1×1 convolution.
+
+    Args:
+        x: (B, D, h, w).
+        weight: (E, D, 1, 1).
+        bias: (E,) or None.
+
+    Returns:
+        (B, E, h, w).
+    """
+    if _infers_on_cpu(x):
+        return row_linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+    return F.conv2d(x, weight, bias)
+
+
+def row_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`F.linear` on rows, through oneDNN where that is quicker.
+
+    Args:
+        x: (..., D).
+        weight: (E, D).
+        bias: (E,) or None.
+
+    Returns:
+        (..., E).
+    """
+    if _infers_on_cpu(x):
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    if _trains_on_cpu(x, weight) and x.dtype == torch.float32 and x.ndim == 3:
+        # one row of N columns: a column of N rows would be taken for a tensor with channels first
+        grid = x.transpose(1, 2).unsqueeze(-2)
+        return F.conv2d(grid, weight[:, :, None, None], bias).squeeze(-2).transpose(1, 2)
+    return F.linear(x, weight, bias)
+
+
+def prefers_plain_attention(q: Tensor) -> bool:
+    """Whether attention written as two products and a softmax is the quicker one to train.
+
+    Args:
+        q: (B, heads, N, d), the queries of self-attention.
+    """
+    return _trains_on_cpu(q) and q.shape[-2] <= SHORT_SEQUENCE
+
+
+def _trains_on_cpu(*tensors: Tensor) -> bool:
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+        return False
+    return tensors[0].device.type == "cpu" and any(t.requires_grad for t in tensors)
+
+
+def _infers_on_cpu(x: Tensor) -> bool:
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() or torch.jit.is_tracing():
+        return False
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and _HAS_ONEDNN_LINEAR
+    )
+
+
+class _DepthwiseConv(torch.autograd.Function):
+    """Depth-wise convolution whose weight gradient is taken a few columns at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2, groups=weight.shape[0])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor]:
+        x, weight = ctx.saved_tensors
+        dim, _, side, _ = weight.shape
+        half = side // 2
+
+        def conv_backward(
+            x: Tensor, weight: Tensor, padding: int, mask: list[bool]
+        ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+            return torch.ops.aten.convolution_backward(
+                grad, x, weight, [dim], [1, 1], [padding] * 2, [1, 1], False, [0, 0], dim, mask
+            )
+
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = conv_backward(x, weight, half, [True, False, False])[0]
+        columns: list[Any] = []
+        padded = F.pad(x, (half, half, half, half))
+        for left in range(0, side, FAST_COLUMNS):
+            part = weight[..., left : left + FAST_COLUMNS]
+            met = padded[..., left : left + x.shape[-1] + part.shape[-1] - 1]
+            columns.append(conv_backward(met, part, 0, [False, True, False])[1])
+        return grad_x, torch.cat(columns, dim=-1), grad.sum((0, 2, 3))

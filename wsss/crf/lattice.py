@@ -1,0 +1,149 @@
+"""The permutohedral lattice of a picture as index tensors, built by one sort."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wsss.crf.bags import Bags, bag_sums, chunk_rows
+from wsss.crf.embedding import KeySpace, embed
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """A Gaussian filter over N points: splat to V vertices, blur along d + 1 axes, slice back.
+
+    Tables of vertex values have V + 1 rows: the last is zero, for neighbours that do not exist.
+
+    Attributes:
+        vertices: (N, d + 1) int32, each point's rows in the table.
+        weights: (N, d + 1) float32, its barycentric weights.
+        order: (N·(d + 1),) int64, the entries of `vertices` sorted by vertex, stably.
+        members: the bags of points at each vertex (V + 1 of them).
+        neighbours: (d + 1, 3·(V + 1)) int32, for each axis and vertex itself and two neighbours.
+    """
+
+    vertices: Tensor
+    weights: Tensor
+    order: Tensor
+    members: Bags
+    neighbours: Tensor
+
+    @property
+    def num_rows(self) -> int:
+        """V + 1."""
+        return len(self.members.offsets) - 1
+
+    @property
+    def gain(self) -> float:
+        """What the blur's (½, 1, ½) multiply a constant by too little: 1/(1 + 2^−d)."""
+        return 1 / (1 + 2.0 ** (1 - len(self.neighbours)))
+
+    def splat_order(self, weights: Tensor) -> Tensor:
+        """(N, d + 1) weights in the order of `members`."""
+        return weights.reshape(-1).index_select(0, self.order)
+
+
+def build_lattice(
+    features: list[Tensor], space: KeySpace, image_index: Tensor | None, num_images: int
+) -> Lattice:
+    """The lattice around points; arguments as `embed`'s."""
+    keys, weights = embed(features, space, image_index, num_images)
+    num_points, n = keys.shape
+    ordered, order = keys.view(-1).sort(stable=True)
+    vertex_keys, inverse, counts = torch.unique_consecutive(
+        ordered, return_inverse=True, return_counts=True
+    )
+    vertices = torch.empty_like(inverse, dtype=torch.int32)
+    vertices.scatter_(0, order, inverse.int())
+    ends = counts.cumsum(0, dtype=torch.int32)
+    offsets = torch.cat([ends.new_zeros(1), ends, ends[-1:]])  # the zero row's bag is empty
+    # the quotient in double precision: integer division is several times slower, this is exact
+    points = ((order.double() + 0.5) * (1 / n)).int()
+    return Lattice(
+        vertices=vertices.view(num_points, n),
+        weights=weights,
+        order=order,
+        members=Bags(points, offsets),
+        neighbours=_find_neighbours(vertex_keys, space),
+    )
+
+
+def _find_neighbours(keys: Tensor, space: KeySpace) -> Tensor:
+    """(d + 1, 3·(V + 1)) int32: rows of the vertex itself, key + step and key − step.
+
+    Keys that share all but the last coordinate form a line. Lines find their neighbour lines by
+    binary search; a table (lines, columns) of each vertex's place within its line, 0 where there is
+    no vertex, finds the vertices: lines are several times fewer than vertices.
+    """
+    num, columns = len(keys), space.columns
+    line_keys = keys.div(columns, rounding_mode="floor")
+    column = (keys - line_keys * columns).long()
+    line_keys, line, counts = torch.unique_consecutive(
+        line_keys, return_inverse=True, return_counts=True
+    )
+    ends = counts.cumsum(0)
+    starts = torch.cat([ends - counts, ends[-1:]])
+    rows = torch.arange(num, device=keys.device)
+    place = rows - starts.index_select(0, line) + 1
+    # one more line, empty, for lines that have no neighbour
+    table = torch.zeros(
+        (len(line_keys) + 1) * columns, dtype=_place_dtype(columns), device=keys.device
+    )
+    table.scatter_(0, line * columns + column, place.to(table.dtype))
+    result = torch.full((len(space.steps), num + 1, 3), num, dtype=torch.int32, device=keys.device)
+    result[:, :num, 0] = rows.int()
+    for axis, step in enumerate(space.steps):
+        line_step = (step + 1) // columns  # steps are k·columns, 1 − columns, or −1
+        other = _find_lines(line_keys, line_step).index_select(0, line)
+        cell = other * columns + (column + (step - line_step * columns))
+        place = table.index_select(0, cell)
+        found = starts.index_select(0, other) + place - 1
+        plus = torch.where(place > 0, found, num)
+        result[axis, :num, 1] = plus.int()
+        # who has me as plus, I have as minus; those without one write to the zero row
+        minus = torch.full((num + 1,), num, dtype=torch.int32, device=keys.device)
+        minus.scatter_(0, plus, rows.int())
+        result[axis, :num, 2] = minus[:num]
+    return result.view(len(space.steps), -1)
+
+
+def _find_lines(line_keys: Tensor, step: int) -> Tensor:
+    """(R,) int64: where line_keys + step is among the sorted line_keys, R where it is not."""
+    wanted = line_keys + step
+    place = torch.searchsorted(line_keys, wanted)
+    there = line_keys.index_select(0, place.clamp_max(len(line_keys) - 1)) == wanted
+    return torch.where(there, place, len(line_keys))
+
+
+def _place_dtype(columns: int) -> torch.dtype:
+    return torch.uint8 if columns < 2**8 else torch.int16 if columns < 2**15 else torch.int32
+
+
+def blur(values: Tensor, spare: Tensor, neighbours: Tensor, reverse: bool = False) -> Tensor:
+    """Blurs vertex values by (½, 1, ½) along every axis in turn.
+
+    Args:
+        values: (V + 1, L), the last row zero; overwritten.
+        spare: (V + 1, L), overwritten.
+        neighbours: (d + 1, 3·(V + 1)), as the lattice's.
+        reverse: from the last axis to the first, which is the transposed operation.
+
+    Returns:
+        (V + 1, L): `values` or `spare`, whichever holds the result.
+    """
+    num_rows, width = values.shape
+    rows = min(num_rows, chunk_rows(num_rows, width, values.device))
+    offsets = torch.arange(0, 3 * rows + 1, 3, dtype=torch.int32, device=values.device)
+    weights = values.new_ones(rows, 3)
+    weights[:, 1:] = 0.5
+    weights = weights.view(-1)
+    for index in reversed(neighbours.unbind()) if reverse else neighbours:
+        for start in range(0, num_rows, rows):
+            stop = min(num_rows, start + rows)
+            count = stop - start
+            spare[start:stop] = bag_sums(
+                values, index[3 * start : 3 * stop], weights[: 3 * count], offsets[: count + 1]
+            )
+        values, spare = spare, values
+    return values
