@@ -1,5 +1,6 @@
 """Drawn pictures and a finished tiny run, made once a session for the tests of the whole line."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,12 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("drawn") / "VOC"
     draw_voc(root, train=12, val=4, size=64)
     return root
+
+
+@pytest.fixture
+def copied(tmp_path: Path, drawn: Path) -> Path:
+    """A copy of the drawn pictures, to be spoilt."""
+    return Path(shutil.copytree(drawn, tmp_path / "VOC"))
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,9 @@ class Sentences(TyperGroup):
             sentence = str(error)
         except OSError as error:
             where = f" {error.filename}" if error.filename else ""
-            sentence = f"The disk refused{where} ({error.strerror}); what is finished is kept."
+            sentence = (
+                f"The disk refused{where} ({error.strerror or error}); what is finished is kept."
+            )
         print(f"wsss: {sentence}", file=sys.stderr)
         raise typer.Exit(2)
 
@@ -134,11 +136,13 @@ def run(
 def predict(
     source: Source = None,
     settings: Settings = None,
-    images: Annotated[Path, typer.Option(help="Picture, or folder of pictures.")] = Path(),
+    images: Annotated[Path | None, typer.Option(help="Picture, or folder of pictures.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the masks.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Masks for a folder of pictures, by the segmenter of a run."""
+    if images is None:
+        raise WsssError("predict was given no pictures: add --images with a picture or a folder.")
     config = _config(source, settings)
     from wsss.stages import predict as stage
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from wsss.config import RunConfig
 from wsss.data.masks import has_masks
+from wsss.engine.runtime import require_one_process
 from wsss.report.tables import show_classes, show_summary
 from wsss.run_dir import RunDir
 from wsss.stages import (
@@ -27,6 +28,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     Returns:
         The page with pictures and figures.
     """
+    require_one_process()
     if overwrite:
         RunDir(config.run).reset("train_cls")
     RunDir.create(config)

@@ -48,9 +48,11 @@ def symmetric_walk(scores: Tensor, dispatch: Tensor, steps: int) -> Tensor:
 def min_max(scores: Tensor) -> Tensor:
     """Each channel of (B, C, …) scaled to 0…1; a constant channel becomes 0.
 
-    A walk flattens its scores: normalised, one threshold serves any number of steps.
+    A walk flattens its scores: normalised, one threshold serves any number of steps. What it has
+    flattened to the rounding of float32 counts as constant, or that rounding would become seeds.
     """
     flat = scores.flatten(2)
     low = flat.amin(dim=-1, keepdim=True)
     span = flat.amax(dim=-1, keepdim=True) - low
-    return torch.where(span > 1e-12, (flat - low) / span.clamp_min(1e-12), 0.0).view_as(scores)
+    varies = span > 1e-5 * flat.abs().amax(dim=-1, keepdim=True)
+    return torch.where(varies, (flat - low) / span.clamp_min(1e-12), 0.0).view_as(scores)

@@ -115,5 +115,13 @@ def test_min_max_forgets_scale_and_offset() -> None:
     assert min_max(scores).amin(-1).eq(0).all() and min_max(scores).amax(-1).eq(1).all()
 
 
+def test_what_is_flat_but_for_rounding_becomes_no_seed() -> None:
+    # slots that all tokens share alike: one step takes every score to the mean
+    walked = symmetric_walk(torch.rand(1, 2, 576), torch.full((1, 576, 64), 1 / 64), 3)
+    assert not min_max(walked + 1e-7 * torch.rand(1, 2, 576)).any()
+    small = 1e-9 * some_scores()
+    torch.testing.assert_close(min_max(small), min_max(some_scores()), atol=1e-5, rtol=1e-4)
+
+
 def test_min_max_takes_no_class() -> None:
     assert min_max(torch.zeros(1, 0, 4, 4)).shape == (1, 0, 4, 4)

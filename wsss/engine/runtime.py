@@ -77,6 +77,19 @@ def start(settings: RuntimeConfig, seed: int) -> Runtime:
     return Runtime(chosen, rank, world, workers, settings.precision == "bf16")
 
 
+def require_one_process() -> None:
+    """Refuse what torchrun can't share out.
+
+    Raises:
+        WsssError: this is one of several processes.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise WsssError(
+            "Two or more processes were started for the whole line, which takes one: start "
+            "train-cls and train-seg with torchrun and the other stages without."
+        )
+
+
 def _device(name: str, local_rank: int) -> torch.device:
     if name == "auto":
         if torch.cuda.is_available():

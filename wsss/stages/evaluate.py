@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from wsss import seeds
 from wsss.cam import resize
 from wsss.config import RunConfig
-from wsss.data.masks import has_masks, mask_path
+from wsss.data.masks import has_masks, mask_path, read_pair
 from wsss.data.sources import open_tagged
 from wsss.data.tags import Picture, TaggedPictures
 from wsss.engine.runtime import start
@@ -83,7 +83,7 @@ def _score_masks(
     confusion = _confusion(config, pictures)
     _require([mask_of(p.id) for p in pictures.pictures])
     for picture in track(pictures.pictures, "evaluate", len(pictures)):
-        target = read_mask(mask_path(root, picture.id))
+        target = read_pair(picture.path, mask_path(root, picture.id))[1]
         confusion.update(target, read_mask(mask_of(picture.id)))
     return _summary(confusion, pictures)
 
@@ -96,7 +96,7 @@ def _score_seeds(
     confusion = _confusion(config, pictures)
     sweep = [_confusion(config, pictures) for _ in SWEEP]
     for picture in track(pictures.pictures, "evaluate", len(pictures)):
-        target = read_mask(mask_path(root, picture.id))
+        target = read_pair(picture.path, mask_path(root, picture.id))[1]
         scores, labels = _soft(run_dir, picture, key)
         margins = seeds.margins(scores, rule, target.shape)
         confusion.update(target, seeds.seed_mask(margins, labels))

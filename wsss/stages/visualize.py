@@ -76,6 +76,11 @@ def _choose(
     for picture_id in ids:
         if picture_id not in known:
             raise WsssError(f"The split {split} has no picture {picture_id!r}: give ids of it.")
+        if not run_dir.seed(picture_id).is_file():
+            raise WsssError(
+                f"{picture_id} has no seeds in {run_dir.root}: run generate-pseudo-masks on a "
+                "data.mask_split that holds it, or give other ids."
+            )
     if ids:
         return [known[picture_id] for picture_id in ids]
     ready = [p for p in pictures if run_dir.seed(p.id).is_file() and p.tags]
@@ -106,7 +111,7 @@ def _row(
         plain = soft["cam"].astype(np.float32)
         scores = torch.from_numpy(soft["seed"]).float()
         labels = torch.from_numpy(soft["labels"])
-    row = [image, heat(plain.max(axis=0), image)]
+    row = [image, heat(plain.max(axis=0, initial=0), image)]
     scaled = cams.resize(tensor, cams.scaled_size(image.shape[0], image.shape[1], 1.0))
     block = config.pseudo_masks.walks[0].block
     chosen = classifier(scaled).assignments[block]

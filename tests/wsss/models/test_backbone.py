@@ -32,6 +32,15 @@ def test_weights_are_loaded_without_the_head(tmp_path: Path, suffix: str) -> Non
         assert torch.equal(value, source[name]), name
 
 
+def test_without_weights_convolutions_have_unit_gain() -> None:
+    torch.manual_seed(0)
+    model = create_backbone("glnet_nano", None, {})
+    convolutions = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
+    for module in convolutions:
+        fan_in = module.weight[0].numel()
+        assert module.weight.std().item() == pytest.approx(fan_in**-0.5, rel=0.2), module
+
+
 def test_an_unknown_variant() -> None:
     with pytest.raises(WsssError, match=r"backbone.name is 'glnet_5g': expected one of glnet_4g,"):
         create_backbone("glnet_5g", None, {})

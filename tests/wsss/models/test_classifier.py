@@ -13,9 +13,10 @@ from wsss.models.classifier import TagClassifier, build_classifier
 TINY: dict[str, Any] = {"depths": [1, 1, 2, 1], "embed_dims": [32, 32, 64, 64], "slot_grid": [3, 3]}
 
 
-def classifier(slot_block: str = "16.0", slot_top: int = 2) -> TagClassifier:
+def classifier(slot_block: str = "16.0", slot_top: int = 2, pooling: str = "mean") -> TagClassifier:
     torch.manual_seed(0)
-    return TagClassifier(create_backbone("glnet_nano", None, TINY), 4, slot_block, slot_top).eval()
+    backbone = create_backbone("glnet_nano", None, TINY)
+    return TagClassifier(backbone, 4, slot_block, slot_top, pooling).eval()
 
 
 def pictures(*size: int) -> torch.Tensor:
@@ -34,6 +35,19 @@ def test_logits_are_the_mean_of_the_map_plus_a_bias(size: tuple[int, int]) -> No
         assert found.name == name
         assert found.logits.shape == (2, 9, found.grid[0] * found.grid[1])
     assert list(output.assignments) == ["4.0", "8.0", "16.0"]
+
+
+@torch.inference_mode()
+def test_pooling_by_the_log_of_the_mean_exponential() -> None:
+    model = classifier(pooling="lse")
+    output = model(pictures(64, 96))
+    expected = output.cam.exp().mean((2, 3)).log() + model.bias
+    torch.testing.assert_close(output.logits, expected)
+    # between the mean and the maximum, whatever the picture's size
+    spread = torch.linspace(-4, 4, 24).reshape(1, 1, 4, 6)
+    assert 0 < model._pool(spread).item() < 4
+    level = torch.full((1, 1, 4, 6), 3.0)
+    assert model._pool(level).item() == pytest.approx(3.0)
 
 
 @torch.inference_mode()

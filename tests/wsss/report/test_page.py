@@ -1,0 +1,52 @@
+"""The page and the tables: figures in per cent, in the order of the line, names escaped."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from wsss.report.page import render
+from wsss.report.tables import show_classes, show_summary
+
+
+def scores(of: str, miou: float, **more: object) -> dict[str, object]:
+    iou = {"background": 0.9, "<cat>": None, "dog": miou}
+    shared = {"split": "train", "images": 7, "protocol": {"seed": 3}}
+    return {"of": of, "miou": miou, "iou": iou, **shared, **more}
+
+
+def test_the_page_has_every_figure_in_the_order_of_the_line() -> None:
+    oracle = {"threshold": 0.35, "miou": 0.4567}
+    evaluations = [
+        scores("predictions", 0.7),
+        scores("cam", 0.123, oracle=oracle),
+        scores("pseudo-masks", 0.6),
+    ]
+    page = render("my <run>", {"map": 0.876, "held_pictures": 5}, evaluations, ["train.png"])
+    assert "mAP 87.6 %" in page and "5 held-back" in page
+    rows = re.findall(r"<tr><td>(\S+)</td><td>train</td><td>7</td>\s*<td>(\S+)</td>", page)
+    assert rows == [("cam", "12.3"), ("pseudo-masks", "60.0"), ("predictions", "70.0")]
+    assert "45.7 at 0.35" in page
+    assert re.search(r"<td>&lt;cat&gt;</td><td>–</td><td>–</td><td>–</td>", page)
+    assert "my &lt;run&gt;" in page and "<cat>" not in page
+    assert '<img src="train.png"' in page
+
+
+@pytest.mark.parametrize("metrics", [{}, {"map": None, "held_pictures": 0}])
+def test_a_page_without_figures(metrics: dict[str, object]) -> None:
+    page = render("run", metrics, [], [])
+    assert "mAP" not in page and "Scores" not in page and "<img" not in page
+
+
+def test_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, other = tmp_path / "a.json", tmp_path / "b.json"
+    one.write_text(json.dumps(scores("cam", 0.123, oracle={"threshold": 0.35, "miou": 0.4567})))
+    other.write_text(json.dumps(scores("predictions", 0.7)))
+    show_summary([one, other])
+    shown = capsys.readouterr()
+    assert shown.out == "" and "12.3" in shown.err and "45.7 at 0.35" in shown.err
+    show_classes(other)
+    lines = [re.split(r"[\s│┃]+", line)[1:3] for line in capsys.readouterr().err.splitlines()]
+    for row in (["background", "90.0"], ["<cat>", "–"], ["dog", "70.0"], ["mean", "70.0"]):
+        assert row in lines

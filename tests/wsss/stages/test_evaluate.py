@@ -1,0 +1,120 @@
+"""Scores against masks whose score is known beforehand."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wsss import voc
+from wsss.config import EvaluateConfig, RunConfig
+from wsss.data.drawn import CLASS_NAMES
+from wsss.errors import WsssError
+from wsss.run_dir import RunDir
+from wsss.stages import evaluate, predict
+
+
+@pytest.fixture
+def run(finished: RunConfig, tmp_path: Path) -> RunConfig:
+    """A copy of the finished run, to be changed."""
+    shutil.copytree(finished.run, tmp_path / "run")
+    return finished.model_copy(update={"run": tmp_path / "run"})
+
+
+def truth(config: RunConfig, id_: str) -> np.ndarray:  # type: ignore[type-arg]
+    assert config.data.root is not None
+    return voc.read_mask(config.data.root / "SegmentationClassAug" / f"{id_}.png")
+
+
+def ids(config: RunConfig, split: str) -> tuple[str, ...]:
+    assert config.data.root is not None
+    return voc.split_ids(config.data.root, split)
+
+
+def scores(path: Path) -> dict[str, float]:
+    found: dict[str, float] = json.loads(path.read_text())
+    return found
+
+
+def test_true_masks_are_perfect(run: RunConfig) -> None:
+    for id_ in ids(run, "train"):
+        voc.write_mask(RunDir(run.run).pseudo_mask(id_), truth(run, id_))
+    found = scores(evaluate.run(run, "pseudo-masks"))
+    assert found["miou"] == 1 and found["pixel_accuracy"] == 1
+    assert found["iou"] == dict.fromkeys(("background", *CLASS_NAMES), 1.0)  # type: ignore[comparison-overlap]
+
+
+@pytest.mark.parametrize("unsure", ["background", "wrong"])
+def test_an_unsure_pixel_counts_as_the_config_says(run: RunConfig, unsure: str) -> None:
+    for id_ in ids(run, "train"):
+        mask = np.where(truth(run, id_) == 0, 255, truth(run, id_)).astype(np.uint8)
+        voc.write_mask(RunDir(run.run).pseudo_mask(id_), mask)
+    settings = EvaluateConfig.model_validate({"unsure": unsure})
+    found = scores(evaluate.run(run.model_copy(update={"evaluate": settings}), "pseudo-masks"))
+    if unsure == "background":
+        assert found["miou"] == 1
+    else:
+        assert found["iou"]["background"] == 0  # type: ignore[index]
+        assert found["miou"] == pytest.approx(len(CLASS_NAMES) / (len(CLASS_NAMES) + 1))
+    assert found["protocol"]["unsure"] == unsure  # type: ignore[index]
+
+
+def test_seeds_that_are_the_truth_are_perfect_at_any_threshold(run: RunConfig) -> None:
+    for id_ in ids(run, "train"):
+        target = truth(run, id_)
+        labels = np.unique(target[target > 0])
+        # at the picture's own size, so that no resizing blurs an edge
+        soft = np.stack([target == label for label in labels]).astype(np.float16)
+        blank = np.zeros_like(soft)
+        np.savez(RunDir(run.run).seed(id_), labels=labels, cam=blank, seed=soft)
+    found = scores(evaluate.run(run, "seeds"))
+    assert found["miou"] == 1 and found["oracle"]["miou"] == 1  # type: ignore[index]
+    flat = scores(evaluate.run(run, "cam"))
+    assert flat["iou"][CLASS_NAMES[0]] == 0  # type: ignore[index]
+    background = np.mean([(truth(run, id_) == 0).mean() for id_ in ids(run, "train")])
+    assert flat["pixel_accuracy"] == pytest.approx(background)
+
+
+def test_missing_masks_are_counted(run: RunConfig) -> None:
+    for id_ in ids(run, "train")[:3]:
+        RunDir(run.run).pseudo_mask(id_).unlink()
+    with pytest.raises(WsssError, match=r"3 of 12 files to score are missing, the first .*00000"):
+        evaluate.run(run, "pseudo-masks")
+
+
+def test_a_kind_by_its_name() -> None:
+    assert [evaluate.kind(name) for name in evaluate.KINDS] == list(evaluate.KINDS)
+    with pytest.raises(WsssError, match="--of is 'pseudo_masks': expected one of cam, seeds"):
+        evaluate.kind("pseudo_masks")
+
+
+def stamps(folder: Path) -> list[int]:
+    return [path.stat().st_mtime_ns for path in sorted(folder.glob("*.png"))]
+
+
+def test_predictions_are_made_again_when_they_would_differ(run: RunConfig) -> None:
+    folder = predict.run_split(run)
+    before = stamps(folder)
+    assert stamps(predict.run_split(run)) == before and len(before) == 4
+    flipped = run.model_copy(update={"evaluate": EvaluateConfig(flip=True)})
+    after = stamps(predict.run_split(flipped))
+    assert all(new > old for new, old in zip(after, before, strict=True))
+    # a mask that is gone is made again, alone
+    sorted(folder.glob("*.png"))[2].unlink()
+    again = stamps(predict.run_split(flipped))
+    assert [new == old for new, old in zip(again, after, strict=True)] == [True, True, False, True]
+    # another segmenter
+    model = RunDir(run.run).model("train_seg")
+    model.write_bytes(model.read_bytes())
+    assert all(
+        new > old for new, old in zip(stamps(predict.run_split(flipped)), again, strict=True)
+    )
+
+
+def test_predictions_with_a_crf(run: RunConfig) -> None:
+    plain = {p.name: p.read_bytes() for p in predict.run_split(run).glob("*.png")}
+    refined = run.model_copy(update={"evaluate": EvaluateConfig(crf="deeplab")})
+    masks = sorted(predict.run_split(refined).glob("*.png"))
+    assert [path.name for path in masks] == sorted(plain)
+    assert any(path.read_bytes() != plain[path.name] for path in masks)

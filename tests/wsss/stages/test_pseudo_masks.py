@@ -1,0 +1,127 @@
+"""From soft seeds to a pseudo-mask by hand; the parts of stage 2 that need no training."""
+
+import numpy as np
+import pytest
+import torch
+
+from wsss.config import PseudoMasksConfig
+from wsss.crf import DenseCRF
+from wsss.engine.runtime import Runtime
+from wsss.errors import WsssError
+from wsss.models.backbone import create_backbone
+from wsss.models.classifier import TagClassifier
+from wsss.stages.generate_pseudo_masks import (
+    SoftSeeds,
+    check_walks,
+    make_crf,
+    parse_shard,
+    pseudo_mask,
+    soft_seeds,
+)
+
+CPU = Runtime(torch.device("cpu"))
+IMAGE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
+
+
+def settings(**values: object) -> PseudoMasksConfig:
+    return PseudoMasksConfig.model_validate({"crf": "none", "background": 0.5, **values})
+
+
+@pytest.mark.parametrize(
+    ("text", "shard"), [("0/1", (0, 1)), ("0/3", (0, 3)), ("2/3", (2, 3)), ("09/10", (9, 10))]
+)
+def test_shards(text: str, shard: tuple[int, int]) -> None:
+    assert parse_shard(text) == shard
+
+
+@pytest.mark.parametrize("text", ["", "1", "1/1", "3/2", "-1/2", "0/0", "a/b", "1/2/3", "0.5/2"])
+def test_shards_that_are_none(text: str) -> None:
+    with pytest.raises(WsssError, match=r"--shard is .*: expected i/n with 0 ≤ i < n"):
+        parse_shard(text)
+
+
+def test_a_pixel_gets_its_likeliest_label_or_255() -> None:
+    labels = np.array([3, 7], np.uint8)
+    seed = np.array([[[1.0, 0.0, 0.5, 0.2]], [[0.0, 0.0, 0.0, 0.9]]], np.float16)
+    soft = SoftSeeds(labels, seed, seed)
+    image = np.zeros((1, 4, 3), np.uint8)
+    # sharpness 10: the margins 0.5 and 0.4 are worth odds of e⁵ and e⁴ against background
+    found = pseudo_mask(image, soft, settings(confidence=0.9), None, CPU)
+    assert found.dtype == np.uint8 and found.tolist() == [[3, 0, 255, 7]]
+    # at the threshold background and class are even: 1 / (2 + e⁻⁵), unsure from there on
+    assert pseudo_mask(image, soft, settings(confidence=0.49), None, CPU)[0, 2] in (0, 3)
+    assert pseudo_mask(image, soft, settings(confidence=0.9, sharpness=2), None, CPU).tolist() == [
+        [255, 255, 255, 255]
+    ]
+
+
+@pytest.mark.parametrize("crf", [None, DenseCRF("irn", iterations=2)])
+def test_a_picture_without_tags_is_background_for_sure(crf: DenseCRF | None) -> None:
+    empty = np.zeros((0, 10, 14), np.float16)
+    found = pseudo_mask(IMAGE, SoftSeeds(np.zeros(0, np.uint8), empty, empty), settings(), crf, CPU)
+    assert found.shape == (40, 56) and not found.any()
+
+
+def test_the_crf_keeps_to_the_labels_and_the_size() -> None:
+    seed = np.zeros((1, 10, 14), np.float16)
+    seed[0, :, :7] = 1
+    soft = SoftSeeds(np.array([5], np.uint8), seed, seed)
+    found = pseudo_mask(IMAGE, soft, settings(), DenseCRF("irn", iterations=3), CPU)
+    assert found.shape == (40, 56) and set(np.unique(found).tolist()) <= {0, 5, 255}
+    assert (found[:, :14] == 5).mean() > 0.5 and (found[:, 42:] == 0).mean() > 0.5
+
+
+def test_a_crf_by_its_name() -> None:
+    assert make_crf(settings()) is None
+    crf = make_crf(settings(crf="deeplab", crf_iterations=4, crf_backend="pydensecrf"))
+    assert crf is not None and crf.parameters.iterations == 4
+    assert crf.parameters.bilateral_sxy == 67
+
+
+@pytest.fixture(scope="module")
+def model() -> TagClassifier:
+    torch.manual_seed(0)
+    # on fresh weights every token belongs to all slots alike, unless the scale is set
+    args = {"depths": [1] * 4, "embed_dims": [32] * 4, "slot_grid": [3, 3], "slot_scale": 30.0}
+    return TagClassifier(create_backbone("glnet_nano", None, args), 4, "16.0", 2).eval()
+
+
+def test_soft_seeds_are_of_the_tags_alone(model: TagClassifier) -> None:
+    soft = soft_seeds(model, IMAGE, (1, 3), settings(), CPU)
+    assert soft.labels.tolist() == [2, 4]
+    for scores in (soft.cam, soft.seed):
+        assert scores.shape == (2, 10, 14) and scores.dtype == np.float16
+        assert scores.min() == 0 and scores.max() == 1
+    alone = soft_seeds(model, IMAGE, (3,), settings(), CPU)
+    np.testing.assert_array_equal(alone.cam[0], soft.cam[1])
+    np.testing.assert_allclose(alone.seed[0], soft.seed[1], atol=2e-3)
+    nothing = soft_seeds(model, IMAGE, (), settings(), CPU)
+    assert len(nothing.labels) == 0 and nothing.cam.shape == (0, 10, 14)
+
+
+def test_the_mirror_image_has_mirrored_seeds(model: TagClassifier) -> None:
+    square = IMAGE[:, :32]
+    one = soft_seeds(model, square, (0, 2), settings(flip=True), CPU)
+    other = soft_seeds(model, square[:, ::-1].copy(), (0, 2), settings(flip=True), CPU)
+    np.testing.assert_allclose(one.cam, other.cam[..., ::-1], atol=5e-3)
+    np.testing.assert_allclose(one.seed, other.seed[..., ::-1], atol=5e-3)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 200), (33, 31)])
+def test_soft_seeds_of_any_size(model: TagClassifier, size: tuple[int, int]) -> None:
+    image = np.resize(IMAGE, (*size, 3))
+    soft = soft_seeds(model, image, (0,), settings(scales=[0.5, 1.0]), CPU)
+    assert soft.seed.shape == (1, -(-size[0] // 4), -(-size[1] // 4))
+    assert np.isfinite(soft.seed).all() and np.isfinite(soft.cam).all()
+
+
+def test_walks_through_blocks_that_have_slots(model: TagClassifier) -> None:
+    check_walks(
+        settings(walks=[{"block": "4.0", "steps": 1}, {"block": "16.0", "steps": 2}]), model
+    )
+    with pytest.raises(WsssError) as error:
+        check_walks(settings(walks=[{"block": "32.0", "steps": 1}]), model)
+    assert str(error.value) == (
+        "pseudo_masks.walks names the block '32.0', which has no slots in this backbone: choose "
+        "among 4.0, 8.0, 16.0."
+    )

@@ -1,0 +1,141 @@
+"""Bad data: exit code 2 and one sentence, whichever stage meets them."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import sentence, wsss
+from PIL import Image
+
+from wsss import voc
+from wsss.config import RunConfig
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DATA_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "root": (shutil.rmtree, "No folder at data.root="),
+    "picture": (
+        lambda r: (r / "JPEGImages/train_00004.jpg").unlink(),
+        "1 of 12 pictures of split train_aug are missing in",
+    ),
+    "picture cut": (
+        lambda r: [cut(p) for p in (r / "JPEGImages").iterdir()],
+        ".jpg does not decode (",
+    ),
+    "tag": (
+        lambda r: (r / "Annotations/train_00002.xml").write_text(
+            "<annotation><object><name>bal</name></object></annotation>"
+        ),
+        "train_00002.xml has 'bal', which is none of the classes",
+    ),
+    "xml": (lambda r: cut(r / "Annotations/train_00002.xml"), "train_00002.xml does not parse ("),
+    "xml gone": (
+        lambda r: (r / "Annotations/train_00002.xml").unlink(),
+        "train_00002.xml does not exist",
+    ),
+    "list": (
+        lambda r: (r / "ImageSets/Segmentation/train_aug.txt").unlink(),
+        "train_aug.txt",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", DATA_FAULTS)
+@pytest.mark.parametrize("command", ["train-cls", "run"])
+def test_each_fault_of_the_data(
+    tmp_path: Path, copied: Path, tiny: Path, command: str, fault: str
+) -> None:
+    spoil, words = DATA_FAULTS[fault]
+    spoil(copied)
+    assert words in sentence(command, tiny, f"run={tmp_path / 'run'}", f"data.root={copied}")
+
+
+def test_a_true_mask_of_another_size(tmp_path: Path, copied: Path, finished: RunConfig) -> None:
+    run = shutil.copytree(finished.run, tmp_path / "run")
+    voc.write_mask(copied / "SegmentationClassAug/train_00003.png", np.zeros((9, 7), np.uint8))
+    for of in ("cam", "seeds", "pseudo-masks"):
+        found = sentence("evaluate", run, f"data.root={copied}", "--of", of)
+        assert "train_00003.png is 7×9 and its picture" in found, (of, found)
+        assert "train_00003.jpg 64×64 (width × height)" in found
+
+
+def test_a_true_mask_that_is_gone(tmp_path: Path, copied: Path, finished: RunConfig) -> None:
+    run = shutil.copytree(finished.run, tmp_path / "run")
+    (copied / "SegmentationClassAug/train_00003.png").unlink()
+    found = sentence("evaluate", run, f"data.root={copied}", "--of", "pseudo-masks")
+    assert "There is no mask train_00003.png" in found
+
+
+def test_a_pseudo_mask_of_another_size(tmp_path: Path, finished: RunConfig) -> None:
+    run = shutil.copytree(finished.run, tmp_path / "run")
+    for mask in (run / "pseudo_masks").glob("*.png"):
+        voc.write_mask(mask, np.zeros((9, 7), np.uint8))
+    found = sentence("train-seg", run, "--overwrite")
+    assert ".png is 7×9 and its picture" in found and "expected the same size" in found
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [("gone", "No picture or folder at"), ("empty", "holds no pictures (.jpg, .jpeg, .png)")],
+)
+def test_no_pictures_to_predict(
+    tmp_path: Path, finished: RunConfig, images: str, words: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert words in sentence("predict", finished.run, "--images", tmp_path / images)
+
+
+def test_predict_asks_for_pictures(finished: RunConfig) -> None:
+    result = wsss("predict", finished.run)
+    assert result.exit_code == 2 and "--images" in result.stderr
+
+
+def test_a_picture_that_does_not_decode(tmp_path: Path, finished: RunConfig) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "x.jpg").write_bytes(b"no picture")
+    found = sentence(
+        "predict", finished.run, "--images", tmp_path / "in", "--out", tmp_path / "out"
+    )
+    assert "x.jpg does not decode" in found
+
+
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [
+        ("nobody", "The split train has no picture 'nobody': give ids of it"),
+        ("val_00001", "The split train has no picture 'val_00001'"),
+    ],
+)
+def test_pictures_that_cannot_be_shown(finished: RunConfig, ids: str, words: str) -> None:
+    assert words in sentence("visualize", finished.run, "--ids", ids)
+
+
+def test_pictures_of_a_split_without_seeds(finished: RunConfig) -> None:
+    arguments = ("visualize", finished.run, "--split", "val")
+    assert "has no seeds of the split val" in sentence(*arguments)
+    assert "val_00001 has no seeds" in sentence(*arguments, "--ids", "val_00001")
+
+
+def test_a_picture_without_tags_is_shown(tmp_path: Path, copied: Path, finished: RunConfig) -> None:
+    run = shutil.copytree(finished.run, tmp_path / "run")
+    (copied / "Annotations" / "train_00003.xml").write_text("<annotation/>")
+    assert wsss("generate-pseudo-masks", run, f"data.root={copied}", "--overwrite").exit_code == 0
+    result = wsss("visualize", run, f"data.root={copied}", "--ids", "train_00003")
+    assert result.exit_code == 0, result.output
+    # nor does scoring stumble over it
+    for of in ("cam", "seeds", "pseudo-masks"):
+        result = wsss("evaluate", run, f"data.root={copied}", "--of", of)
+        assert result.exit_code == 0, result.output
+
+
+def test_own_pictures_have_no_scores(tmp_path: Path, finished: RunConfig) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "tags.csv").write_text("image,tags\na,cat\n")
+    own = (f"data.images={tmp_path}", f"data.tags={tmp_path / 'tags.csv'}")
+    found = sentence("evaluate", f"run={finished.run}", *own, "--of", "seeds")
+    assert f"There are no true masks at {tmp_path}: scoring needs a VOC folder" in found
