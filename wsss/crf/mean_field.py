@@ -197,7 +197,15 @@ def _iterate(
     rows = min(num, chunk_rows(num, width, unary.device))
     offsets = filters.slice_offsets(rows)
     ones = unary.new_ones(width, 1)
-    marginals = unary.softmax(1).to(dtype)
+
+    def normalise(logits: Tensor, safe: bool) -> Tensor:
+        """Softmax, without its maximum where that is safe: torch's is slow over few labels."""
+        if not safe:
+            return logits.softmax(1)
+        likely = logits.exp_()
+        return torch.div(likely, likely @ ones, out=likely)
+
+    marginals = normalise(unary.clone(), True).to(dtype)  # probabilities of at least 1e-5 each
     table = marginals.new_empty(filters.num_rows, width)
     tables = table, torch.empty_like(table)
     for _ in range(iterations):
@@ -206,10 +214,5 @@ def _iterate(
             stop = min(num, start + rows)
             message = filters.slice_rows(values, offsets, start, stop).to(unary.dtype)
             logits = compatible(message, compatibility).add_(unary[start:stop])
-            if safe:
-                likely = logits.exp_()
-                torch.div(likely, likely @ ones, out=likely)
-            else:
-                likely = logits.softmax(1)
-            marginals[start:stop] = likely
+            marginals[start:stop] = normalise(logits, safe)
     return marginals.to(unary.dtype)
