@@ -160,17 +160,19 @@ def _padded(num_labels: int) -> int:
 def _rows(log_probs: list[Tensor]) -> Tensor:
     """(N, L) of all pictures' (L_i, H_i, W_i), labels that do not exist at NEVER."""
     width = _padded(max(len(p) for p in log_probs))
-    rows = [
-        torch.nn.functional.pad(p.flatten(1).t(), (0, width - len(p)), value=NEVER)
-        for p in log_probs
-    ]
-    return torch.cat(rows).contiguous()
+    counts = [p[0].numel() for p in log_probs]
+    rows = log_probs[0].new_full((sum(counts), width), NEVER)
+    start = 0
+    for count, p in zip(counts, log_probs, strict=True):
+        rows[start : start + count, : len(p)] = p.flatten(1).t()
+        start += count
+    return rows
 
 
 def _pictures(marginals: Tensor, problems: list[Problem]) -> list[Tensor]:
     parts = marginals.split([problem.log_probs[0].numel() for problem in problems])
     return [
-        part[:, : len(p.log_probs)].t().reshape(p.log_probs.shape)
+        part[:, : len(p.log_probs)].t().contiguous().view(p.log_probs.shape)
         for part, p in zip(parts, problems, strict=True)
     ]
 
