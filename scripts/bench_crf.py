@@ -45,6 +45,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--resize", help="WxH; default: as they are")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs of each, interleaved")
     parser.add_argument("--probs", default="scene", choices=("scene", "smooth", "noise"))
+    parser.add_argument("--downsample", type=int, default=1, help="of the agreement table")
+    parser.add_argument("--iterations", type=int, help="of ours in the agreement table")
     parser.add_argument("--storage", default="fp32", choices=("fp32", "fp16", "bf16"))
     parser.add_argument(
         "--clock",
@@ -115,8 +117,9 @@ def agreement(args: argparse.Namespace) -> None:
     for preset in args.presets:
         for num in args.labels:
             probs = [probabilities(im, num, i, args.probs) for i, im in enumerate(images)]
-            ours = DenseCRF(preset, storage=args.storage)(images, probs)
-            again = DenseCRF(preset, storage=args.storage)(images, probs)
+            options = {"storage": args.storage, "downsample": args.downsample}
+            crf = DenseCRF(preset, iterations=args.iterations, **options)
+            ours, again = crf(images, probs), crf(images, probs)
             theirs = DenseCRF(preset, backend="pydensecrf")(images, probs)
             same = [(a.argmax(0) == b.argmax(0)) for a, b in zip(ours, theirs, strict=True)]
             gap = max(float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True))

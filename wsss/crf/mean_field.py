@@ -198,14 +198,13 @@ def _iterate(
     num, width = unary.shape
     rows = min(num, chunk_rows(num, width, unary.device))
     offsets = filters.slice_offsets(rows)
-    ones = unary.new_ones(width, 1)
 
     def normalise(logits: Tensor, safe: bool) -> Tensor:
         """Softmax, without its maximum where that is safe: torch's is slow over few labels."""
         if not safe:
             return logits.softmax(1)
         likely = logits.exp_()
-        return torch.div(likely, likely @ ones, out=likely)
+        return likely.div_(likely.sum(1, keepdim=True))
 
     marginals = normalise(unary.clone(), True).to(dtype)  # probabilities of at least 1e-5 each
     table = marginals.new_empty(filters.num_rows, width)
