@@ -1,7 +1,7 @@
 """Losses that teach a GLNet from another classifier's answers on unlabelled pictures.
 
-Pure functions on tensors, and the 1×1 projections of dense feature matching. B batch, K slots, N = h·w tokens
-of a grid, D channels.
+Pure functions on tensors, and the 1×1 projections of dense feature matching. B batch, K slots,
+N = h·w tokens of a grid, D channels.
 """
 
 import torch
@@ -29,9 +29,9 @@ def soft_label_loss(logits: Tensor, teacher_logits: Tensor, temperature: float =
 
 
 def standardise(features: Tensor, eps: float = 1e-5) -> Tensor:
-    """Every channel to mean 0 and variance 1 over the batch: (B, D, h, w) → the same shape, float32.
+    """Every channel to mean 0 and variance 1 over the batch.
 
-    A channel that is constant over the batch becomes 0.
+    (B, D, h, w) → the same shape, float32. A channel that is constant over the batch becomes 0.
     """
     return F.batch_norm(features.float(), None, None, training=True, eps=eps)
 
@@ -46,7 +46,9 @@ def on_grid(features: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 class FeatureProjections(nn.Module):
-    """1×1 convolutions from the student's channels to the teacher's, one a stride; used in training alone.
+    """1×1 convolutions from the student's channels to the teacher's, one a stride.
+
+    They are used in training alone.
 
     Args:
         student_dims: channels of the student's matched features, in order.
@@ -66,7 +68,7 @@ class FeatureProjections(nn.Module):
 
 
 def feature_loss(projected: Tensor, target: Tensor) -> Tensor:
-    """Smooth-L1 between a projected feature and the teacher's standardised one, mean over all values.
+    """Smooth-L1 between a projected feature and the teacher's standardised one, mean over values.
 
     Args:
         projected: (B, D, h, w), the student's feature in the teacher's channels.
@@ -82,8 +84,8 @@ def feature_loss(projected: Tensor, target: Tensor) -> Tensor:
 def slot_reconstruction(logits: Tensor, values: Tensor) -> Tensor:
     """Share of the values' variance that a passage through the slots loses.
 
-    With F the values centred per picture: ‖P·G·F − F‖² / ‖F‖², mean over pictures. 0 when every slot's segment
-    is constant; 1 for uniform assignment, which gives every token the picture's mean.
+    With F the values centred per picture: ‖P·G·F − F‖² / ‖F‖², mean over pictures. 0 when every
+    slot's segment is constant; 1 for uniform assignment, which gives every token the mean.
 
     Args:
         logits: (B, K, N), assignment logits.
@@ -106,7 +108,7 @@ def slot_reconstruction_loss(
 
     Args:
         assignments: one a GLMix block, as `GLNet.forward_slots` gives them.
-        targets: stride → (B, D, h, w), features that the slots of the blocks at that stride should keep.
+        targets: stride → (B, D, h, w), what the slots of the blocks at that stride should keep.
 
     Returns:
         Scalar ≥ 0.

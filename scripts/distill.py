@@ -1,7 +1,7 @@
 """Distil an ImageNet classifier into a GLNet from unlabelled pictures.
 
 python scripts/distill.py CONFIG [key=value ...]              train, or go on where the run stopped
-python scripts/distill.py CONFIG [key=value ...] --evaluate   agreement on held pictures, slots by block
+python scripts/distill.py CONFIG [key=value ...] --evaluate   agreement on held pictures, slots
 python scripts/distill.py CONFIG [key=value ...] --export F   averaged weights → F, bf16 safetensors
 """
 
@@ -11,6 +11,8 @@ import json
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -24,10 +26,12 @@ from distill_pictures import (
     random_crops,
 )
 from distill_run import (
+    Lesson,
     State,
     agreement,
     answers,
     export,
+    lesson,
     resize,
     save,
     slot_table,
@@ -36,11 +40,12 @@ from distill_run import (
 )
 from distill_teachers import Teacher, load_teacher
 from torch import Tensor
+
 from wsss.errors import WsssError
 
 
 def train(recipe: Recipe) -> Path:
-    """Run the recipe to its end, from its checkpoint if there is one; gives the checkpoint's path."""
+    """Run the recipe to its end, from its checkpoint if there is one; gives that path."""
     out = Path(recipe.out)
     out.mkdir(parents=True, exist_ok=True)
     paths = list_pictures(recipe.folders, recipe.voc_root, recipe.voc_split)
@@ -58,8 +63,8 @@ def train(recipe: Recipe) -> Path:
     )
     sums: dict[str, float] = defaultdict(float)
     seen, clock = 0, (time.process_time(), time.time())
-    while state.step < recipe.steps:
-        for name, value in train_step(state, teacher, batch_of(pictures, state)).items():
+    for batch in lessons(recipe, teacher, pictures, state.step):
+        for name, value in train_step(state, batch).items():
             sums[name] += value
         seen += 1
         last = state.step == recipe.steps
@@ -134,17 +139,29 @@ def precise(teacher: Teacher, recipe: Recipe) -> Teacher:
     return teacher
 
 
-def batch_of(pictures: Pictures, state: State) -> Tensor:
-    """The crops of the state's next step, at the teacher's size."""
-    r = state.recipe
-    return random_crops(
-        pictures,
-        seed=r.seed,
-        step=state.step,
-        batch=r.batch,
-        size=r.teacher_size,
-        min_area=r.min_area,
-    )
+def lessons(recipe: Recipe, teacher: Teacher, pictures: Pictures, step: int) -> Iterator[Lesson]:
+    """The batches from a step to the end; a thread asks the teacher one batch ahead."""
+
+    def prepare(step: int) -> Lesson:
+        crops = random_crops(
+            pictures,
+            seed=recipe.seed,
+            step=step,
+            batch=recipe.batch,
+            size=recipe.teacher_size,
+            min_area=recipe.min_area,
+        )
+        return lesson(teacher, crops, recipe.size_at(step))
+
+    if step >= recipe.steps:
+        return
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(prepare, step)
+        for following in range(step + 1, recipe.steps + 1):
+            batch = ahead.result()
+            if following < recipe.steps:
+                ahead = pool.submit(prepare, following)
+            yield batch
 
 
 def log(out: Path, row: dict[str, object]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from wsss.errors import WsssError
 
 
@@ -32,7 +33,7 @@ class Recipe:
         kl, features, slots: weights of the losses; `features` by stride.
         temperature: of the soft labels.
         bf16: student under bf16 autocast, teacher in bf16.
-        check_every, save_every: steps between measurements on held pictures, and between checkpoints.
+        check_every, save_every: steps between measurements on held pictures, and checkpoints.
         out: folder of the run.
         init: weights to start from (safetensors in the released naming), or nothing.
     """
@@ -81,7 +82,7 @@ def load_recipe(path: Path, overrides: list[str]) -> Recipe:
     """Defaults ← file ← `key=value`; values are YAML.
 
     Raises:
-        WsssError: no such file, an unknown key (the nearest one is named), or sizes that do not add up.
+        WsssError: no such file, an unknown key (the nearest is named), sizes that do not add up.
     """
     try:
         values: dict[str, Any] = yaml.safe_load(path.read_text()) or {}

