@@ -28,6 +28,23 @@ def soft_label_loss(logits: Tensor, teacher_logits: Tensor, temperature: float =
     return loss * temperature**2
 
 
+def log_prior(teacher_logits: Tensor, smoothing: float = 0.1) -> Tensor:
+    """The constant answer nearest to a teacher's in KL: the logarithm of its mean probabilities.
+
+    As the initial bias of a head it saves the steps that would learn no more than how often the
+    teacher names each class.
+
+    Args:
+        teacher_logits: (n, classes), of any sample of pictures.
+        smoothing: share of the uniform answer mixed in, for classes that the sample lacks.
+
+    Returns:
+        (classes,), log probabilities.
+    """
+    mean = teacher_logits.float().softmax(dim=1).mean(dim=0)
+    return ((1 - smoothing) * mean + smoothing / mean.numel()).log()
+
+
 def standardise(features: Tensor, eps: float = 1e-5) -> Tensor:
     """Every channel to mean 0 and variance 1 over the batch.
 
@@ -46,9 +63,10 @@ def on_grid(features: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 class FeatureProjections(nn.Module):
-    """1×1 convolutions from the student's channels to the teacher's, one a stride.
+    """Batch norm and 1×1 convolution from the student's channels to the teacher's, one a stride.
 
-    They are used in training alone.
+    They are used in training alone. The norm is there because the residual stream has no scale of
+    its own: without it the projections must follow its growth.
 
     Args:
         student_dims: channels of the student's matched features, in order.
@@ -58,7 +76,7 @@ class FeatureProjections(nn.Module):
     def __init__(self, student_dims: list[int], teacher_dims: list[int]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            nn.Conv2d(mine, theirs, 1)
+            nn.Sequential(nn.BatchNorm2d(mine, affine=False), nn.Conv2d(mine, theirs, 1))
             for mine, theirs in zip(student_dims, teacher_dims, strict=True)
         )
 

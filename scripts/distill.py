@@ -13,6 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -34,6 +35,7 @@ from distill_run import (
     lesson,
     resize,
     save,
+    set_prior,
     slot_table,
     start,
     train_step,
@@ -42,6 +44,9 @@ from distill_teachers import Teacher, load_teacher
 from torch import Tensor
 
 from wsss.errors import WsssError
+
+# of which the head's initial bias is taken
+PRIOR_BATCHES = 24
 
 
 def train(recipe: Recipe) -> Path:
@@ -56,6 +61,9 @@ def train(recipe: Recipe) -> Path:
     teacher = load_teacher(recipe.teacher)
     held_answers = teacher_answers(teacher, held, recipe.teacher_size)
     state = start(recipe, precise(teacher, recipe))
+    if state.step == 0 and not recipe.init:
+        first = islice(lessons(recipe, teacher, pictures, 0), PRIOR_BATCHES)
+        set_prior(state, torch.cat([batch.logits for batch in first]))
     log(
         out,
         {"pictures": len(pictures), "held": len(held), "step": state.step}

@@ -41,7 +41,7 @@ class Recipe:
     model: str = "glnet_nano"
     slot_scale: float = 8.0
     teacher: str = "efficientnet_lite0"
-    teacher_size: int = 192
+    teacher_size: int = 160
     folders: list[str] = field(default_factory=list)
     voc_root: str | None = None
     voc_split: str = "train_aug"
@@ -51,16 +51,16 @@ class Recipe:
     steps: int = 10000
     batch: int = 48
     min_area: float = 0.25
-    lr: float = 2e-3
+    lr: float = 1e-3
     slot_lr: float = 1.0
     warmup: int = 300
     weight_decay: float = 0.05
-    clip: float = 5.0
+    clip: float = 1.0
     ema: float = 0.999
-    kl: float = 1.0
+    kl: float = 0.3
     features: dict[int, float] = field(default_factory=lambda: {8: 0.5, 16: 1.0, 32: 1.0})
     slots: float = 0.3
-    temperature: float = 2.0
+    temperature: float = 1.0
     bf16: bool = True
     seed: int = 0
     check_every: int = 500

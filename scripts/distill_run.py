@@ -23,6 +23,7 @@ import glmix  # noqa: F401  (registers the models)
 from glmix.distillation import (
     FeatureProjections,
     feature_loss,
+    log_prior,
     on_grid,
     slot_entropy,
     slot_reconstruction_loss,
@@ -92,6 +93,14 @@ def _groups(recipe: Recipe, student: nn.Module, projections: nn.Module) -> list[
         {"params": vectors, "weight_decay": 0.0, "factor": 1.0},
         {"params": scales, "weight_decay": 0.0, "factor": recipe.slot_lr},
     ]
+
+
+@torch.no_grad()
+def set_prior(state: State, teacher_logits: Tensor) -> None:
+    """Start the head at the teacher's mean answer, logits (n, classes)."""
+    prior = log_prior(teacher_logits)
+    for model in (state.student, state.averaged):
+        model.get_classifier().bias.copy_(prior - prior.mean())
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:

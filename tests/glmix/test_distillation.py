@@ -8,6 +8,7 @@ from glmix.clustering import SlotAssignment
 from glmix.distillation import (
     FeatureProjections,
     feature_loss,
+    log_prior,
     on_grid,
     slot_entropy,
     slot_reconstruction,
@@ -43,6 +44,21 @@ def test_temperature_divides_logits_and_keeps_the_scale_of_the_loss() -> None:
     assert soft_label_loss(student, teacher, 3.0).item() == pytest.approx(scaled.item(), rel=1e-5)
 
 
+def test_log_prior_is_the_best_constant_answer() -> None:
+    teacher = torch.randn(50, 7) * 2 + torch.arange(7.0)
+    prior = log_prior(teacher, smoothing=0.0)
+    assert prior.exp().sum().item() == pytest.approx(1.0, abs=1e-5)
+    best = soft_label_loss(prior.expand(50, 7), teacher).item()
+    for _ in range(10):
+        other = (prior + 0.1 * torch.randn(7)).expand(50, 7)
+        assert soft_label_loss(other, teacher).item() > best
+
+
+def test_log_prior_keeps_a_share_for_classes_never_named() -> None:
+    prior = log_prior(torch.tensor([[100.0, 0.0, 0.0, 0.0]]), smoothing=0.1)
+    torch.testing.assert_close(prior.exp(), torch.tensor([0.925, 0.025, 0.025, 0.025]))
+
+
 def test_standardise_gives_every_channel_mean_0_and_variance_1() -> None:
     x = torch.randn(3, 5, 4, 4) * torch.arange(1.0, 6.0).view(1, 5, 1, 1) + 2
     y = standardise(x)
@@ -73,6 +89,12 @@ def test_projections_take_each_feature_to_its_teachers_channels() -> None:
     assert [tuple(x.shape) for x in out] == [(2, 5, 8, 8), (2, 6, 4, 4)]
     with pytest.raises(ValueError, match="longer"):
         FeatureProjections([3], [5, 6])
+
+
+def test_projections_ignore_the_scale_of_the_student() -> None:
+    layers = FeatureProjections([3], [5])
+    x = torch.randn(4, 3, 6, 6)
+    torch.testing.assert_close(layers([1000 * x + 7])[0], layers([x])[0], atol=1e-3, rtol=1e-3)
 
 
 def test_reconstruction_loses_nothing_where_segments_are_constant() -> None:

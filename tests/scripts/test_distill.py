@@ -357,6 +357,15 @@ def test_a_checkpoint_of_another_model_is_refused(config: Path) -> None:
         dr._restore(dr.State(recipe, *[nn.Identity()] * 4), Path(recipe.out) / "last.pt")  # type: ignore[arg-type]
 
 
+def test_the_head_begins_at_the_teachers_mean_answer(config: Path) -> None:
+    state = dr.start(load_recipe(config, []), SmallTeacher())
+    logits = torch.randn(40, 10) * 3
+    dr.set_prior(state, logits)
+    expected = 0.9 * logits.softmax(dim=1).mean(dim=0) + 0.01
+    for model in (state.student, state.averaged):
+        torch.testing.assert_close(model.head.bias.softmax(dim=0), expected)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(config: Path) -> None:
     state = dr.start(load_recipe(config, []), SmallTeacher())
     batch = dr.lesson(SmallTeacher(), torch.rand(2, 3, 64, 64), 32)
