@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# Logit of a hard assignment: exp(-HARD) is 0 in every precision that models run in.
+HARD = 1e4
+
 
 class SlotAssignment(NamedTuple):
     """How one GLMix block assigned the tokens of its grid to its slots.
@@ -83,3 +86,80 @@ def soft_cluster(logits: Tensor, values: Tensor) -> Tensor:
 def dispatch(logits: Tensor, slots: Tensor) -> Tensor:
     """Give every token the mean of the slots it belongs to: P · slots → (B, N, D)."""
     return torch.matmul(dispatch_weights(logits), slots)
+
+
+def soft_cluster_unstored(slots: Tensor, tokens: Tensor, scale: Tensor) -> Tensor:
+    """What `soft_cluster` makes of the tokens themselves, without ever holding K×N weights.
+
+    Slots attend to tokens, so fused attention goes over the tokens in tiles.
+
+    Args:
+        slots: (B, K, D).
+        tokens: (B, N, D).
+        scale: scalar.
+
+    Returns:
+        (B, K, D).
+    """
+    query, key = scale * F.normalize(slots, dim=-1), F.normalize(tokens, dim=-1)
+    return _attend(query, key, tokens)
+
+
+def dispatch_unstored(slots: Tensor, tokens: Tensor, mixed: Tensor, scale: Tensor) -> Tensor:
+    """What `dispatch` makes of `mixed`, without ever holding K×N weights.
+
+    Args:
+        slots: (B, K, D), the initial slots, which the assignment is made of.
+        tokens: (B, N, D).
+        mixed: (B, K, D), the slots to give back to the tokens.
+        scale: scalar.
+
+    Returns:
+        (B, N, D).
+    """
+    query, key = F.normalize(tokens, dim=-1), scale * F.normalize(slots, dim=-1)
+    return _attend(query, key, mixed)
+
+
+def hard_assignment_logits(
+    slots: Tensor, tokens: Tensor, planes: Tensor, iterations: int = 10
+) -> Tensor:
+    """K-means on hashed tokens, as logits whose softmaxes are the hard assignment.
+
+    Tokens and initial slots are hashed to signs of random projections; Lloyd's iterations run on
+    the signs (Hamming distance, majority as the mean), after "Fast Transformers with Clustered
+    Attention" (Vyas et al., NeurIPS 2020). No gradient flows through the assignment. A slot
+    that nobody chose becomes the mean of all tokens.
+
+    Args:
+        slots: (B, K, D), where the iterations start.
+        tokens: (B, N, D).
+        planes: (D, bits), the projections.
+        iterations: Lloyd's iterations.
+
+    Returns:
+        (B, K, N), `HARD` where token n belongs to slot k, else 0.
+    """
+    with torch.no_grad():
+        centroids = _signs(slots.detach() @ planes)
+        codes = _signs(tokens.detach() @ planes)
+        for _ in range(iterations):
+            member = _one_hot_over_slots(centroids @ codes.transpose(-2, -1))
+            sums = member @ codes
+            centroids = torch.where(sums == 0, centroids, _signs(sums))
+        return HARD * _one_hot_over_slots(centroids @ codes.transpose(-2, -1))
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    # one head; fused kernels refuse channels that do not lie side by side, or mixed precision
+    q, k, v = (t.to(query.dtype).contiguous().unsqueeze(1) for t in (query, key, value))
+    return F.scaled_dot_product_attention(q, k, v, scale=1.0).squeeze(1)
+
+
+def _signs(x: Tensor) -> Tensor:
+    return torch.where(x >= 0, 1.0, -1.0).to(x.dtype)
+
+
+def _one_hot_over_slots(similarity: Tensor) -> Tensor:
+    winner = similarity.argmax(dim=-2, keepdim=True)
+    return torch.zeros_like(similarity).scatter_(-2, winner, 1.0)

@@ -98,7 +98,7 @@ def _trains_on_cpu(*tensors: Tensor) -> bool:
 
 
 def _infers_on_cpu(x: Tensor) -> bool:
-    if torch.compiler.is_compiling() or torch.is_grad_enabled() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() or torch.jit.is_tracing():  # type: ignore[attr-defined]
         return False
     return (
         x.device.type == "cpu"

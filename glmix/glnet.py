@@ -1,8 +1,7 @@
 """GLNet: a timm backbone whose blocks mix a grid by convolution and by semantic slots.
 
 After "Revisiting the Integration of Convolution and Attention for Vision Backbone" (Zhu et al.,
-NeurIPS 2024). Module names are those of the released checkpoints. Variants are data, at the end of
-the file.
+NeurIPS 2024). Module names are those of the released checkpoints; `variants.py` holds the models.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,15 +9,13 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, cast
 
-import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import SelectAdaptivePool2d, calculate_drop_path_rates, trunc_normal_
-from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
+from timm.models import checkpoint_seq
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from glmix.blocks import AttentionBlock, Block, GLMixBlock
-from glmix.checkpoints import checkpoint_filter, released_names_hook
+from glmix.checkpoints import released_names_hook
 from glmix.clustering import SlotAssignment
 from glmix.cpu import cpu_layout
 from glmix.layers import (
@@ -74,7 +71,14 @@ class GLNet(nn.Module):
         overlapping: overlapping stem and transitions (3×3), instead of patches.
         slot_grid: rows and columns of the initial slots.
         slot_scale: initial value of the learnt inverse temperature; None for the paper's D^−½.
+        slot_init: initial slots `pool` the block's input, or are `learnt`.
+        clustering: `soft`, or `hard` by k-means on hashes.
+        branches: local and global branch `parallel`, `local` or `global` alone, `global-local` or
+            `local-global` one after the other.
+        local_mixer: local branch by `conv` or by attention within a 7×7 `window`.
         local_kernel: side of the depth-wise convolution of the local branch.
+        token_head: an auxiliary classifier on every position of the last grid (token labelling).
+            The answer is then class logits + 0.5 · the maximum over positions of its logits.
         layer_scale: initial value of the layer scales, None for none.
         drop_rate: dropout before the head.
         drop_path_rate: stochastic depth of the last block, growing linearly from 0.
@@ -95,7 +99,12 @@ class GLNet(nn.Module):
         overlapping: bool = True,
         slot_grid: tuple[int, int] = (8, 8),
         slot_scale: float | None = None,
+        slot_init: str = "pool",
+        clustering: str = "soft",
+        branches: str = "parallel",
+        local_mixer: str = "conv",
         local_kernel: int = 5,
+        token_head: bool = False,
         layer_scale: float | None = None,
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
@@ -126,6 +135,10 @@ class GLNet(nn.Module):
                 GLMixBlock,
                 slot_grid=slot_grid,
                 slot_scale=slot_scale,
+                slot_init=slot_init,
+                clustering=clustering,
+                branches=branches,
+                local_mixer=local_mixer,
                 local_kernel=local_kernel,
                 **common,
             ),
@@ -143,18 +156,18 @@ class GLNet(nn.Module):
         self.global_pool = SelectAdaptivePool2d(pool_type=global_pool, flatten=True)
         self.head_drop = nn.Dropout(drop_rate)
         self.head = self._make_head(num_classes)
+        self.tklb_aux_head = self._make_head(num_classes) if token_head else None
         self.apply(_init_weights)
         self.register_load_state_dict_pre_hook(released_names_hook)
 
     def _make_head(self, num_classes: int) -> nn.Module:
         return nn.Linear(self.num_features, num_classes) if num_classes > 0 else nn.Identity()
 
-    @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
-        """Scalars that decay would pull to uniform assignment."""
-        return {name for name, _ in self.named_parameters() if name.endswith("slot_scale")}
+        """Parameters that decay would pull to uniform assignment: scales and learnt slots."""
+        ends = ("slot_scale", "init_slots")
+        return {name for name, _ in self.named_parameters() if name.endswith(ends)}
 
-    @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Layers in order, for layer-wise learning rates."""
         if coarse:
@@ -171,13 +184,11 @@ class GLNet(nn.Module):
             ],
         }
 
-    @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trade time for memory in training."""
         for stage in self.stages:
             cast(Stage, stage).grad_checkpointing = enable
 
-    @torch.jit.ignore
     def get_classifier(self) -> nn.Module:
         """The last linear layer."""
         return self.head
@@ -187,7 +198,10 @@ class GLNet(nn.Module):
         self.num_classes = num_classes
         if global_pool is not None:
             self.global_pool = SelectAdaptivePool2d(pool_type=global_pool, flatten=True)
-        self.head = self._make_head(num_classes).to(next(self.parameters()).device)
+        device = next(self.parameters()).device
+        self.head = self._make_head(num_classes).to(device)
+        if self.tklb_aux_head is not None:
+            self.tklb_aux_head = self._make_head(num_classes).to(device)
 
     def forward_slots(self, x: Tensor) -> tuple[list[Tensor], list[SlotAssignment]]:
         """Features of the four stages, and the slot assignment of every GLMix block.
@@ -265,9 +279,32 @@ class GLNet(nn.Module):
         return self.norm(x)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """(B, D, h, w) → (B, num_classes)."""
-        x = self.head_drop(self.global_pool(x))
-        return x if pre_logits else self.head(x)
+        """(B, D, h, w) → (B, num_classes); (B, D) before the head."""
+        pooled = self.head_drop(self.global_pool(x))
+        if pre_logits or self.tklb_aux_head is None or self.num_classes == 0:
+            return pooled if pre_logits else self.head(pooled)
+        return self.head(pooled) + 0.5 * self._token_logits(x).amax(dim=1)
+
+    def forward_tokens(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Class logits and dense logits apart, as token labelling trains them.
+
+        Args:
+            x: (B, in_chans, H, W).
+
+        Returns:
+            (B, num_classes) of the pooled feature alone, and (B, h·w, num_classes) at stride 32.
+
+        Raises:
+            ValueError: if the model has no token head.
+        """
+        if self.tklb_aux_head is None:
+            raise ValueError("This GLNet has no token head; create it with token_head=True.")
+        x = self.forward_features(x)
+        return self.head(self.head_drop(self.global_pool(x))), self._token_logits(x)
+
+    def _token_logits(self, x: Tensor) -> Tensor:
+        assert self.tklb_aux_head is not None
+        return self.tklb_aux_head(x.flatten(2).transpose(1, 2))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) → (B, num_classes)."""
@@ -279,89 +316,3 @@ def _init_weights(module: nn.Module) -> None:
         trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def _cfg(**kwargs: Any) -> dict[str, Any]:
-    return {
-        "num_classes": 1000,
-        "input_size": (3, 224, 224),
-        "pool_size": (7, 7),
-        "crop_pct": 0.875,
-        "interpolation": "bicubic",
-        "mean": IMAGENET_DEFAULT_MEAN,
-        "std": IMAGENET_DEFAULT_STD,
-        "first_conv": "downsample_layers.0.1",
-        "classifier": "head",
-        **kwargs,
-    }
-
-
-_STL: dict[str, Any] = {
-    "depths": (2, 2, 6, 2),
-    "embed_dims": (96, 192, 384, 768),
-    "mixers": ("G", "G", "G", "A"),
-    "mlp_ratio": 4.0,
-    "mlp_depthwise": False,
-    "pos_conv": False,
-    "overlapping": False,
-}
-
-VARIANTS: dict[str, dict[str, Any]] = {
-    "glnet_nano": {"depths": (1, 2, 6, 2), "embed_dims": (32, 64, 128, 256)},
-    "glnet_stl": _STL,
-    "glnet_4g": {},
-    "glnet_9g": {"embed_dims": (96, 192, 384, 768)},
-    "glnet_16g": {"embed_dims": (128, 256, 512, 1024), "layer_scale": 1e-6},
-}
-
-default_cfgs = generate_default_cfgs(
-    {
-        f"{name}.in1k": _cfg(
-            first_conv="downsample_layers.0.1"
-            if args.get("overlapping", True)
-            else "downsample_layers.0.0"
-        )
-        for name, args in VARIANTS.items()
-    }
-)
-
-
-def _create(variant: str, pretrained: bool = False, **kwargs: Any) -> GLNet:
-    return build_model_with_cfg(
-        GLNet,
-        variant,
-        pretrained,
-        pretrained_filter_fn=checkpoint_filter,
-        feature_cfg={"out_indices": (0, 1, 2, 3), "feature_cls": "getter"},
-        **{**VARIANTS[variant], **kwargs},
-    )
-
-
-@register_model
-def glnet_nano(pretrained: bool = False, **kwargs: Any) -> GLNet:
-    """3 M parameters: built like `glnet_4g`, half as wide and a third as deep."""
-    return _create("glnet_nano", pretrained, **kwargs)
-
-
-@register_model
-def glnet_stl(pretrained: bool = False, **kwargs: Any) -> GLNet:
-    """Swin-tiny layout: patch stem, MLP ratio 4, no position encoding."""
-    return _create("glnet_stl", pretrained, **kwargs)
-
-
-@register_model
-def glnet_4g(pretrained: bool = False, **kwargs: Any) -> GLNet:
-    """27 M parameters, 4.5 GFLOPs at 224²."""
-    return _create("glnet_4g", pretrained, **kwargs)
-
-
-@register_model
-def glnet_9g(pretrained: bool = False, **kwargs: Any) -> GLNet:
-    """60 M parameters, 9.7 GFLOPs at 224²."""
-    return _create("glnet_9g", pretrained, **kwargs)
-
-
-@register_model
-def glnet_16g(pretrained: bool = False, **kwargs: Any) -> GLNet:
-    """106 M parameters, 16.7 GFLOPs at 224²; layer scale."""
-    return _create("glnet_16g", pretrained, **kwargs)

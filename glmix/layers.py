@@ -64,6 +64,13 @@ class PointwiseConv(nn.Conv2d):
         return pointwise_conv2d(x, self.weight, self.bias)
 
 
+def local_conv(dim: int, kernel_size: int) -> nn.Sequential:
+    """1×1, depth-wise and 1×1 convolution: the local branch."""
+    return nn.Sequential(
+        PointwiseConv(dim, dim), DepthwiseConv(dim, kernel_size), PointwiseConv(dim, dim)
+    )
+
+
 def conv_mlp(dim: int, ratio: float, depthwise: bool) -> nn.Sequential:
     """1×1 convolution, depth-wise 3×3 (or nothing), GELU, 1×1 convolution."""
     hidden = int(dim * ratio)
@@ -115,14 +122,43 @@ class SelfAttention(nn.Module):
         self.out_proj = nn.Linear(dim, dim)
         nn.init.trunc_normal_(self.in_proj_weight, std=0.02)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, D) → (B, N, D)."""
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, N, D) → (B, N, D); `mask` (B, 1, 1, N) is True where a position may be attended."""
         B, N, D = x.shape
         qkv = row_linear(x, self.in_proj_weight, self.in_proj_bias)
         q, k, v = qkv.view(B, N, 3, self.num_heads, D // self.num_heads).permute(2, 0, 3, 1, 4)
-        if prefers_plain_attention(q):
+        if mask is None and prefers_plain_attention(q):
             out = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(-1).to(v.dtype) @ v
         else:
-            out = F.scaled_dot_product_attention(q, k, v)
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         out = out.transpose(1, 2).reshape(B, N, D)
         return row_linear(out, self.out_proj.weight, self.out_proj.bias)
+
+
+class WindowAttention(SelfAttention):
+    """Self-attention within square windows of the grid; the last ones may reach over its edge."""
+
+    def __init__(self, dim: int, num_heads: int, side: int = 7) -> None:
+        super().__init__(dim, num_heads)
+        self.side = side
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, D, h, w) → (B, D, h, w)."""
+        B, D, h, w = x.shape
+        over_h, over_w = -h % self.side, -w % self.side
+        if over_h or over_w:
+            x = F.pad(x, (0, over_w, 0, over_h))
+            inside = F.pad(x.new_ones(1, 1, h, w), (0, over_w, 0, over_h))
+            mask = self._windows(inside).transpose(1, 2).unsqueeze(1).bool()
+            mask = mask.repeat(B, 1, 1, 1)
+        H, W = x.shape[-2:]
+        rows = super().forward(self._windows(x), mask)
+        grid = rows.reshape(B, H // self.side, W // self.side, self.side, self.side, D)
+        return grid.permute(0, 5, 1, 3, 2, 4).reshape(B, D, H, W)[..., :h, :w]
+
+    def _windows(self, x: Tensor) -> Tensor:
+        """(B, D, H, W) → (B · windows, side², D)."""
+        B, D, H, W = x.shape
+        side = self.side
+        x = x.reshape(B, D, H // side, side, W // side, side)
+        return x.permute(0, 2, 4, 3, 5, 1).reshape(-1, side * side, D)

@@ -2,8 +2,9 @@
 
 The formulation of the paper, one operation after another on (B, D, h, w) tensors in the order a
 reader would write them: no fused attention, no memory format, no folding, every K×N assignment
-stored. It reads the weights of a `GLNet` and shares no forward code with it. Dropout and stochastic
-depth are left out. Tests take it as an oracle, `scripts/bench_glmix.py` as the baseline.
+stored. It reads the weights of a `GLNet` and shares no forward code with it. Dropout, stochastic
+depth and ablations are left out. Tests take it as an oracle for the
+released models, `scripts/bench_glmix.py` as the baseline.
 """
 
 from typing import Any
@@ -31,14 +32,17 @@ def plain_forward(model: GLNet, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         for block in stage.get_submodule("blocks").children():
             assert isinstance(block, Block)
             x = _block(block, x, assignments)
-    x = F.adaptive_avg_pool2d(_layer(model.norm, x), 1).flatten(1)
-    return _layer(model.head, x), assignments
+    x = _layer(model.norm, x)
+    answer = _layer(model.head, F.adaptive_avg_pool2d(x, 1).flatten(1))
+    if model.tklb_aux_head is not None:
+        dense = _layer(model.tklb_aux_head, x.flatten(2).transpose(1, 2))
+        answer = answer + 0.5 * dense.max(dim=1).values
+    return answer, assignments
 
 
 def _block(block: Block, x: Tensor, assignments: list[Tensor]) -> Tensor:
     block_input = x
-    if block.pos_conv is not None:
-        x = x + _layer(block.pos_conv, x)
+    x = _layer(block.pos_conv, x)
     tokens = _channel_norm(block.norm1, x)
     if isinstance(block, GLMixBlock):
         mixed = _glmix(block, tokens, block_input, assignments)
@@ -54,7 +58,9 @@ def _block(block: Block, x: Tensor, assignments: list[Tensor]) -> Tensor:
 def _glmix(
     block: GLMixBlock, tokens: Tensor, block_input: Tensor, assignments: list[Tensor]
 ) -> Tensor:
+    assert block.branches == "parallel" and not block.hard
     slots = F.adaptive_avg_pool2d(block_input, block.slot_grid).flatten(2).transpose(1, 2)
+    slots = getattr(block, "init_slots", slots)
     rows = tokens.flatten(2).transpose(1, 2)
     cosine = F.normalize(slots, dim=-1) @ F.normalize(rows, dim=-1).transpose(1, 2)
     logits = block.slot_scale * cosine

@@ -7,9 +7,12 @@ from glmix.clustering import (
     assignment_logits,
     cluster_weights,
     dispatch,
+    dispatch_unstored,
     dispatch_weights,
+    hard_assignment_logits,
     initial_slots,
     soft_cluster,
+    soft_cluster_unstored,
 )
 
 
@@ -63,3 +66,25 @@ def test_a_hard_partition_gives_segment_means() -> None:
 def test_a_block_is_named_by_stride_and_index() -> None:
     assignment = SlotAssignment(random_logits(), (3, 4), stage=2, block=4)
     assert (assignment.stride, assignment.name) == (16, "16.4")
+
+
+def test_unstored_passages_equal_the_stored_ones() -> None:
+    slots, tokens, mixed = torch.randn(2, 5, 8), torch.randn(2, 30, 8), torch.randn(2, 5, 8)
+    scale = torch.tensor(6.0)
+    logits = assignment_logits(slots, tokens, scale)
+    torch.testing.assert_close(
+        soft_cluster_unstored(slots, tokens, scale), soft_cluster(logits, tokens)
+    )
+    torch.testing.assert_close(
+        dispatch_unstored(slots, tokens, mixed, scale), dispatch(logits, mixed)
+    )
+
+
+def test_hard_assignment_finds_two_groups_and_leaves_an_unchosen_slot_uniform() -> None:
+    tokens = torch.tensor([[[5.0, 1.0], [4.0, 2.0], [-3.0, -1.0], [-6.0, -2.0]]])
+    slots = torch.tensor([[[1.0, -0.1], [-1.0, -1.0], [-1.0, 1.0]]])
+    planes = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
+    logits = hard_assignment_logits(slots, tokens, planes)
+    assert dispatch_weights(logits)[0].argmax(-1).tolist() == [0, 0, 1, 1]
+    gathered = soft_cluster(logits, tokens)[0]
+    assert gathered.tolist() == [[4.5, 1.5], [-4.5, -1.5], [0.0, 0.0]]

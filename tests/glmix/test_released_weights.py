@@ -9,7 +9,17 @@ import torch
 from reference import fill, golden, needs_reference
 
 import glmix
+from glmix.plain import plain_forward
 
+RELEASED = [
+    "glnet_stl",
+    "glnet_stl_paramslot",
+    "glnet_4g",
+    "glnet_9g",
+    "glnet_16g",
+    "glnet_4g_tklb",
+    "glnet_9g_tklb",
+]
 pytestmark = needs_reference
 
 
@@ -55,3 +65,29 @@ def test_checkpoint_path_takes_a_released_file(name: str, under: str, tmp_path: 
         released = weights.get(key, weights.get(key.replace(".mlp.3.", ".mlp.2.")))
         assert released is not None, key
         assert torch.equal(value.flatten(), released.flatten()), key
+
+
+@pytest.mark.parametrize(
+    "name", ["glnet_stl_paramslot", "glnet_9g", "glnet_4g_tklb", "glnet_9g_tklb"]
+)
+def test_the_other_released_files_have_our_names_and_shapes(name: str) -> None:
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    weights = {key: value.to("meta") for key, value in fill().fill_state_dict(name).items()}
+    model.load_state_dict(weights, assign=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(96, 160), (131, 70), (224, 224)], ids=str)
+@pytest.mark.parametrize("name", RELEASED)
+def test_released_models_equal_the_plain_formulation(name: str, size: tuple[int, int]) -> None:
+    model = timm.create_model(name).eval()
+    model.load_state_dict(fill().fill_state_dict(name))
+    x = fill().fill_images(1, *size, seed=3)
+    with torch.no_grad():
+        expected, expected_slots = plain_forward(model, x)
+        torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-4)
+        _, assignments = model.forward_slots(x)
+    for assignment, logits in zip(assignments, expected_slots, strict=True):
+        agree = (assignment.logits.argmax(1) == logits.argmax(1)).float().mean()
+        assert agree >= 0.999, assignment.name

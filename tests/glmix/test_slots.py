@@ -1,10 +1,14 @@
 """Every GLMix block shows its slots, at any picture size, in training and evaluation."""
 
+from typing import Any
+
 import pytest
 import timm
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import glmix
+from glmix import blocks
 
 SIZES = [(64, 64), (97, 130), (33, 200), (17, 21)]
 
@@ -36,3 +40,39 @@ def test_slots_carry_gradients_to_the_scale() -> None:
     scale = model.get_parameter("stages.0.blocks.0.slot_scale")
     assert scale.item() == 8.0
     assert scale.grad is not None and scale.grad.abs() > 0
+
+
+class Shapes(TorchDispatchMode):
+    """Collects the shapes of whatever an operation returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[tuple[int, ...]] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple | list) else [out]:
+            if isinstance(tensor, torch.Tensor):
+                self.seen.add(tuple(tensor.shape))
+        return out
+
+    def holds(self, *dims: int) -> bool:
+        return any(set(dims) <= set(shape) for shape in self.seen)
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+def test_large_assignments_are_stored_only_when_asked_for(training: bool) -> None:
+    block = blocks.GLMixBlock(
+        32, 1, mlp_ratio=1, mlp_depthwise=False, pos_conv=False, drop_path=0, layer_scale=None
+    )
+    x = torch.randn(1, 32, 64, 64)
+    with torch.set_grad_enabled(training):
+        with Shapes() as unasked:
+            out = block(x)
+            if training:
+                out.sum().backward()
+        with Shapes() as asked:
+            expected, logits = block.forward_slots(x)
+    assert not unasked.holds(64, 4096)
+    assert asked.holds(64, 4096) and logits.shape == (1, 64, 4096)
+    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)

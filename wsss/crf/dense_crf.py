@@ -7,13 +7,14 @@ from typing import Literal, get_args, overload
 import torch
 from torch import Tensor
 
-from wsss.crf import reference
+from wsss.crf import brute, par, reference
+from wsss.crf.coarse import coarse_parameters, solve_coarsely
 from wsss.crf.mean_field import LatticeMeanField
 from wsss.crf.presets import CRFParameters, find_parameters
 from wsss.crf.problem import Problem, collect, make_problems
 from wsss.errors import WsssError
 
-Backend = Literal["torch", "pydensecrf"]
+Backend = Literal["torch", "pydensecrf", "brute", "par"]
 Storage = Literal["fp32", "fp16", "bf16"]
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -26,8 +27,12 @@ class DenseCRF:
     Args:
         preset: a name of `PRESETS`, or parameters.
         backend: what computes it. "torch" filters on permutohedral lattices, on the device of what
-            it is given, differentiably; "pydensecrf" is the field's CPU library, where installed.
+            it is given, differentiably; "pydensecrf" is the field's CPU library, where installed;
+            "brute" compares all pairs of pixels of a small picture; "par" is no CRF but
+            pixel-adaptive refinement, which takes nothing but the iterations of the preset.
         iterations: steps of mean field, in place of the preset's.
+        downsample: how many times smaller to compute the messages ("torch") or all ("par"); 2 is
+            half resolution.
         storage: what "torch" keeps values in between operations.
         check_values: whether to look for NaN, negative and unnormalised probabilities. None is yes
             on the CPU and no elsewhere, where a look makes the host wait for the device.
@@ -39,6 +44,7 @@ class DenseCRF:
         *,
         backend: Backend = "torch",
         iterations: int | None = None,
+        downsample: int = 1,
         storage: Storage = "fp32",
         check_values: bool | None = None,
     ) -> None:
@@ -50,7 +56,7 @@ class DenseCRF:
         self.parameters = parameters
         self.backend = backend
         self.check_values = check_values
-        self._solve = _solver(backend, parameters, _DTYPES[storage])
+        self._solve = _solver(backend, parameters, downsample, _DTYPES[storage])
 
     @overload
     def __call__(
@@ -98,8 +104,20 @@ def _one_of(what: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def _solver(
-    backend: Backend, parameters: CRFParameters, dtype: torch.dtype
+    backend: Backend, parameters: CRFParameters, downsample: int, dtype: torch.dtype
 ) -> Callable[[list[Problem]], list[Tensor]]:
+    if not isinstance(downsample, int) or downsample < 1:
+        raise WsssError(f"downsample is {downsample!r}: give a whole number, 1 or more")
     if backend == "torch":
-        return LatticeMeanField(parameters, dtype)
-    return lambda problems: [reference.solve(problem, parameters) for problem in problems]
+        if downsample == 1:
+            return LatticeMeanField(parameters, dtype)
+        coarse = LatticeMeanField(coarse_parameters(parameters, downsample), dtype)
+        return lambda problems: solve_coarsely(problems, downsample, coarse)
+    if backend == "par":
+        return lambda problems: [par.solve(p, parameters.iterations, downsample) for p in problems]
+    if downsample != 1:
+        raise WsssError(
+            f"the CRF backend {backend!r} has no downsample: take 1, or backend 'torch' or 'par'"
+        )
+    solve = brute.solve if backend == "brute" else reference.solve
+    return lambda problems: [solve(problem, parameters) for problem in problems]

@@ -9,6 +9,7 @@ the neighbour on axis j is that number ± t_j, and the vertices of the simplex a
 point are the rounded point's number less the t of its m most negative remainders, m = 0 … d.
 """
 
+import ctypes
 import itertools
 import math
 from collections.abc import Sequence
@@ -121,7 +122,7 @@ def embed(
 
 
 def _single(value: float) -> float:
-    return torch.tensor(value, dtype=torch.float32, device="cpu").item()
+    return ctypes.c_float(value).value
 
 
 def _elevate(features: Sequence[Tensor], scales: Sequence[float]) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wsss.crf.bags import Bags, bag_sums, chunk_rows
+from wsss.crf.bags import bag_sums, chunk_rows
 from wsss.crf.lattice import Lattice, blur
 
 
@@ -16,25 +16,23 @@ class Filters:
     """x ↦ Σ_k S_k·B_k·A_kᵀ·x for lattices k: splat with weights A, blur B, slice with weights S.
 
     Attributes:
-        members: the bags of points at each of all the lattices' vertices.
-        splat_weights: (M,), in the order of `members`.
+        lattices: over the same N points.
+        splat_weights: for each lattice (M_k,), in the order of its `members`.
         vertices: (N, K) int32, each point's rows among all lattices' rows.
         slice_weights: (N, K).
-        neighbours: for each lattice what `Lattice.neighbours` is.
         transposed: whether the axes are blurred from the last to the first.
     """
 
-    members: Bags
-    splat_weights: Tensor
+    lattices: tuple[Lattice, ...]
+    splat_weights: tuple[Tensor, ...]
     vertices: Tensor
     slice_weights: Tensor
-    neighbours: tuple[Tensor, ...]
     transposed: bool = False
 
     @property
     def num_rows(self) -> int:
         """Rows of the vertex table, every lattice's zero row included."""
-        return len(self.members.offsets) - 1
+        return sum(lattice.num_rows for lattice in self.lattices)
 
     def vertex_values(self, x: Tensor, tables: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """(rows, L) blurred values at the vertices of (N, L) values at the points.
@@ -44,16 +42,16 @@ class Filters:
         if tables is None:
             table = x.new_empty(self.num_rows, x.shape[1])
             tables = table, torch.empty_like(table)
-        values, spare = tables
-        self.members.sums(x, self.splat_weights, values)
         start = 0
-        for neighbours in self.neighbours:
-            part = slice(start, start + neighbours.shape[1] // 3)
-            blurred = blur(values[part], spare[part], neighbours, self.transposed)
-            if blurred.data_ptr() != values[part].data_ptr():
-                values[part] = blurred
+        for lattice, weights in zip(self.lattices, self.splat_weights, strict=True):
+            part = slice(start, start + lattice.num_rows)
+            result, spare = tables[0][part], tables[1][part]
+            if len(lattice.neighbours) % 2:  # so that the last axis writes to the first table
+                result, spare = spare, result
+            lattice.members.sums(x, weights, result)
+            blur(result, spare, lattice.neighbours, self.transposed)
             start = part.stop
-        return values
+        return tables[0]
 
     def slice_rows(self, values: Tensor, offsets: Tensor, start: int, stop: int) -> Tensor:
         """(stop − start, L) values at some points, of values at the vertices."""
@@ -97,23 +95,18 @@ def join(
         dtype: of the values it will filter.
         transposed: whether to blur from the last axis to the first.
     """
-    vertices, slices, points, splats, offsets = [], [], [], [], []
-    rows = entries = 0
+    vertices, slices, splats = [], [], []
+    rows = 0
     for lattice, into, out in zip(lattices, splat_scales, slice_scales, strict=True):
         vertices.append(lattice.vertices + rows)
         slices.append((lattice.weights * (out * lattice.gain)[:, None]).to(dtype))
-        points.append(lattice.members.index)
         splats.append(lattice.splat_order((lattice.weights * into[:, None]).to(dtype)))
-        offsets.append(lattice.members.offsets[:-1] + entries)
         rows += lattice.num_rows
-        entries += len(lattice.members.index)
-    end = offsets[0].new_full((1,), entries)
     return Filters(
-        members=Bags(torch.cat(points), torch.cat([*offsets, end])),
-        splat_weights=torch.cat(splats),
+        lattices=tuple(lattices),
+        splat_weights=tuple(splats),
         vertices=torch.cat(vertices, 1),
         slice_weights=torch.cat(slices, 1),
-        neighbours=tuple(lattice.neighbours for lattice in lattices),
         transposed=transposed,
     )
 

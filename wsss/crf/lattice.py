@@ -120,17 +120,14 @@ def _place_dtype(columns: int) -> torch.dtype:
     return torch.uint8 if columns < 2**8 else torch.int16 if columns < 2**15 else torch.int32
 
 
-def blur(values: Tensor, spare: Tensor, neighbours: Tensor, reverse: bool = False) -> Tensor:
+def blur(values: Tensor, spare: Tensor, neighbours: Tensor, reverse: bool = False) -> None:
     """Blurs vertex values by (½, 1, ½) along every axis in turn.
 
     Args:
-        values: (V + 1, L), the last row zero; overwritten.
-        spare: (V + 1, L), overwritten.
+        values: (V + 1, L), the last row zero; holds the result if the axes are even in number.
+        spare: (V + 1, L), overwritten; holds the result if they are odd.
         neighbours: (d + 1, 3·(V + 1)), as the lattice's.
         reverse: from the last axis to the first, which is the transposed operation.
-
-    Returns:
-        (V + 1, L): `values` or `spare`, whichever holds the result.
     """
     num_rows, width = values.shape
     rows = min(num_rows, chunk_rows(num_rows, width, values.device))
@@ -146,4 +143,3 @@ def blur(values: Tensor, spare: Tensor, neighbours: Tensor, reverse: bool = Fals
                 values, index[3 * start : 3 * stop], weights[: 3 * count], offsets[: count + 1]
             )
         values, spare = spare, values
-    return values

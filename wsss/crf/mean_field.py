@@ -85,7 +85,7 @@ class LatticeMeanField:
             message = torch.zeros_like(unary)
             for weight, apply in zip(self._weights(), filters, strict=True):
                 message = message + weight * apply(marginals)
-            marginals = (unary + _compatible(message, compatibility)).softmax(1)
+            marginals = (unary + compatible(message, compatibility)).softmax(1)
         return marginals
 
     def _fast(
@@ -114,7 +114,7 @@ def lattice_of(images: list[Tensor], sxy: float, srgb: float | None = None) -> L
     height = max(image.shape[1] for image in images)
     width = max(image.shape[2] for image in images)
     ranges = [(width - 1) / sxy, (height - 1) / sxy]
-    per_image = [_positions(image, sxy) for image in images]
+    per_image = [positions(image, sxy) for image in images]
     if srgb is not None:
         ranges += [255 / srgb] * 3
         for features, image in zip(per_image, images, strict=True):
@@ -129,7 +129,8 @@ def lattice_of(images: list[Tensor], sxy: float, srgb: float | None = None) -> L
     return build_lattice(features, key_space(ranges), index, len(images))
 
 
-def _positions(image: Tensor, sxy: float) -> list[Tensor]:
+def positions(image: Tensor, sxy: float) -> list[Tensor]:
+    """The x and y of every pixel, (H·W,) float32 each, in standard deviations."""
     _, height, width = image.shape
     x = torch.arange(width, dtype=torch.float32, device=image.device) / sxy
     y = torch.arange(height, dtype=torch.float32, device=image.device) / sxy
@@ -174,7 +175,7 @@ def _pictures(marginals: Tensor, problems: list[Problem]) -> list[Tensor]:
     ]
 
 
-def _compatible(message: Tensor, compatibility: Tensor | None) -> Tensor:
+def compatible(message: Tensor, compatibility: Tensor | None) -> Tensor:
     """What messages add to the logits: themselves for Potts, −M·message for a cost matrix M."""
     if compatibility is None:
         return message
@@ -204,7 +205,7 @@ def _iterate(
         for start in range(0, num, rows):
             stop = min(num, start + rows)
             message = filters.slice_rows(values, offsets, start, stop).to(unary.dtype)
-            logits = _compatible(message, compatibility).add_(unary[start:stop])
+            logits = compatible(message, compatibility).add_(unary[start:stop])
             if safe:
                 likely = logits.exp_()
                 torch.div(likely, likely @ ones, out=likely)

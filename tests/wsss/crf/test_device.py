@@ -1,0 +1,96 @@
+"""Nothing leaves the device between what goes in and what comes out.
+
+Without a GPU this is shown on fake tensors: they have a device and shapes but no values, so any
+read by the host, and any operation between devices, is an error. `NoHops` refuses both by name as
+well, and does so on real tensors where there is a GPU. How many vertices a lattice has is the one
+thing only values tell: the fake has as many as it can have. (On a real device `unique_consecutive`
+waits for that count, once a lattice, to size its output.)
+"""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from wsss.crf import DenseCRF, DenseCRFLoss
+
+from .drawing import draw
+
+CUDA = torch.device("cuda", 0)
+
+
+class NoHops(TorchDispatchMode):
+    """Refuses host reads and tensors that leave for the CPU; constants may come from there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = str(func)
+        if func is torch.ops.aten.unique_consecutive.default and isinstance(args[0], FakeTensor):
+            return [torch.empty_like(args[0], dtype=d) for d in (args[0].dtype, *2 * [torch.int64])]
+        assert "_local_scalar_dense" not in name, f"{name} reads a value"
+        out = func(*args, **(kwargs or {}))
+        came = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+        left = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
+        if any(t.device.type == "cuda" for t in came):
+            assert all(t.device.type == "cuda" for t in left), f"{name} leaves the device"
+            self.calls += 1
+        return out
+
+
+def solve_and_lose(image: Tensor, probs: Tensor, **options: Any) -> list[Tensor]:
+    refined = DenseCRF("irn", iterations=2, **options)([image, image], [probs, probs])
+    return [*refined, DenseCRFLoss()(image[None], probs[None])]
+
+
+OPTIONS = [
+    {},
+    {"downsample": 2},
+    {"storage": "fp16"},
+    {"backend": "par"},
+    {"backend": "brute"},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_fake_tensors_stay_on_their_device(options: dict[str, Any]) -> None:
+    with FakeTensorMode(), NoHops() as hops:
+        image = torch.empty(3, 20, 30, dtype=torch.uint8, device=CUDA)
+        probs = torch.empty(3, 20, 30, device=CUDA)
+        outcome = solve_and_lose(image, probs, **options)
+    assert all(t.device == CUDA for t in outcome)
+    assert hops.calls > 50
+
+
+def test_the_proof_can_fail() -> None:
+    image_size = (3, 20, 30)
+    for escape in (lambda t: t.cpu(), lambda t: t.sum().item(), lambda t: t.tolist()):
+        with (
+            pytest.raises((AssertionError, RuntimeError, NotImplementedError)),
+            FakeTensorMode(),
+            NoHops(),
+        ):
+            escape(torch.empty(image_size, device=CUDA))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_gpu_stays_and_equals_the_cpu(options: dict[str, Any]) -> None:
+    image, probs = draw(40, 50, 3)
+    expected = solve_and_lose(image, probs, **options)
+    with NoHops():
+        found = solve_and_lose(image.to(CUDA), probs.to(CUDA), **options)
+        again = solve_and_lose(image.to(CUDA), probs.to(CUDA), **options)
+    tolerance = 2e-2 if options.get("storage") else 1e-3
+    for a, b, c in zip(expected, found, again, strict=True):
+        assert torch.equal(b, c)
+        torch.testing.assert_close(b.cpu(), a, atol=tolerance, rtol=0)
