@@ -117,7 +117,10 @@ class RunDir:
         write_json(path, _settings(stage, config))
 
     def finish(self, stage: str, summary: dict[str, Any]) -> None:
-        """Mark a stage finished."""
+        """Mark a stage finished; what killed starts left half written goes."""
+        for folder in (stage, "seeds") if stage == "pseudo_masks" else (stage,):
+            for temporary in (self.root / folder).rglob(".*.tmp*"):
+                temporary.unlink(missing_ok=True)
         write_json(self.stage(stage) / "done.json", summary)
 
     def finished(self, stage: str) -> bool:
