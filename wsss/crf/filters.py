@@ -95,20 +95,20 @@ def join(
         dtype: of the values it will filter.
         transposed: whether to blur from the last axis to the first.
     """
-    vertices, slices, splats = [], [], []
-    rows = 0
+    first = lattices[0]
+    num_points, width = len(first.vertices), sum(len(lattice.neighbours) for lattice in lattices)
+    vertices = first.vertices.new_empty(num_points, width)
+    slices = first.weights.new_empty(num_points, width, dtype=dtype)
+    splats = []
+    rows = start = 0
     for lattice, into, out in zip(lattices, splat_scales, slice_scales, strict=True):
-        vertices.append(lattice.vertices + rows)
-        slices.append((lattice.weights * (out * lattice.gain)[:, None]).to(dtype))
+        part = slice(start, start + len(lattice.neighbours))
+        torch.add(lattice.vertices, rows, out=vertices[:, part])
+        slices[:, part] = lattice.weights * (out * lattice.gain)[:, None]
         splats.append(lattice.splat_order((lattice.weights * into[:, None]).to(dtype)))
         rows += lattice.num_rows
-    return Filters(
-        lattices=tuple(lattices),
-        splat_weights=tuple(splats),
-        vertices=torch.cat(vertices, 1),
-        slice_weights=torch.cat(slices, 1),
-        transposed=transposed,
-    )
+        start = part.stop
+    return Filters(tuple(lattices), tuple(splats), vertices, slices, transposed)
 
 
 def symmetric_scale(lattice: Lattice) -> Tensor:

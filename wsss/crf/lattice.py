@@ -95,7 +95,9 @@ def _find_neighbours(keys: Tensor, space: KeySpace) -> Tensor:
     result[:, :num, 0] = rows.int()
     for axis, step in enumerate(space.steps):
         line_step = (step + 1) // columns  # steps are k·columns, 1 − columns, or −1
-        other = _find_lines(line_keys, line_step).index_select(0, line)
+        other = line  # the last axis runs along the lines
+        if line_step:
+            other = _find_lines(line_keys, line_step).index_select(0, line)
         cell = other * columns + (column + (step - line_step * columns))
         place = table.index_select(0, cell)
         found = starts.index_select(0, other) + place - 1

@@ -160,17 +160,19 @@ def _padded(num_labels: int) -> int:
 def _rows(log_probs: list[Tensor]) -> Tensor:
     """(N, L) of all pictures' (L_i, H_i, W_i), labels that do not exist at NEVER."""
     width = _padded(max(len(p) for p in log_probs))
-    rows = [
-        torch.nn.functional.pad(p.flatten(1).t(), (0, width - len(p)), value=NEVER)
-        for p in log_probs
-    ]
-    return torch.cat(rows).contiguous()
+    counts = [p[0].numel() for p in log_probs]
+    rows = log_probs[0].new_full((sum(counts), width), NEVER)
+    start = 0
+    for count, p in zip(counts, log_probs, strict=True):
+        rows[start : start + count, : len(p)] = p.flatten(1).t()
+        start += count
+    return rows
 
 
 def _pictures(marginals: Tensor, problems: list[Problem]) -> list[Tensor]:
     parts = marginals.split([problem.log_probs[0].numel() for problem in problems])
     return [
-        part[:, : len(p.log_probs)].t().reshape(p.log_probs.shape)
+        part[:, : len(p.log_probs)].t().contiguous().view(p.log_probs.shape)
         for part, p in zip(parts, problems, strict=True)
     ]
 
@@ -197,7 +199,15 @@ def _iterate(
     rows = min(num, chunk_rows(num, width, unary.device))
     offsets = filters.slice_offsets(rows)
     ones = unary.new_ones(width, 1)
-    marginals = unary.softmax(1).to(dtype)
+
+    def normalise(logits: Tensor, safe: bool) -> Tensor:
+        """Softmax, without its maximum where that is safe: torch's is slow over few labels."""
+        if not safe:
+            return logits.softmax(1)
+        likely = logits.exp_()
+        return torch.div(likely, likely @ ones, out=likely)
+
+    marginals = normalise(unary.clone(), True).to(dtype)  # probabilities of at least 1e-5 each
     table = marginals.new_empty(filters.num_rows, width)
     tables = table, torch.empty_like(table)
     for _ in range(iterations):
@@ -206,10 +216,5 @@ def _iterate(
             stop = min(num, start + rows)
             message = filters.slice_rows(values, offsets, start, stop).to(unary.dtype)
             logits = compatible(message, compatibility).add_(unary[start:stop])
-            if safe:
-                likely = logits.exp_()
-                torch.div(likely, likely @ ones, out=likely)
-            else:
-                likely = logits.softmax(1)
-            marginals[start:stop] = likely
+            marginals[start:stop] = normalise(logits, safe)
     return marginals.to(unary.dtype)

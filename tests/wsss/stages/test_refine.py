@@ -1,0 +1,162 @@
+"""Refining files: labels and maps in, masks out, a sentence for what is neither."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from wsss.crf import DenseCRF
+from wsss.errors import WsssError
+from wsss.stages import refine
+from wsss.voc import read_mask, write_mask
+
+HEIGHT, WIDTH = 40, 50
+COLOURS = np.arange(768, dtype=np.uint8).reshape(256, 3)
+
+
+def mask_with_a_dent() -> NDArray[np.uint8]:
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[:, 25:] = 15
+    mask[10:14, 25:29] = 0  # wrong
+    mask[30:, 20:30] = 255  # unsure
+    return mask
+
+
+def right_mask() -> NDArray[np.uint8]:
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[:, 25:] = 15
+    return mask
+
+
+def probabilities(mask: NDArray[np.uint8]) -> NDArray[np.float32]:
+    probs = np.full((16, HEIGHT, WIDTH), 0, np.float32)
+    probs[15] = np.where(mask == 15, 0.7, np.where(mask == 0, 0.3, 0.5))
+    probs[0] = 1 - probs[15]
+    return probs
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    image = np.where(np.arange(WIDTH)[None, :, None] < 25, 60, 180) + rng.integers(
+        -5, 6, (HEIGHT, WIDTH, 3)
+    )
+    (tmp_path / "images").mkdir()
+    Image.fromarray(image.astype(np.uint8)).save(tmp_path / "images" / "a.png")
+    write_mask(tmp_path / "masks" / "a.png", mask_with_a_dent(), COLOURS)
+    return tmp_path
+
+
+def test_label_png(files: Path) -> None:
+    out = refine.run([files / "masks"], files / "images", files / "out")
+    assert out == files / "out"
+    assert np.array_equal(read_mask(out / "a.png"), right_mask())
+    with Image.open(out / "a.png") as file:
+        assert file.mode == "P" and file.getpalette() == COLOURS.flatten().tolist()
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_probability_map(files: Path, suffix: str) -> None:
+    path = files / f"a{suffix}"
+    probs = probabilities(mask_with_a_dent())
+    if suffix == ".npy":
+        np.save(path, probs)
+    else:
+        np.savez(path, probs=probs)
+    refine.run([path], files / "images" / "a.png", files / "out")
+    assert np.array_equal(read_mask(files / "out" / "a.png"), right_mask())
+
+
+def test_half_resolution(files: Path) -> None:
+    refine.run([files / "masks"], files / "images", files / "out", downsample=2)
+    # the edge runs through the middle of blocks of 2×2: a column of 50 may be off
+    assert (read_mask(files / "out" / "a.png") == right_mask()).mean() >= 0.98
+
+
+def test_finished_masks_are_skipped(files: Path) -> None:
+    done = np.full((HEIGHT, WIDTH), 7, np.uint8)
+    write_mask(files / "out" / "a.png", done)
+    arguments = [files / "masks" / "a.png"], files / "images", files / "out"
+    refine.run(*arguments)
+    assert np.array_equal(read_mask(files / "out" / "a.png"), done)
+    refine.run(*arguments, overwrite=True)
+    assert np.array_equal(read_mask(files / "out" / "a.png"), right_mask())
+
+
+def test_backends_agree(files: Path) -> None:
+    pytest.importorskip("pydensecrf")
+    for backend in ("torch", "pydensecrf"):
+        refine.run([files / "masks"], files / "images", files / backend, backend=backend)
+    one, other = (read_mask(files / b / "a.png") for b in ("torch", "pydensecrf"))
+    assert np.array_equal(one, other)
+
+
+def test_a_mask_that_is_unsure_everywhere_stays(files: Path) -> None:
+    write_mask(files / "masks" / "a.png", np.full((HEIGHT, WIDTH), 255, np.uint8))
+    refine.run([files / "masks"], files / "images", files / "out")
+    assert (read_mask(files / "out" / "a.png") == 255).all()
+
+
+def test_only_own_labels_are_solved(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    call = DenseCRF.__call__
+
+    def spy(self, images, probs, labels=None):  # type: ignore[no-untyped-def]
+        seen.append(probs[0].shape[0])
+        return call(self, images, probs, labels)
+
+    monkeypatch.setattr(DenseCRF, "__call__", spy)
+    np.save(files / "a.npy", probabilities(right_mask()))
+    refine.run([files / "masks"], files / "images", files / "out")
+    refine.run([files / "a.npy"], files / "images", files / "out2")
+    assert seen == [2, 2]
+
+
+def test_sentences(files: Path) -> None:
+    images, out = files / "images", files / "out"
+    write_mask(files / "small" / "a.png", np.zeros((5, 6), np.uint8))
+    write_mask(files / "other" / "b.png", right_mask())
+    (files / "empty").mkdir()
+    (files / "a.txt").write_text("")
+    (files / "broken").mkdir()
+    (files / "broken" / "a.npy").write_bytes(b"nothing")
+    np.save(files / "a.npy", probabilities(right_mask())[0])
+    (files / "logits").mkdir()
+    np.save(files / "logits" / "a.npy", 9 * probabilities(right_mask()) - 4)
+    (files / "blank").mkdir()
+    np.save(files / "blank" / "a.npy", 0 * probabilities(right_mask()))
+    np.savez(files / "a.npz", x=np.zeros(1), y=np.zeros(1))
+    for masks, says in (
+        ([], "There is no mask in no folder"),
+        ([files / "empty"], "There is no mask in .*empty"),
+        ([files / "nowhere"], "There is no .*nowhere"),
+        ([files / "a.txt"], "a.txt is no mask"),
+        ([files / "small"], r"is 6×5 and its picture .* is 50×40"),
+        ([files / "other"], r"1 of 1 masks have no picture .*b.png first"),
+        ([files / "masks", files / "small"], "would both become a.png"),
+        ([files / "broken"], "does not load"),
+        ([files / "a.npy"], r"float32 of shape \(40, 50\)"),
+        ([files / "a.npz"], "holds 2 arrays"),
+        ([files / "logits"], "a.npy can't be refined: .*negative values"),
+        ([files / "blank"], "zero everywhere"),
+    ):
+        with pytest.raises(WsssError, match=says):
+            refine.run(masks, images, out)
+    masks = [files / "masks"]
+    for options, says in (
+        ({"preset": "irm"}, "did you mean 'irn'"),
+        ({"backend": "gpu"}, "no CRF backend 'gpu'"),
+        ({"gt_prob": 2.0}, "gt_prob is 2.0"),
+        ({"num_labels": 15}, "holds the label 15; expected labels below 15"),
+        ({"downsample": 0}, "downsample is 0"),
+        ({"device": "abacus"}, "'abacus' can't be used"),
+    ):
+        with pytest.raises(WsssError, match=says):
+            refine.run(masks, images, out, **options)  # type: ignore[arg-type]
+    with pytest.raises(WsssError, match="would replace it"):
+        refine.run(masks, images, files / "masks")
+    with pytest.raises(WsssError, match=r"no .*nothing; expected the folder of the pictures"):
+        refine.run(masks, files / "nothing", out)
+    assert not out.exists()

@@ -1,0 +1,218 @@
+"""Dense CRF over anybody's masks or probability maps: files in, PNG masks out, no run folder.
+
+Reads label PNGs or maps and the pictures of the same names; writes `<out>/<name>.png`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from wsss.config import RuntimeConfig
+from wsss.crf import DenseCRF, hard_label_probs
+from wsss.crf.dense_crf import Backend
+from wsss.data.pictures import IMAGE_SUFFIXES, read_image
+from wsss.engine.runtime import start
+from wsss.engine.tracking import track
+from wsss.errors import WsssError
+from wsss.voc import IGNORE_INDEX, read_mask, write_mask
+
+MAP_SUFFIXES = (".npy", ".npz")
+MASK_SUFFIXES = (".png", *MAP_SUFFIXES)
+
+
+def run(
+    masks: Sequence[Path],
+    images: Path,
+    out: Path,
+    *,
+    preset: str = "irn",
+    backend: str = "torch",
+    gt_prob: float = 0.7,
+    num_labels: int | None = None,
+    device: str = "cpu",
+    downsample: int = 1,
+    overwrite: bool = False,
+) -> Path:
+    """Refine masks by their pictures' edges; returns `out`.
+
+    Only the labels that a mask holds (or that a map gives any probability) compete in its picture:
+    that is several times quicker, and no other label could win.
+
+    Args:
+        masks: files or folders of them. A PNG (mode P or L) holds labels, 255 where unsure: those
+            pixels get a label too. A `.npy`, or an `.npz` with one array, holds probabilities
+            (L, H, W), each pixel summing to 1; label k is channel k.
+        images: folder of the pictures, found by the masks' names; or one picture.
+        out: folder to write to, made where missing.
+        preset: the CRF's, by name.
+        backend: the CRF's.
+        gt_prob: how likely a PNG's labels are right, within (0, 1).
+        num_labels: how many labels there are, to refuse masks with others; None takes any.
+        device: where to compute, e.g. `cpu`; `auto` takes a GPU where there is one.
+        downsample: 2 is half resolution.
+        overwrite: refine again what is there.
+
+    Raises:
+        WsssError: no mask, a mask without picture, sizes that differ, labels beyond `num_labels`,
+            values that are no probabilities, or a name, device or number that does not exist.
+    """
+    crf = DenseCRF(preset, backend=cast(Backend, backend), downsample=downsample)
+    where = start(RuntimeConfig(device=device), 0).device
+    todo = []
+    for mask, picture in _pair(_find_masks(masks), images):
+        target = out / f"{mask.stem}.png"
+        if target.resolve() == mask.resolve():
+            raise WsssError(
+                f"The refined mask of {mask} would replace it; expected another folder: give an "
+                "--out that is not the masks' own."
+            )
+        if overwrite or not target.is_file():
+            todo.append((mask, picture, target))
+    for mask, picture, target in track(todo, "refine", len(todo)):
+        write_mask(target, refine(mask, picture, crf, gt_prob, num_labels, where), _palette(mask))
+    return out
+
+
+def refine(
+    mask: Path,
+    picture: Path,
+    crf: DenseCRF,
+    gt_prob: float,
+    num_labels: int | None,
+    device: torch.device,
+) -> NDArray[np.uint8]:
+    """One refined mask: (H, W) uint8 labels; 255 only where the mask is unsure everywhere."""
+    image = torch.from_numpy(read_image(picture)).permute(2, 0, 1)
+    probs, own = _read(mask, gt_prob, num_labels)
+    if probs.shape[1:] != image.shape[1:]:
+        (height, width), (image_height, image_width) = probs.shape[1:], image.shape[1:]
+        raise WsssError(
+            f"The mask {mask} is {width}×{height} and its picture {picture} is "
+            f"{image_width}×{image_height}; expected one size: resize the mask."
+        )
+    if not own:
+        return np.full(probs.shape[1:], IGNORE_INDEX, np.uint8)
+    try:
+        marginals = crf([image.to(device)], [probs.to(device)])[0]
+    except WsssError as error:
+        raise WsssError(f"The mask {mask} can't be refined: {error}") from error
+    labels = torch.tensor(own, dtype=torch.uint8)
+    return labels[marginals.argmax(0).cpu()].numpy()
+
+
+def _find_masks(masks: Sequence[Path]) -> list[Path]:
+    found: dict[str, Path] = {}
+    for given in masks:
+        if not given.exists():
+            raise WsssError(f"There is no {given}; expected masks or folders of them: check it.")
+        files = sorted(given.iterdir()) if given.is_dir() else [given]
+        for file in files:
+            if file.suffix.lower() not in MASK_SUFFIXES or file.name.startswith("."):
+                if given is file:
+                    raise WsssError(
+                        f"{file} is no mask; expected {', '.join(MASK_SUFFIXES)}: convert it."
+                    )
+                continue
+            if file.stem in found:
+                raise WsssError(
+                    f"{found[file.stem]} and {file} would both become {file.stem}.png; expected "
+                    "different names: refine them into different folders."
+                )
+            found[file.stem] = file
+    if not found:
+        raise WsssError(
+            f"There is no mask in {', '.join(map(str, masks)) or 'no folder'}; expected "
+            f"{', '.join(MASK_SUFFIXES)} files: give a folder that holds some."
+        )
+    return list(found.values())
+
+
+def _pair(masks: list[Path], images: Path) -> list[tuple[Path, Path]]:
+    if images.is_dir():
+        files = [f for f in sorted(images.iterdir()) if f.suffix.lower() in IMAGE_SUFFIXES]
+    elif images.is_file():
+        files = [images]
+    else:
+        raise WsssError(f"There is no {images}; expected the folder of the pictures: check it.")
+    by_name = {file.stem: file for file in files}
+    missing = [mask for mask in masks if mask.stem not in by_name]
+    if missing:
+        raise WsssError(
+            f"{len(missing)} of {len(masks)} masks have no picture in {images}, {missing[0]} "
+            f"first; expected {missing[0].stem} with one of {', '.join(IMAGE_SUFFIXES)}: add it or "
+            "leave the mask out."
+        )
+    return [(mask, by_name[mask.stem]) for mask in masks]
+
+
+def _read(path: Path, gt_prob: float, num_labels: int | None) -> tuple[Tensor, list[int]]:
+    """(own labels, H, W) probabilities and the labels' numbers."""
+    if path.suffix.lower() in MAP_SUFFIXES:
+        return _read_map(path, num_labels)
+    mask = torch.from_numpy(read_mask(path))
+    own = [int(label) for label in mask.unique() if label != IGNORE_INDEX]
+    if own:
+        _refuse_beyond(path, max(own), num_labels)
+    place = torch.full((256,), IGNORE_INDEX, dtype=torch.uint8)
+    place[own] = torch.arange(len(own), dtype=torch.uint8)
+    probs = hard_label_probs(place[mask.long()], max(len(own), 1), gt_prob, zero_unsure=False)
+    return probs, own
+
+
+def _read_map(path: Path, num_labels: int | None) -> tuple[Tensor, list[int]]:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise WsssError(
+            f"The map {path} does not load ({error}); expected an array of numbers as numpy.save "
+            "writes it: write it again."
+        ) from error
+    if isinstance(loaded, np.lib.npyio.NpzFile):
+        with loaded:
+            if len(loaded.files) != 1:
+                raise WsssError(
+                    f"The map {path} holds {len(loaded.files)} arrays ({', '.join(loaded.files)}); "
+                    "expected one of shape (L, H, W): save the probabilities alone."
+                )
+            loaded = loaded[loaded.files[0]]
+    if loaded.ndim != 3 or not np.issubdtype(loaded.dtype, np.floating) or loaded.size == 0:
+        raise WsssError(
+            f"The map {path} is {loaded.dtype} of shape {loaded.shape}; expected floats of shape "
+            "(L, H, W) with labels first: convert it."
+        )
+    _refuse_beyond(path, len(loaded) - 1, num_labels)
+    probs = torch.from_numpy(np.ascontiguousarray(loaded, dtype=np.float32))
+    own = [label for label, channel in enumerate(probs) if bool((channel != 0).any())]
+    if not own:
+        raise WsssError(
+            f"The map {path} is zero everywhere; expected each pixel to sum to 1: write it again."
+        )
+    return probs[own], own
+
+
+def _refuse_beyond(path: Path, largest: int, num_labels: int | None) -> None:
+    limit = IGNORE_INDEX if num_labels is None else num_labels
+    if largest >= limit:
+        raise WsssError(
+            f"The mask {path} holds the label {largest}; expected labels below {limit}: raise "
+            "num_labels (255 at most), or take the mask out."
+        )
+
+
+def _palette(path: Path) -> NDArray[np.uint8] | None:
+    """(256, 3) colours of an indexed PNG; None for everything else."""
+    if path.suffix.lower() != ".png":
+        return None
+    with Image.open(path) as file:
+        colours = file.getpalette() if file.mode == "P" else None
+    if colours is None:
+        return None
+    full = np.zeros(768, np.uint8)
+    full[: len(colours)] = colours
+    return full.reshape(256, 3)
