@@ -2,8 +2,8 @@
 
 What the measurements behind them say (`scripts/bench_glmix.py --kernels` prints them): oneDNN's
 fast kernel for the weight gradient of a depth-wise convolution stops at three columns, its sgemm
-beats the one behind `F.linear`, and the backward pass of fused attention is slow for short
-sequences.
+beats the one behind `F.linear`, and the backward pass of fused attention in bfloat16 is slow for
+short sequences.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor
 FAST_COLUMNS = 3
 # Pictures from which on PyTorch trains 1×1 convolutions through oneDNN on one thread.
 FULL_BATCH = 16
-# Positions up to which plain attention trains faster than the fused one.
+# Positions up to which plain attention in low precision trains faster than the fused one.
 SHORT_SEQUENCE = 512
 # The product that the compiler uses; a private name, so its absence is allowed for.
 _HAS_ONEDNN_LINEAR = torch.backends.mkldnn.is_available() and hasattr(
@@ -103,7 +103,8 @@ def prefers_plain_attention(q: Tensor) -> bool:
     Args:
         q: (B, heads, N, d), the queries of self-attention.
     """
-    return _trains_on_cpu(q) and q.shape[-2] <= SHORT_SEQUENCE
+    low = q.dtype in (torch.bfloat16, torch.float16)
+    return low and _trains_on_cpu(q) and q.shape[-2] <= SHORT_SEQUENCE
 
 
 def _trains_on_cpu(*tensors: Tensor) -> bool:
