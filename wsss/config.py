@@ -139,6 +139,8 @@ class TrainSegConfig(OptimConfig):
 
     lr: float = Field(1e-3, gt=0)
     decoder: Literal["segformer", "fpn", "upernet", "unet"] = "segformer"
+    decoder_args: dict[str, Any] = Field(default_factory=dict)
+    """Further arguments of the decoder, as segmentation-models-pytorch takes them."""
     from_classifier: bool = True
     """Start the encoder from the classifier's backbone instead of `backbone.weights`."""
     epochs: float = Field(8, gt=0)
