@@ -97,7 +97,7 @@ class TrainClsConfig(OptimConfig):
     jitter: float = Field(0.3, ge=0, le=1)
     holdout: float = Field(0.05, ge=0, lt=1)
     """Part of the training pictures held back for the mAP."""
-    pooling: Literal["mean", "lse"] = "mean"
+    pooling: Literal["mean", "lse"] = "lse"
     """How class activation becomes a logit: its mean, or log-mean-exp for small objects."""
     slot_block: str = "16.0"
     """Block whose slots the auxiliary head classifies, as stride.index."""
@@ -124,7 +124,7 @@ class PseudoMasksConfig(Section):
     )
     background: float | Literal["otsu"] = "otsu"
     """Score above which a class stands out: a number in (0, 1), or Otsu's rule an image."""
-    sharpness: float = Field(10.0, gt=0)
+    sharpness: float = Field(20.0, gt=0)
     """Slope of the sigmoid that makes probabilities of scores."""
     crf: str = "irn"
     """Preset of the CRF, or `none`."""

@@ -24,7 +24,11 @@ SETTINGS = {
         "warmup_steps": 30,
         "jitter": 0.1,
     },
-    "pseudo_masks": {"scales": [1.0]},
+    "pseudo_masks": {
+        "scales": [1.0],
+        "walks": [{"block": "8.0", "steps": 4}, {"block": "16.0", "steps": 2}],
+        "sharpness": 10.0,
+    },
     "runtime": {"precision": "bf16"},
     "train_seg": {
         "decoder_args": {"decoder_segmentation_channels": 64},
