@@ -120,7 +120,12 @@ class PseudoMasksConfig(Section):
     scales: tuple[PositiveFloat, ...] = Field((1.0, 1.5), min_length=1)
     flip: bool = True
     walks: tuple[WalkConfig, ...] = Field(
-        (WalkConfig(block="8.0", steps=4), WalkConfig(block="16.0", steps=2)), min_length=1
+        (
+            WalkConfig(block="8.1", steps=2),
+            WalkConfig(block="16.0", steps=2),
+            WalkConfig(block="16.2", steps=2),
+        ),
+        min_length=1,
     )
     background: float | Literal["otsu"] = "otsu"
     """Score above which a class stands out: a number in (0, 1), or Otsu's rule an image."""
