@@ -2,8 +2,8 @@
 
 What the measurements behind them say (`scripts/bench_glmix.py --kernels` prints them): oneDNN's
 fast kernel for the weight gradient of a depth-wise convolution stops at three columns, its sgemm
-beats the one behind `F.linear`, and the backward pass of fused attention is slow for short
-sequences.
+beats the one behind `F.linear`, and the backward pass of fused attention in bfloat16 is slow for
+short sequences.
 """
 
 from typing import Any
@@ -14,7 +14,9 @@ from torch import Tensor
 
 # Columns of a depth-wise kernel that oneDNN's fast weight gradient takes at most.
 FAST_COLUMNS = 3
-# Positions up to which plain attention trains faster than the fused one.
+# Pictures from which on PyTorch trains 1×1 convolutions through oneDNN on one thread.
+FULL_BATCH = 16
+# Positions up to which plain attention in low precision trains faster than the fused one.
 SHORT_SEQUENCE = 512
 # The product that the compiler uses; a private name, so its absence is allowed for.
 _HAS_ONEDNN_LINEAR = torch.backends.mkldnn.is_available() and hasattr(
@@ -59,6 +61,11 @@ def pointwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """
     if _infers_on_cpu(x):
         return row_linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+    if _trains_on_cpu(x, weight) and x.dtype == torch.float32 and x.shape[0] < FULL_BATCH:
+        rows = x.permute(0, 2, 3, 1)
+        if rows[..., 0].numel() % FULL_BATCH == 0:
+            out = _conv_rows(rows, weight, bias)
+            return out.reshape(*rows.shape[:-1], -1).permute(0, 3, 1, 2)
     return F.conv2d(x, weight, bias)
 
 
@@ -76,10 +83,18 @@ def row_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if _infers_on_cpu(x):
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     if _trains_on_cpu(x, weight) and x.dtype == torch.float32 and x.ndim == 3:
-        # one row of N columns: a column of N rows would be taken for a tensor with channels first
-        grid = x.transpose(1, 2).unsqueeze(-2)
-        return F.conv2d(grid, weight[:, :, None, None], bias).squeeze(-2).transpose(1, 2)
+        return _conv_rows(x, weight[:, :, None, None], bias).reshape(*x.shape[:-1], -1)
     return F.linear(x, weight, bias)
+
+
+def _conv_rows(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """1×1 convolution of rows (B, ..., D), as pictures of one line each → (pictures, n, E)."""
+    pictures = x.shape[0]
+    if pictures < FULL_BATCH and x[..., 0].numel() % FULL_BATCH == 0:
+        pictures = FULL_BATCH  # rows know no neighbours: cut them as suits
+    # one line of many columns: one column of many lines would be taken for channels first
+    lines = x.reshape(pictures, -1, x.shape[-1]).transpose(1, 2).unsqueeze(-2)
+    return F.conv2d(lines, weight, bias).squeeze(-2).transpose(1, 2)
 
 
 def prefers_plain_attention(q: Tensor) -> bool:
@@ -88,7 +103,8 @@ def prefers_plain_attention(q: Tensor) -> bool:
     Args:
         q: (B, heads, N, d), the queries of self-attention.
     """
-    return _trains_on_cpu(q) and q.shape[-2] <= SHORT_SEQUENCE
+    low = q.dtype in (torch.bfloat16, torch.float16)
+    return low and _trains_on_cpu(q) and q.shape[-2] <= SHORT_SEQUENCE
 
 
 def _trains_on_cpu(*tensors: Tensor) -> bool:

@@ -178,6 +178,20 @@ def visualize(
     typer.echo(stage.run(config, count, [i for i in ids.split(",") if i], split, out))
 
 
+@app.command("visualize-slots")
+def visualize_slots(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures.")],
+    model: Annotated[str, typer.Option(help="Registered GLNet.")] = "glnet_nano",
+    weights: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the PNGs.")] = Path("slots"),
+    blocks: Annotated[str, typer.Option(help="Blocks as stride.index, with commas.")] = "",
+) -> None:
+    """Draw what the slots of a backbone hold: all as a mosaic, four outlined on the picture."""
+    from wsss.stages import visualize_slots as stage
+
+    typer.echo(stage.run(images, model, weights, out, [b for b in blocks.split(",") if b] or None))
+
+
 @app.command("check-data")
 def check_data(source: Source = None, settings: Settings = None) -> None:
     """Name every missing, unreadable or mismatched file at once."""

@@ -97,7 +97,7 @@ class TrainClsConfig(OptimConfig):
     jitter: float = Field(0.3, ge=0, le=1)
     holdout: float = Field(0.05, ge=0, lt=1)
     """Part of the training pictures held back for the mAP."""
-    pooling: Literal["mean", "lse"] = "mean"
+    pooling: Literal["mean", "lse"] = "lse"
     """How class activation becomes a logit: its mean, or log-mean-exp for small objects."""
     slot_block: str = "16.0"
     """Block whose slots the auxiliary head classifies, as stride.index."""
@@ -120,11 +120,16 @@ class PseudoMasksConfig(Section):
     scales: tuple[PositiveFloat, ...] = Field((1.0, 1.5), min_length=1)
     flip: bool = True
     walks: tuple[WalkConfig, ...] = Field(
-        (WalkConfig(block="8.0", steps=4), WalkConfig(block="16.0", steps=2)), min_length=1
+        (
+            WalkConfig(block="8.1", steps=2),
+            WalkConfig(block="16.0", steps=2),
+            WalkConfig(block="16.2", steps=2),
+        ),
+        min_length=1,
     )
     background: float | Literal["otsu"] = "otsu"
     """Score above which a class stands out: a number in (0, 1), or Otsu's rule an image."""
-    sharpness: float = Field(10.0, gt=0)
+    sharpness: float = Field(20.0, gt=0)
     """Slope of the sigmoid that makes probabilities of scores."""
     crf: str = "irn"
     """Preset of the CRF, or `none`."""
@@ -139,6 +144,8 @@ class TrainSegConfig(OptimConfig):
 
     lr: float = Field(1e-3, gt=0)
     decoder: Literal["segformer", "fpn", "upernet", "unet"] = "segformer"
+    decoder_args: dict[str, Any] = Field(default_factory=dict)
+    """Further arguments of the decoder, as segmentation-models-pytorch takes them."""
     from_classifier: bool = True
     """Start the encoder from the classifier's backbone instead of `backbone.weights`."""
     epochs: float = Field(8, gt=0)

@@ -4,7 +4,9 @@ from pathlib import Path
 
 from wsss.config import RunConfig
 from wsss.data.masks import has_masks
+from wsss.data.sources import open_masked, open_tagged
 from wsss.engine.runtime import require_one_process
+from wsss.errors import WsssError
 from wsss.report.tables import show_classes, show_summary
 from wsss.run_dir import RunDir
 from wsss.stages import (
@@ -16,6 +18,7 @@ from wsss.stages import (
     train_seg,
     visualize,
 )
+from wsss.voc import split_ids
 
 
 def run(config: RunConfig, overwrite: bool = False) -> Path:
@@ -29,6 +32,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
         The page with pictures and figures.
     """
     require_one_process()
+    _check_splits(config)
     if overwrite:
         RunDir(config.run).reset("train_cls")
     RunDir.create(config)
@@ -41,6 +45,22 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
         show_summary([evaluate.run(config, kind) for kind in evaluate.KINDS])
     visualize.run(config)
     return report.run(config)
+
+
+def _check_splits(config: RunConfig) -> None:
+    """Refuse, before anything is trained, lists on which nothing could be scored in the end."""
+    data = config.data
+    if data.root is None or not has_masks(data.root):
+        return
+    open_tagged(data, data.val_split)
+    masked = {picture.id for picture in open_masked(data, config.seed).pictures}
+    without = [id_ for id_ in split_ids(data.root, data.score_split) if id_ not in masked]
+    if without:
+        raise WsssError(
+            f"{len(without)} pictures of data.score_split={data.score_split} get no pseudo-mask, "
+            f"the first {without[0]}: choose a data.score_split within "
+            f"data.mask_split={data.mask_split}, or raise data.mask_pictures."
+        )
 
 
 def score(config: RunConfig, of: str, split: str | None = None) -> Path:

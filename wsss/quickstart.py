@@ -14,7 +14,7 @@ SETTINGS = {
         "args": {"depths": [1, 1, 2, 1], "slot_scale": 8.0},
     },
     "train_cls": {
-        "epochs": 28,
+        "epochs": 40,
         "batch_size": 16,
         "crop": 96,
         "crop_area": [0.5, 1.0],
@@ -24,10 +24,15 @@ SETTINGS = {
         "warmup_steps": 30,
         "jitter": 0.1,
     },
-    "pseudo_masks": {"scales": [1.0]},
+    "pseudo_masks": {
+        "scales": [1.0],
+        "walks": [{"block": "8.0", "steps": 4}, {"block": "16.0", "steps": 2}],
+        "sharpness": 10.0,
+    },
     "runtime": {"precision": "bf16"},
     "train_seg": {
-        "epochs": 10,
+        "decoder_args": {"decoder_segmentation_channels": 64},
+        "epochs": 20,
         "crop": 96,
         "lr": 2e-3,
         "backbone_lr_factor": 0.5,

@@ -27,7 +27,8 @@ _DEPENDS: dict[str, tuple[str, ...]] = {
     "pseudo_masks": ("seed", "data", "backbone", "train_cls", "pseudo_masks"),
     "train_seg": ("seed", "data", "backbone", "train_cls", "pseudo_masks", "train_seg"),
 }
-_SOURCE = ("root", "images", "tags", "train_split")
+_PLACES = ("root", "images", "tags")
+_SOURCE = (*_PLACES, "train_split")
 _DATA_KEYS: dict[str, tuple[str, ...]] = {
     "train_cls": _SOURCE,
     "pseudo_masks": (*_SOURCE, "mask_split", "mask_pictures"),
@@ -117,7 +118,10 @@ class RunDir:
         write_json(path, _settings(stage, config))
 
     def finish(self, stage: str, summary: dict[str, Any]) -> None:
-        """Mark a stage finished."""
+        """Mark a stage finished; what killed starts left half written goes."""
+        for folder in (stage, "seeds") if stage == "pseudo_masks" else (stage,):
+            for temporary in (self.root / folder).rglob(".*.tmp*"):
+                temporary.unlink(missing_ok=True)
         write_json(self.stage(stage) / "done.json", summary)
 
     def finished(self, stage: str) -> bool:
@@ -174,9 +178,9 @@ def _settings(stage: str, config: RunConfig) -> dict[str, Any]:
     values = config.model_dump(mode="json", include=set(_DEPENDS[stage]))
     values["data"] = {key: values["data"][key] for key in _DATA_KEYS[stage]}
     # where a run reads from may move; what it reads may not
-    for key in ("root", "images", "tags"):
-        if values["data"][key] is not None:
-            values["data"][key] = Path(values["data"][key]).name
+    for section, key in (*(("data", key) for key in _PLACES), ("backbone", "weights")):
+        if values[section][key] is not None:
+            values[section][key] = Path(values[section][key]).name
     return values
 
 

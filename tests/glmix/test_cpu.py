@@ -47,11 +47,26 @@ def test_depthwise_under_autocast_computes_low_and_returns_full_gradients() -> N
     torch.testing.assert_close(weight.grad[:, 0, 2, 2], x.sum((0, 2, 3)), rtol=0.02, atol=0.1)
 
 
-def test_row_linear_is_linear() -> None:
-    x = torch.randn(17, 5, 8, requires_grad=True)
+@pytest.mark.parametrize("shape", [(17, 5, 8), (2, 5, 8), (4, 20, 8)], ids=str)
+def test_row_linear_is_linear(shape: tuple[int, ...]) -> None:
+    x = torch.randn(shape, requires_grad=True)
     weight = torch.randn(12, 8, requires_grad=True)
     bias = torch.randn(12, requires_grad=True)
     out, plain = row_linear(x, weight, bias), F.linear(x, weight, bias)
+    torch.testing.assert_close(out, plain)
+    for got, expected in zip(
+        gradients(out, (x, weight, bias)), gradients(plain, (x, weight, bias)), strict=True
+    ):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(17, 8, 3, 5), (2, 8, 3, 5), (2, 8, 6, 4)], ids=str)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_pointwise_convolution_is_one(shape: tuple[int, ...], layout: torch.memory_format) -> None:
+    x = torch.randn(shape).contiguous(memory_format=layout).requires_grad_()
+    weight = torch.randn(12, 8, 1, 1, requires_grad=True)
+    bias = torch.randn(12, requires_grad=True)
+    out, plain = pointwise_conv2d(x, weight, bias), F.conv2d(x, weight, bias)
     torch.testing.assert_close(out, plain)
     for got, expected in zip(
         gradients(out, (x, weight, bias)), gradients(plain, (x, weight, bias)), strict=True

@@ -183,5 +183,7 @@ def test_an_overwrite_that_is_cut_short_keeps_no_old_mask(
         generate_pseudo_masks.run(config, overwrite=True)
     assert sorted(run.glob("pseudo_masks/*.png")) == sorted(written)
     monkeypatch.setattr(generate_pseudo_masks, "write_mask", write)
+    made = {path: path.stat().st_mtime_ns for path in written}
     generate_pseudo_masks.run(config)
+    assert {path: path.stat().st_mtime_ns for path in written} == made
     assert len(list(run.glob("pseudo_masks/*.png"))) == 12

@@ -1,6 +1,7 @@
 """One's own pictures and a CSV: no config, no true masks, no scores, but masks and a page."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,20 @@ def test_masks_of_other_pictures(tmp_path: Path, pictures: Path, finished: RunCo
     assert [a == b for a, b in zip(before, after, strict=True)] == [i != 3 for i in range(10)]
     assert CliRunner().invoke(app, [*arguments, "--overwrite"]).exit_code == 0
     assert all(path.stat().st_mtime_ns > b for path, b in zip(masks, after, strict=True))
+
+
+def test_masks_go_to_the_run_by_default(
+    tmp_path: Path, finished: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, folder = tmp_path / "run", tmp_path / "of.june"
+    shutil.copytree(finished.run, run)
+    folder.mkdir()
+    Image.new("RGB", (30, 20)).save(folder / "a.png")
+    for images in (folder, Path()):
+        monkeypatch.chdir(folder)
+        result = CliRunner().invoke(app, ["predict", str(run), "--images", str(images)])
+        assert result.stdout == f"{run / 'predictions' / 'of.june'}\n", result.output
+    assert (run / "predictions" / "of.june" / "a.png").is_file()
 
 
 def test_the_mask_of_one_picture(tmp_path: Path, finished: RunConfig) -> None:

@@ -90,6 +90,30 @@ def test_no_pictures_to_predict(
     assert words in sentence("predict", finished.run, "--images", tmp_path / images)
 
 
+def test_two_pictures_of_one_name(tmp_path: Path, finished: RunConfig) -> None:
+    for name in ("a.jpg", "a.png", "b.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    found = sentence("predict", finished.run, "--images", tmp_path)
+    assert "holds a.jpg and another picture of that name" in found
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["data.mask_split=val"], "12 pictures of data.score_split=train get no pseudo-mask"),
+        (["data.mask_pictures=11"], "1 pictures of data.score_split=train get no pseudo-mask"),
+        (["data.val_split=none"], "none.txt"),
+        (["data.score_split=none"], "none.txt"),
+    ],
+)
+def test_lists_that_end_in_no_score_are_refused_first(
+    tmp_path: Path, tiny: Path, drawn: Path, settings: list[str], words: str
+) -> None:
+    run = tmp_path / "run"
+    assert words in sentence("run", tiny, f"run={run}", f"data.root={drawn}", *settings)
+    assert not run.exists()
+
+
 def test_predict_asks_for_pictures(finished: RunConfig) -> None:
     result = wsss("predict", finished.run)
     assert result.exit_code == 2 and "--images" in result.stderr

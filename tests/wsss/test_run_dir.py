@@ -159,6 +159,26 @@ def test_a_file_is_whole_or_the_former_one(tmp_path: Path) -> None:
     assert path.read_text() == "new" and [p.name for p in tmp_path.iterdir()] == ["x.bin"]
 
 
+def test_who_reads_the_former_file_reads_on(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_text("the old text")
+    with path.open() as reader:
+        assert reader.read(4) == "the "
+        write_atomic(path, lambda target: target.write_text("THE NEW"))
+        assert reader.read() == "old text"
+
+
+def test_a_finished_stage_sweeps_up_after_killed_starts(begun: RunDir) -> None:
+    half = [begun.root / name for name in ("pseudo_masks/.a.png.12.tmp", "seeds/.a.12.tmp.npz")]
+    for path in half:
+        path.write_text("hal")
+    begun.finish("train_seg", {})
+    assert all(path.exists() for path in half)
+    begun.finish("pseudo_masks", {})
+    assert not any(path.exists() for path in half)
+    assert begun.pseudo_mask("a").exists() and begun.seed("a").exists()
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, as on Linux")
 def test_a_full_disk(tmp_path: Path) -> None:
     # the device that refuses every byte stands where the temporary file would be

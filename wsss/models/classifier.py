@@ -20,7 +20,7 @@ class ClassifierOutput(NamedTuple):
 
     Attributes:
         logits: (B, C), a tag each.
-        cam: (B, C, h, w) at stride 16, real-valued; pooled over the grid, `logits` but a bias.
+        cam: (B, C, h, w) at stride 16, logits of every place; pooled over the grid: `logits`.
         slot_logits: (B, C), from the slots of one block.
         assignments: block name (stride.index) → slot assignment.
     """
@@ -34,7 +34,7 @@ class ClassifierOutput(NamedTuple):
 class TagClassifier(nn.Module):
     """Class activation from stages 3 and 4 together; an auxiliary head on the slots of one block.
 
-    cam = W₃·BN(f₃) + up(W₄·BN(f₄)); logits = pool(cam) + b. The auxiliary head gathers f₃ into the
+    cam = W₃·BN(f₃) + up(W₄·BN(f₄)) + b; logits = pool(cam). The auxiliary head gathers f₃ into the
     slots of a block (before slot self-attention, so that a slot speaks of its own pixels), scores
     every slot for every class and takes the mean of the highest: multiple-instance learning.
 
@@ -79,11 +79,13 @@ class TagClassifier(nn.Module):
         cam = self.cam3(third)
         deep = self.cam4(self.backbone.norm(features[3]))
         cam = cam + F.interpolate(deep, cam.shape[-2:], mode="bilinear", align_corners=False)
+        # with the bias, only places that speak for the class by themselves stay positive
+        cam = cam + self.bias[:, None, None]
         slot_scores = self.slot_head(
             soft_cluster(assignments[self.slot_block].logits, third.flatten(2).transpose(1, 2))
         )
         top = slot_scores.topk(min(self.slot_top, slot_scores.shape[1]), dim=1).values
-        return ClassifierOutput(self._pool(cam) + self.bias, cam, top.mean(dim=1), assignments)
+        return ClassifierOutput(self._pool(cam), cam, top.mean(dim=1), assignments)
 
     def _pool(self, cam: Tensor) -> Tensor:
         flat = cam.flatten(2)

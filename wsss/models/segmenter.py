@@ -27,13 +27,19 @@ class Segmenter(nn.Module):
         backbone_args: further arguments of it.
         decoder: `segformer`, `fpn`, `upernet` or `unet`.
         num_classes: C + 1.
+        decoder_args: further arguments of the decoder.
 
     Raises:
-        WsssError: segmentation-models-pytorch isn't installed.
+        WsssError: segmentation-models-pytorch isn't installed, or the decoder has no such argument.
     """
 
     def __init__(
-        self, backbone: str, backbone_args: dict[str, Any], decoder: str, num_classes: int
+        self,
+        backbone: str,
+        backbone_args: dict[str, Any],
+        decoder: str,
+        num_classes: int,
+        decoder_args: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         try:
@@ -44,9 +50,16 @@ class Segmenter(nn.Module):
                 "pip install 'wsss[seg]'."
             ) from None
         build = getattr(smp, _DECODERS[decoder])
-        self.net: nn.Module = build(
-            f"tu-{backbone}", encoder_weights=None, classes=num_classes, **backbone_args
-        )
+        arguments = {**backbone_args, **(decoder_args or {})}
+        try:
+            self.net: nn.Module = build(
+                f"tu-{backbone}", encoder_weights=None, classes=num_classes, **arguments
+            )
+        except (TypeError, ValueError) as error:
+            raise WsssError(
+                f"train_seg.decoder_args {decoder_args} don't build a {decoder} ({error}): "
+                "take arguments that segmentation-models-pytorch knows."
+            ) from None
 
     @property
     def encoder(self) -> nn.Module:
@@ -101,4 +114,5 @@ def build_segmenter(metadata: dict[str, Any]) -> Segmenter:
         metadata["backbone_args"],
         metadata["decoder"],
         len(metadata["class_names"]) + 1,
+        metadata.get("decoder_args"),
     )

@@ -42,7 +42,8 @@ def run(
         model: segmenter to use instead of the run's.
     """
     run_dir = RunDir(config.run)
-    folder = out or run_dir.root / "predictions" / images.stem
+    name = images.stem if images.is_file() else images.resolve().name
+    folder = out or run_dir.root / "predictions" / name
     _predict(config, _find(images), folder, model or run_dir.model("train_seg"), overwrite)
     return folder
 
@@ -112,4 +113,11 @@ def _find(images: Path) -> list[Picture]:
         raise WsssError(
             f"{images} holds no pictures ({', '.join(IMAGE_SUFFIXES)}): give a folder that does."
         )
-    return [Picture(str(p.relative_to(images).with_suffix("")), p, ()) for p in found]
+    pictures = {str(p.relative_to(images).with_suffix("")): p for p in found}
+    if len(pictures) < len(found):
+        lost = next(p for p in found if p not in pictures.values())
+        raise WsssError(
+            f"{images} holds {lost.name} and another picture of that name, whose masks would have "
+            "one name: rename one of them."
+        )
+    return [Picture(name, path, ()) for name, path in pictures.items()]

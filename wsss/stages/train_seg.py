@@ -43,6 +43,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
         "backbone": config.backbone.name,
         "backbone_args": config.backbone.args,
         "decoder": config.train_seg.decoder,
+        "decoder_args": config.train_seg.decoder_args,
         "class_names": list(pictures.class_names),
     }
     model = _build(config, metadata, run_dir).to(runtime.device)

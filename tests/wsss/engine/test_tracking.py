@@ -17,6 +17,8 @@ def test_each_unit_is_logged_and_shown(tmp_path: Path, capsys: pytest.CaptureFix
     with Tracker("train", 3, log=log, every=0) as tracker:
         for loss in (0.5, 0.25, 0.125):
             tracker.advance(loss=loss)
+            # at once: a killed training has logged what it did
+            assert read(log)[-1]["loss"] == loss
     records = read(log)
     assert [(r["done"], r["of"], r["loss"]) for r in records] == [
         (1, 3, 0.5),

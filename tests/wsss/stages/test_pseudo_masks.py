@@ -24,7 +24,13 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
 
 
 def settings(**values: object) -> PseudoMasksConfig:
-    return PseudoMasksConfig.model_validate({"crf": "none", "background": 0.5, **values})
+    chosen = {
+        "crf": "none",
+        "background": 0.5,
+        "sharpness": 10,
+        "walks": [{"block": "8.0", "steps": 4}, {"block": "16.0", "steps": 2}],
+    }
+    return PseudoMasksConfig.model_validate({**chosen, **values})
 
 
 @pytest.mark.parametrize(

