@@ -182,14 +182,44 @@ def visualize(
 def visualize_slots(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures.")],
     model: Annotated[str, typer.Option(help="Registered GLNet.")] = "glnet_nano",
-    weights: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the PNGs.")] = Path("slots"),
     blocks: Annotated[str, typer.Option(help="Blocks as stride.index, with commas.")] = "",
 ) -> None:
     """Draw what the slots of a backbone hold: all as a mosaic, four outlined on the picture."""
     from wsss.stages import visualize_slots as stage
 
-    typer.echo(stage.run(images, model, weights, out, [b for b in blocks.split(",") if b] or None))
+    chosen = [block for block in blocks.split(",") if block]
+    typer.echo(stage.run(images, model, checkpoint, out, chosen or None))
+
+
+@app.command()
+def refine(
+    masks: Annotated[list[Path], typer.Argument(metavar="MASKS...", help="PNGs, .npy, folders.")],
+    images: Annotated[Path, typer.Option(help="Folder of their pictures.")],
+    out: Annotated[Path, typer.Option(help="Folder of the refined masks.")] = Path("refined"),
+    preset: Annotated[str, typer.Option(help="psa, irn, deeplab, afa, toco, mctformer.")] = "irn",
+    backend: Annotated[str, typer.Option(help="torch, pydensecrf, brute or par.")] = "torch",
+    gt_prob: Annotated[float, typer.Option(help="How likely a PNG's labels are right.")] = 0.7,
+    device: Annotated[str, typer.Option(help="auto takes a GPU where there is one.")] = "auto",
+    downsample: Annotated[int, typer.Option(help="2: half resolution.")] = 1,
+    overwrite: Overwrite = False,
+) -> None:
+    """Refine anybody's masks or probability maps by the dense CRF."""
+    from wsss.stages import refine as stage
+
+    done = stage.run(
+        masks,
+        images,
+        out,
+        preset=preset,
+        backend=backend,
+        gt_prob=gt_prob,
+        device=device,
+        downsample=downsample,
+        overwrite=overwrite,
+    )
+    typer.echo(done)
 
 
 @app.command("check-data")
