@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from wsss.crf import PRESETS, DenseCRF
+from wsss.crf.embedding import KeySpace
 from wsss.crf.mean_field import LatticeMeanField
 from wsss.crf.problem import make_problems
 
@@ -75,3 +76,10 @@ def test_few_spatial_lattices_are_remembered() -> None:
         image, probs = draw(6, width, 2)
         solve(make_problems([image], [probs], None, None))
     assert len(solve._spatial) == 4
+
+
+def test_wide_keys_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, probs = draw(40, 50, 3)
+    narrow = DenseCRF("deeplab")([image], [probs])[0]
+    monkeypatch.setattr(KeySpace, "dtype", lambda self, num_images: torch.int64)
+    assert torch.equal(DenseCRF("deeplab")([image], [probs])[0], narrow)
