@@ -125,7 +125,10 @@ def _infers_on_cpu(x: Tensor) -> bool:
 
 
 class _DepthwiseConv(torch.autograd.Function):
-    """Depth-wise convolution whose weight gradient is taken a few columns at a time."""
+    """Depth-wise convolution whose weight gradient is taken a few columns at a time.
+
+    It has no second derivative.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -121,6 +121,7 @@ def train(cfg: Namespace, root: Path, steps: int) -> tuple[list[float], Any, Any
     return losses, model, average.module
 
 
+@pytest.mark.slow
 def test_scripts_of_timm_find_the_glnets(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text("import sys, timm; print(timm.is_model('glnet_4g'), sys.argv[1:])")

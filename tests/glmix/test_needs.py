@@ -1,0 +1,19 @@
+"""glmix stands alone: torch, timm and the standard library."""
+
+import ast
+import sys
+from pathlib import Path
+
+import glmix
+
+
+def test_glmix_imports_torch_and_timm_alone() -> None:
+    found = set()
+    for path in Path(glmix.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0 and node.module, path
+                found.add(node.module.split(".")[0])
+    assert found - sys.stdlib_module_names == {"glmix", "timm", "torch"}
