@@ -55,7 +55,7 @@ def test_figures_are_the_papers(name: str) -> None:
     assert cfg.batch_size * 8 == 2048
     assert (cfg.opt, cfg.lr, cfg.weight_decay, cfg.clip_grad) == ("adamw", 2e-3, 0.05, 5.0)
     assert (cfg.warmup_epochs, cfg.min_lr, cfg.model_ema_decay) == (5, 1e-5, 0.9999)
-    assert cfg.aa.startswith("rand-m9-mstd0.5") and cfg.aug_repeats == 3
+    assert (cfg.aa, cfg.aug_repeats) == ("rand-m9-mstd0.5", 3)
     assert (cfg.mixup, cfg.cutmix, cfg.smoothing, cfg.reprob) == (0.8, 1.0, 0.1, 0.25)
     assert cfg.drop_path == DROP_PATH[name]
 
