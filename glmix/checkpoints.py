@@ -6,6 +6,7 @@ layer scales of attention blocks are (D,) there and (1, D, 1, 1) here. The numbe
 a released file loads as it is, through timm's `checkpoint_path` or plain `load_state_dict`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -34,3 +35,25 @@ def checkpoint_filter(state_dict: dict[str, Any], model: nn.Module) -> dict[str,
         if isinstance(state_dict.get(key), dict):
             return state_dict[key]
     return state_dict
+
+
+def describe_mismatch(state_dict: Mapping[str, Tensor], model: nn.Module) -> str:
+    """What keeps weights from fitting a model, in a few words; empty where nothing does.
+
+    Args:
+        state_dict: names and tensors, in the model's naming.
+        model: what they were to be loaded into.
+    """
+    own = model.state_dict()
+    kinds = {
+        "missing": [name for name in own if name not in state_dict],
+        "of another shape": [
+            name for name in own if name in state_dict and own[name].shape != state_dict[name].shape
+        ],
+        "unknown": [name for name in state_dict if name not in own],
+    }
+    return ", ".join(
+        f"{len(names)} tensors {kind}, the first {names[0]}"
+        for kind, names in kinds.items()
+        if names
+    )

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from glmix.checkpoints import describe_mismatch
 from wsss.errors import WsssError
 from wsss.run_dir import write_atomic
 
@@ -81,10 +82,9 @@ def load_weights(path: Path, model: nn.Module) -> None:
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     try:
         model.load_state_dict(weights)
-    except RuntimeError as error:
-        problem = str(error).splitlines()[1].strip()
+    except RuntimeError:
         raise WsssError(
-            f"{path} holds the weights of another model ({problem}): "
+            f"{path} holds the weights of another model ({describe_mismatch(weights, model)}): "
             "give the one that this config describes."
         ) from None
 

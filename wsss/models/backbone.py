@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import glmix
-from glmix.checkpoints import checkpoint_filter
+from glmix.checkpoints import checkpoint_filter, describe_mismatch
 from wsss.errors import WsssError
 
 
@@ -56,8 +56,8 @@ def _load(model: glmix.GLNet, path: Path, name: str) -> None:
     state = {k: v for k, v in state.items() if not k.startswith(("head.", "tklb_aux_head."))}
     try:
         model.load_state_dict(state)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip()
+    except RuntimeError:
+        reason = describe_mismatch(state, model)
         raise WsssError(
             f"{path} holds the weights of another model than {name} ({reason}): "
             "set backbone.name to the model of that file."
