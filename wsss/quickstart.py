@@ -14,10 +14,11 @@ SETTINGS = {
         "args": {"depths": [1, 1, 2, 1], "slot_scale": 8.0},
     },
     "train_cls": {
-        "epochs": 40,
+        "epochs": 34,
         "batch_size": 16,
-        "crop": 96,
-        "crop_area": [0.5, 1.0],
+        "crop": 112,
+        # smaller crops lose tagged objects, and the ground learns to answer for them
+        "crop_area": [0.75, 1.0],
         "pooling": "lse",
         "lr": 2e-3,
         "backbone_lr_factor": 1.0,
