@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from wsss.config import RunConfig, load, save
+from wsss.config import RunConfig, load, quoted, save
 from wsss.errors import WsssError
 
 # The parts of the config that each stage's output depends on, its own and what it builds on.
@@ -66,7 +66,7 @@ class RunDir:
         run = cls(root)
         if not run.config_file.is_file():
             raise WsssError(f"{root} holds no run (no config.yaml): give the folder of a run.")
-        return load(run.config_file, [f"run={json.dumps(str(root))}", *settings])
+        return load(run.config_file, [f"run={quoted(root)}", *settings])
 
     @property
     def config_file(self) -> Path:

@@ -163,3 +163,13 @@ def test_own_pictures_have_no_scores(tmp_path: Path, finished: RunConfig) -> Non
     own = (f"data.images={tmp_path}", f"data.tags={tmp_path / 'tags.csv'}")
     found = sentence("evaluate", f"run={finished.run}", *own, "--of", "seeds")
     assert f"There are no true masks at {tmp_path}: scoring needs a VOC folder" in found
+
+
+@pytest.mark.parametrize("name", ["2024", "a: b", "x #1", "é 🐈"])
+def test_a_folder_of_any_name(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tags.csv").write_text("image,tags\na,cat\n")
+    found = sentence("run", tiny, "run=run", "--images", name, "--tags", "tags.csv")
+    assert f"The picture folder {name} does not exist" in found

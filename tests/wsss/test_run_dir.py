@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wsss.config import RunConfig, load
+from wsss.config import RunConfig, load, quoted
 from wsss.errors import WsssError
 from wsss.run_dir import RunDir, make_folder, read_config, write_atomic, write_json
 
@@ -208,3 +208,10 @@ def test_a_file_where_the_run_should_be(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
     with pytest.raises(WsssError, match=r"run can't be made .*: choose another run folder"):
         RunDir.create(config(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("name", ["2024", "a: b", "x #1", "é 🐈", 'quo"te'])
+def test_a_run_folder_of_any_name_is_opened(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    RunDir.create(load(None, ["data.root=data/VOC2012", f"run={quoted(folder)}"]))
+    assert read_config(folder).run == folder
