@@ -173,3 +173,26 @@ def test_a_folder_of_any_name(
     Path("tags.csv").write_text("image,tags\na,cat\n")
     found = sentence("run", tiny, "run=run", "--images", name, "--tags", "tags.csv")
     assert f"The picture folder {name} does not exist" in found
+
+
+@pytest.mark.parametrize("flags", [[], ["--overwrite"]])
+def test_a_mask_never_replaces_its_picture(
+    tmp_path: Path, finished: RunConfig, flags: list[str]
+) -> None:
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (30, 20), "red").save(picture)
+    before = picture.read_bytes()
+    for images in (tmp_path, picture):
+        found = sentence("predict", finished.run, "--images", images, "--out", tmp_path, *flags)
+        assert "a.png would replace it: give an --out" in found
+    assert picture.read_bytes() == before
+
+
+def test_masks_among_the_pictures_are_no_pictures(tmp_path: Path, finished: RunConfig) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    (tmp_path / "._a.png").write_bytes(b"what macOS writes beside a file")
+    out = tmp_path / "masks"
+    for _ in range(2):
+        result = wsss("predict", finished.run, "--images", tmp_path, "--out", out)
+        assert result.exit_code == 0, result.output
+        assert [path.relative_to(out).as_posix() for path in out.rglob("*.png")] == ["a.png"]
