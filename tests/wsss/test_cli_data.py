@@ -104,6 +104,9 @@ def test_two_pictures_of_one_name(tmp_path: Path, finished: RunConfig) -> None:
         (["data.mask_pictures=11"], "1 pictures of data.score_split=train get no pseudo-mask"),
         (["data.val_split=none"], "none.txt"),
         (["data.score_split=none"], "none.txt"),
+        (["data.mask_split=none"], "none.txt"),
+        (["pseudo_masks.crf=psaa"], "no CRF preset 'psaa'"),
+        (["evaluate.crf=psaa"], "no CRF preset 'psaa'"),
     ],
 )
 def test_lists_that_end_in_no_score_are_refused_first(
