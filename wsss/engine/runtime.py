@@ -98,9 +98,7 @@ def _device(name: str, local_rank: int) -> torch.device:
             return torch.device("cuda", local_rank)
         return torch.device("cpu")
     try:
-        device = torch.device(name)
-        if device.type == "cuda" and device.index is None:
-            device = torch.device("cuda", local_rank)
+        device = torch.device("cuda", local_rank) if name == "cuda" else torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
