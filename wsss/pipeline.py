@@ -87,6 +87,7 @@ def score(config: RunConfig, of: str, split: str | None = None) -> Path:
         The file of the scores.
     """
     kind = evaluate.kind(of)
+    evaluate.true_masks(config)
     if kind == "predictions":
         predict.run_split(config, split)
     path = evaluate.run(config, kind, split)

@@ -51,6 +51,9 @@ def test_a_run_from_a_folder_and_a_table(tmp_path: Path, pictures: Path, tiny: P
     assert "<img" in page and "Scores" not in page
     metrics = json.loads((run / "train_cls" / "metrics.json").read_text())
     assert set(metrics["ap"]) == {"cup", "hat"}
+    # nothing is predicted for a score that can't be had
+    assert CliRunner().invoke(app, ["evaluate", str(run)]).exit_code == 2
+    assert not (run / "predictions").exists()
 
 
 def test_masks_of_other_pictures(tmp_path: Path, pictures: Path, finished: RunConfig) -> None:
