@@ -8,6 +8,7 @@ from wsss.data.masks import has_masks
 from wsss.data.sources import open_masked, open_tagged
 from wsss.engine.runtime import require_one_process
 from wsss.errors import WsssError
+from wsss.models.segmenter import decoder_library
 from wsss.report.tables import show_classes, show_summary
 from wsss.run_dir import RunDir
 from wsss.stages import (
@@ -34,6 +35,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     """
     require_one_process()
     # before anything is trained: what would stop a later stage
+    decoder_library()
     _check_crfs(config)
     _check_splits(config)
     if overwrite:

@@ -1,6 +1,7 @@
 """Bad data: exit code 2 and one sentence, whichever stage meets them."""
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -199,3 +200,12 @@ def test_masks_among_the_pictures_are_no_pictures(tmp_path: Path, finished: RunC
         result = wsss("predict", finished.run, "--images", tmp_path, "--out", out)
         assert result.exit_code == 0, result.output
         assert [path.relative_to(out).as_posix() for path in out.rglob("*.png")] == ["a.png"]
+
+
+def test_a_run_without_decoders_is_refused_before_it_trains(
+    tmp_path: Path, tiny: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
+    run = tmp_path / "run"
+    found = sentence("run", tiny, f"run={run}", f"data.root={drawn}", "data.mask_split=train")
+    assert "pip install 'wsss[seg]'" in found and not run.exists()
