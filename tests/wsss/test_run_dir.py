@@ -129,6 +129,27 @@ def test_a_reset_forgets_the_stage_and_what_is_built_on_it(
     RunDir.create(config(begun.root, later.get(stage, "train_seg.ema=0")))
 
 
+@pytest.mark.parametrize(
+    ("stage", "left"),
+    [
+        ("train_cls", []),
+        ("pseudo_masks", []),
+        ("train_seg", ["cam_train", "pseudo_masks_train", "seeds_train"]),
+    ],
+)
+def test_a_reset_forgets_scores_and_pictures_of_what_is_gone(
+    begun: RunDir, stage: str, left: list[str]
+) -> None:
+    for of in ("cam", "seeds", "pseudo-masks", "predictions"):
+        write_json(begun.evaluation(of, "train"), {})
+    write_json(begun.evaluation("predictions", "val"), {})
+    begun.report.mkdir()
+    (begun.report / "train.png").touch()
+    begun.reset(stage)
+    assert sorted(path.stem for path in (begun.root / "evaluation").iterdir()) == left
+    assert list(begun.report.iterdir()) == []
+
+
 def test_an_unfinished_stage_is_required_with_its_command(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     with pytest.raises(WsssError, match="no finished train_cls: run `wsss train-cls` on it first"):
