@@ -125,7 +125,13 @@ def run(
     overwrite: Overwrite = False,
 ) -> None:
     """Every stage in order, each skipped when finished; then scores and a page with pictures."""
-    own = [f"data.{key}={value}" for key, value in (("images", images), ("tags", tags)) if value]
+    from wsss.config import quoted
+
+    own = [
+        f"data.{key}={quoted(value)}"
+        for key, value in (("images", images), ("tags", tags))
+        if value
+    ]
     config = _config(source, [*(settings or []), *own])
     from wsss import pipeline
 

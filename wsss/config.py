@@ -1,6 +1,7 @@
 """Every setting of a run: one model a stage, from YAML and `key=value`; unknown keys refused."""
 
 import difflib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -221,9 +222,14 @@ def save(config: RunConfig, path: Path) -> None:
     path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
 
 
+def quoted(path: Path) -> str:
+    """A path as YAML text, for an override: a folder may be called `2024` or `a: b`."""
+    return json.dumps(str(path), ensure_ascii=False)
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise WsssError(f"No config at {path}: give the path of a YAML file.") from None
     except (OSError, UnicodeDecodeError) as error:

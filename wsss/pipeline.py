@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from wsss.config import RunConfig
+from wsss.crf import DenseCRF
 from wsss.data.masks import has_masks
 from wsss.data.sources import open_masked, open_tagged
 from wsss.engine.runtime import require_one_process
 from wsss.errors import WsssError
+from wsss.models.segmenter import decoder_library
 from wsss.report.tables import show_classes, show_summary
 from wsss.run_dir import RunDir
 from wsss.stages import (
@@ -32,6 +34,9 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
         The page with pictures and figures.
     """
     require_one_process()
+    # before anything is trained: what would stop a later stage
+    decoder_library()
+    _check_crfs(config)
     _check_splits(config)
     if overwrite:
         RunDir(config.run).reset("train_cls")
@@ -40,20 +45,29 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     generate_pseudo_masks.run(config, overwrite)
     train_seg.run(config, overwrite)
     root = config.data.root
-    if root is not None and has_masks(root):
+    scored = root is not None and has_masks(root)
+    if scored:
         predict.run_split(config, overwrite=overwrite)
         show_summary([evaluate.run(config, kind) for kind in evaluate.KINDS])
-    visualize.run(config)
+    # without true masks a VOC folder needs no list to score on
+    visualize.run(config, split=None if scored or root is None else config.data.mask_split)
     return report.run(config)
 
 
+def _check_crfs(config: RunConfig) -> None:
+    """Refuse a CRF that doesn't exist."""
+    for name in (config.pseudo_masks.crf, config.evaluate.crf):
+        if name != "none":
+            DenseCRF(name)
+
+
 def _check_splits(config: RunConfig) -> None:
-    """Refuse, before anything is trained, lists on which nothing could be scored in the end."""
+    """Refuse lists that don't exist, and those on which nothing could be scored in the end."""
     data = config.data
+    masked = {picture.id for picture in open_masked(data, config.seed).pictures}
     if data.root is None or not has_masks(data.root):
         return
     open_tagged(data, data.val_split)
-    masked = {picture.id for picture in open_masked(data, config.seed).pictures}
     without = [id_ for id_ in split_ids(data.root, data.score_split) if id_ not in masked]
     if without:
         raise WsssError(
@@ -75,6 +89,7 @@ def score(config: RunConfig, of: str, split: str | None = None) -> Path:
         The file of the scores.
     """
     kind = evaluate.kind(of)
+    evaluate.true_masks(config)
     if kind == "predictions":
         predict.run_split(config, split)
     path = evaluate.run(config, kind, split)

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from wsss.config import RunConfig, load, save
+from wsss.config import RunConfig, load, quoted, save
 from wsss.errors import WsssError
 
 # The parts of the config that each stage's output depends on, its own and what it builds on.
@@ -26,6 +26,11 @@ _DEPENDS: dict[str, tuple[str, ...]] = {
     "train_cls": ("seed", "data", "backbone", "train_cls"),
     "pseudo_masks": ("seed", "data", "backbone", "train_cls", "pseudo_masks"),
     "train_seg": ("seed", "data", "backbone", "train_cls", "pseudo_masks", "train_seg"),
+}
+# The scores that each stage's output has.
+_SCORES: dict[str, tuple[str, ...]] = {
+    "pseudo_masks": ("cam", "seeds", "pseudo_masks"),
+    "train_seg": ("predictions",),
 }
 _PLACES = ("root", "images", "tags")
 _SOURCE = (*_PLACES, "train_split")
@@ -66,7 +71,7 @@ class RunDir:
         run = cls(root)
         if not run.config_file.is_file():
             raise WsssError(f"{root} holds no run (no config.yaml): give the folder of a run.")
-        return load(run.config_file, [f"run={json.dumps(str(root))}", *settings])
+        return load(run.config_file, [f"run={quoted(root)}", *settings])
 
     @property
     def config_file(self) -> Path:
@@ -131,8 +136,9 @@ class RunDir:
     def reset(self, stage: str) -> None:
         """Forget a stage and those built on it, so that they are made again.
 
-        Nothing is left that a later start would take for finished work of the new settings; the
-        masks of `stage` itself are its own to replace, because shards share them.
+        Nothing is left that a later start would take for finished work of the new settings, or
+        that the page would show beside it; the masks of `stage` itself are its own to replace,
+        because shards share them.
         """
         stages = list(_DEPENDS)
         for name in stages[stages.index(stage) :]:
@@ -141,6 +147,11 @@ class RunDir:
             if name == "pseudo_masks" and name != stage:
                 for folder in (self.root / name, self.root / "seeds"):
                     shutil.rmtree(folder, ignore_errors=True)
+            for of in _SCORES.get(name, ()):
+                for scores in (self.root / "evaluation").glob(f"{of}_*.json"):
+                    scores.unlink(missing_ok=True)
+        for sheet in self.report.glob("*.png"):
+            sheet.unlink(missing_ok=True)
 
     def check_settings(self, stage: str, config: RunConfig) -> None:
         """Refuse to mix results of different settings in one stage.

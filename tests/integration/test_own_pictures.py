@@ -1,6 +1,7 @@
 """One's own pictures and a CSV: no config, no true masks, no scores, but masks and a page."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -50,6 +51,9 @@ def test_a_run_from_a_folder_and_a_table(tmp_path: Path, pictures: Path, tiny: P
     assert "<img" in page and "Scores" not in page
     metrics = json.loads((run / "train_cls" / "metrics.json").read_text())
     assert set(metrics["ap"]) == {"cup", "hat"}
+    # nothing is predicted for a score that can't be had
+    assert CliRunner().invoke(app, ["evaluate", str(run)]).exit_code == 2
+    assert not (run / "predictions").exists()
 
 
 def test_masks_of_other_pictures(tmp_path: Path, pictures: Path, finished: RunConfig) -> None:
@@ -82,7 +86,16 @@ def test_masks_go_to_the_run_by_default(
         monkeypatch.chdir(folder)
         result = CliRunner().invoke(app, ["predict", str(run), "--images", str(images)])
         assert result.stdout == f"{run / 'predictions' / 'of.june'}\n", result.output
-    assert (run / "predictions" / "of.june" / "a.png").is_file()
+    mask = run / "predictions" / "of.june" / "a.png"
+    made = mask.stat().st_mtime_ns
+    arguments = ["predict", str(run), "--images", str(folder)]
+    # finished work is kept, but not that of an earlier segmenter or of other settings
+    assert CliRunner().invoke(app, arguments).exit_code == 0 and mask.stat().st_mtime_ns == made
+    assert CliRunner().invoke(app, [*arguments, "evaluate.flip=true"]).exit_code == 0
+    flipped = mask.stat().st_mtime_ns
+    os.utime(RunDir(run).model("train_seg"))
+    assert CliRunner().invoke(app, [*arguments, "evaluate.flip=true"]).exit_code == 0
+    assert made < flipped < mask.stat().st_mtime_ns
 
 
 def test_the_mask_of_one_picture(tmp_path: Path, finished: RunConfig) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wsss import voc
+from wsss import pipeline, voc
 from wsss.config import RunConfig, load
 from wsss.stages import generate_pseudo_masks, train_cls, train_seg
 
@@ -37,6 +37,20 @@ def test_training_does_without_true_masks(
         assert (config.run / name).read_bytes() == (finished.run / name).read_bytes(), name
     for mask in (config.run / "pseudo_masks").glob("*.png"):
         assert mask.read_bytes() == (finished.run / "pseudo_masks" / mask.name).read_bytes()
+
+
+def test_a_voc_folder_without_masks_needs_no_list_to_score_on(
+    tmp_path: Path, copied: Path, tiny: Path
+) -> None:
+    shutil.rmtree(copied / FOLDER)
+    lists = copied / "ImageSets" / "Segmentation"
+    (lists / "all.txt").write_text((lists / "train.txt").read_text())
+    for name in ("train", "train_aug", "val"):
+        (lists / f"{name}.txt").unlink()
+    splits = ["data.train_split=all", "data.mask_split=all"]
+    config = load(tiny, [f"run={tmp_path / 'run'}", f"data.root={copied}", *splits])
+    page = pipeline.run(config)
+    assert "Scores" not in page.read_text() and (page.parent / "all.png").is_file()
 
 
 def test_no_file_of_the_true_masks_is_opened(

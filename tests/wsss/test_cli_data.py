@@ -1,6 +1,7 @@
 """Bad data: exit code 2 and one sentence, whichever stage meets them."""
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,6 +105,9 @@ def test_two_pictures_of_one_name(tmp_path: Path, finished: RunConfig) -> None:
         (["data.mask_pictures=11"], "1 pictures of data.score_split=train get no pseudo-mask"),
         (["data.val_split=none"], "none.txt"),
         (["data.score_split=none"], "none.txt"),
+        (["data.mask_split=none"], "none.txt"),
+        (["pseudo_masks.crf=psaa"], "no CRF preset 'psaa'"),
+        (["evaluate.crf=psaa"], "no CRF preset 'psaa'"),
     ],
 )
 def test_lists_that_end_in_no_score_are_refused_first(
@@ -163,3 +167,45 @@ def test_own_pictures_have_no_scores(tmp_path: Path, finished: RunConfig) -> Non
     own = (f"data.images={tmp_path}", f"data.tags={tmp_path / 'tags.csv'}")
     found = sentence("evaluate", f"run={finished.run}", *own, "--of", "seeds")
     assert f"There are no true masks at {tmp_path}: scoring needs a VOC folder" in found
+
+
+@pytest.mark.parametrize("name", ["2024", "a: b", "x #1", "é 🐈"])
+def test_a_folder_of_any_name(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tags.csv").write_text("image,tags\na,cat\n")
+    found = sentence("run", tiny, "run=run", "--images", name, "--tags", "tags.csv")
+    assert f"The picture folder {name} does not exist" in found
+
+
+@pytest.mark.parametrize("flags", [[], ["--overwrite"]])
+def test_a_mask_never_replaces_its_picture(
+    tmp_path: Path, finished: RunConfig, flags: list[str]
+) -> None:
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (30, 20), "red").save(picture)
+    before = picture.read_bytes()
+    for images in (tmp_path, picture):
+        found = sentence("predict", finished.run, "--images", images, "--out", tmp_path, *flags)
+        assert "a.png would replace it: give an --out" in found
+    assert picture.read_bytes() == before
+
+
+def test_masks_among_the_pictures_are_no_pictures(tmp_path: Path, finished: RunConfig) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    (tmp_path / "._a.png").write_bytes(b"what macOS writes beside a file")
+    out = tmp_path / "masks"
+    for _ in range(2):
+        result = wsss("predict", finished.run, "--images", tmp_path, "--out", out)
+        assert result.exit_code == 0, result.output
+        assert [path.relative_to(out).as_posix() for path in out.rglob("*.png")] == ["a.png"]
+
+
+def test_a_run_without_decoders_is_refused_before_it_trains(
+    tmp_path: Path, tiny: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
+    run = tmp_path / "run"
+    found = sentence("run", tiny, f"run={run}", f"data.root={drawn}", "data.mask_split=train")
+    assert "pip install 'wsss[seg]'" in found and not run.exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wsss.config import RunConfig, load
+from wsss.config import RunConfig, load, quoted
 from wsss.errors import WsssError
 from wsss.run_dir import RunDir, make_folder, read_config, write_atomic, write_json
 
@@ -129,6 +129,27 @@ def test_a_reset_forgets_the_stage_and_what_is_built_on_it(
     RunDir.create(config(begun.root, later.get(stage, "train_seg.ema=0")))
 
 
+@pytest.mark.parametrize(
+    ("stage", "left"),
+    [
+        ("train_cls", []),
+        ("pseudo_masks", []),
+        ("train_seg", ["cam_train", "pseudo_masks_train", "seeds_train"]),
+    ],
+)
+def test_a_reset_forgets_scores_and_pictures_of_what_is_gone(
+    begun: RunDir, stage: str, left: list[str]
+) -> None:
+    for of in ("cam", "seeds", "pseudo-masks", "predictions"):
+        write_json(begun.evaluation(of, "train"), {})
+    write_json(begun.evaluation("predictions", "val"), {})
+    begun.report.mkdir()
+    (begun.report / "train.png").touch()
+    begun.reset(stage)
+    assert sorted(path.stem for path in (begun.root / "evaluation").iterdir()) == left
+    assert list(begun.report.iterdir()) == []
+
+
 def test_an_unfinished_stage_is_required_with_its_command(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     with pytest.raises(WsssError, match="no finished train_cls: run `wsss train-cls` on it first"):
@@ -208,3 +229,10 @@ def test_a_file_where_the_run_should_be(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
     with pytest.raises(WsssError, match=r"run can't be made .*: choose another run folder"):
         RunDir.create(config(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("name", ["2024", "a: b", "x #1", "é 🐈", 'quo"te'])
+def test_a_run_folder_of_any_name_is_opened(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    RunDir.create(load(None, ["data.root=data/VOC2012", f"run={quoted(folder)}"]))
+    assert read_config(folder).run == folder

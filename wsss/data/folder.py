@@ -3,6 +3,7 @@
 import csv
 import difflib
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -116,7 +117,7 @@ def index_images(images: Path) -> Index:
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
             relative = path.relative_to(images)
             for name in (relative.as_posix(), _id(relative.as_posix()), path.name, path.stem):
-                index[name].add(relative.as_posix())
+                index[_composed(name)].add(relative.as_posix())
     if not index:
         raise WsssError(f"{images} holds no picture; expected {', '.join(IMAGE_SUFFIXES)} files.")
     return index
@@ -150,14 +151,19 @@ def resolve_all(rows: Rows, index: Index) -> tuple[dict[str, str], list[str]]:
 
 def _hits(name: str, index: Index) -> set[str]:
     """Images meant by `name`; an exact path first, then with leading folders taken off."""
-    parts = PurePosixPath(name.replace("\\", "/")).parts
+    parts = PurePosixPath(_composed(name).replace("\\", "/")).parts
     for start in range(len(parts)):
         key = "/".join(parts[start:])
         hits = index.get(key, set())
         if hits:
-            exact = {path for path in hits if key in (path, _id(path))}
-            return {key} if key in hits else exact or hits
+            whole = {path for path in hits if key == _composed(path)}
+            return whole or {path for path in hits if key == _composed(_id(path))} or hits
     return set()
+
+
+def _composed(name: str) -> str:
+    """One spelling of an accent: macOS stores ä as two characters, a table has one."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _id(path: str) -> str:

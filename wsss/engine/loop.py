@@ -122,8 +122,13 @@ def train(
 
     Raises:
         WsssError: a picture can't be read, the checkpoint is another network's or damaged, or the
-            loss is no finite number.
+            loss is no finite number, or the batch is smaller than the number of processes.
     """
+    if schedule.batch_size < runtime.world:
+        raise WsssError(
+            f"{title}: batch_size is {schedule.batch_size} for {runtime.world} processes, and each "
+            "takes a picture at least: raise batch_size or start fewer processes."
+        )
     # 1×1 and depth-wise convolutions run fastest on channels-last tensors
     model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(groups)

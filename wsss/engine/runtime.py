@@ -69,6 +69,8 @@ def start(settings: RuntimeConfig, seed: int) -> Runtime:
     torch.manual_seed(seed)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     chosen = _device(settings.device, int(os.environ.get("LOCAL_RANK", 0)))
+    if chosen.type == "cuda" and world > 1:
+        torch.cuda.set_device(chosen)  # where NCCL's barriers run, or all of them take the first
     if world > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     workers = settings.workers
@@ -96,7 +98,7 @@ def _device(name: str, local_rank: int) -> torch.device:
             return torch.device("cuda", local_rank)
         return torch.device("cpu")
     try:
-        device = torch.device(name)
+        device = torch.device("cuda", local_rank) if name == "cuda" else torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]

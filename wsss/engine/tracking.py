@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from wsss.errors import WsssError
+
 T = TypeVar("T")
 
 
@@ -106,6 +108,11 @@ def _clock(seconds: float) -> str:
 
 
 def _summary_writer(folder: Path) -> Any:
-    from torch.utils.tensorboard import SummaryWriter
-
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise WsssError(
+            "tensorboard is not installed, and runtime.tensorboard asks for it: "
+            "pip install 'wsss[tensorboard]', or leave the setting out."
+        ) from None
     return SummaryWriter(str(folder))

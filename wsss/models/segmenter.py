@@ -1,5 +1,6 @@
 """The segmenter of stage 3: a segmentation-models-pytorch decoder on a GLNet encoder."""
 
+import importlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,21 @@ _DECODERS = {
     "upernet": "UPerNet",
     "unet": "Unet",
 }
+
+
+def decoder_library() -> Any:
+    """The module segmentation_models_pytorch.
+
+    Raises:
+        WsssError: it isn't installed.
+    """
+    try:
+        return importlib.import_module("segmentation_models_pytorch")
+    except ImportError:
+        raise WsssError(
+            "segmentation-models-pytorch is not installed, and the segmenter needs it: "
+            "pip install 'wsss[seg]'."
+        ) from None
 
 
 class Segmenter(nn.Module):
@@ -42,14 +58,7 @@ class Segmenter(nn.Module):
         decoder_args: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        try:
-            import segmentation_models_pytorch as smp
-        except ImportError:
-            raise WsssError(
-                "segmentation-models-pytorch is not installed, and the segmenter needs it: "
-                "pip install 'wsss[seg]'."
-            ) from None
-        build = getattr(smp, _DECODERS[decoder])
+        build = getattr(decoder_library(), _DECODERS[decoder])
         arguments = {**backbone_args, **(decoder_args or {})}
         try:
             self.net: nn.Module = build(

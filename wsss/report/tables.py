@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -15,7 +16,7 @@ def show_classes(path: Path) -> None:
     table.add_column("class")
     table.add_column("IoU %", justify="right")
     for name, iou in scores["iou"].items():
-        table.add_row(name, "–" if iou is None else f"{100 * iou:.1f}")
+        table.add_row(escape(name), "–" if iou is None else f"{100 * iou:.1f}")
     table.add_section()
     table.add_row("mean", f"{100 * scores['miou']:.1f}")
     Console(stderr=True).print(table)

@@ -41,12 +41,7 @@ def run(config: RunConfig, of: Kind, split: str | None = None) -> Path:
         split: list of pictures; by default `data.val_split` for predictions, else
             `data.score_split`.
     """
-    root = config.data.root
-    if root is None or not has_masks(root):
-        raise WsssError(
-            f"There are no true masks at {root or config.data.images}: scoring needs a VOC folder "
-            "with SegmentationClassAug or SegmentationClass."
-        )
+    root = true_masks(config)
     split = split or (config.data.val_split if of == "predictions" else config.data.score_split)
     run_dir = RunDir(config.run)
     start(config.runtime, config.seed)
@@ -63,6 +58,21 @@ def run(config: RunConfig, of: Kind, split: str | None = None) -> Path:
         {"of": of, "split": split, **scores, "protocol": _protocol(config, of)},
     )
     return path
+
+
+def true_masks(config: RunConfig) -> Path:
+    """The VOC folder that the true masks lie in.
+
+    Raises:
+        WsssError: the data of the config have none.
+    """
+    root = config.data.root
+    if root is None or not has_masks(root):
+        raise WsssError(
+            f"There are no true masks at {root or config.data.images}: scoring needs a VOC folder "
+            "with SegmentationClassAug or SegmentationClass."
+        )
+    return root
 
 
 def kind(name: str) -> Kind:

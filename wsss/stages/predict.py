@@ -30,7 +30,6 @@ def run(
     images: Path,
     out: Path | None = None,
     overwrite: bool = False,
-    model: Path | None = None,
 ) -> Path:
     """Segment a picture or a folder of pictures; returns the folder of masks.
 
@@ -39,12 +38,24 @@ def run(
         images: picture, or folder searched with its subfolders.
         out: folder of the masks; `predictions/<name of images>` of the run by default.
         overwrite: segment again what has a mask.
-        model: segmenter to use instead of the run's.
+
+    Raises:
+        WsssError: no segmenter, no pictures, or pictures that their masks would replace.
     """
     run_dir = RunDir(config.run)
     name = images.stem if images.is_file() else images.resolve().name
     folder = out or run_dir.root / "predictions" / name
-    _predict(config, _find(images), folder, model or run_dir.model("train_seg"), overwrite)
+    pictures = _find(images, folder)
+    for picture in pictures:
+        if (folder / f"{picture.id}.png").resolve() == picture.path.resolve():
+            raise WsssError(
+                f"The mask of {picture.path} would replace it: give an --out that is not the "
+                "pictures' own folder."
+            )
+    weights = run_dir.model("train_seg")
+    if out is None and weights.is_file():
+        _forget_others(config, pictures, folder, weights)
+    _predict(config, pictures, folder, weights, overwrite)
     return folder
 
 
@@ -56,17 +67,27 @@ def run_split(config: RunConfig, split: str | None = None, overwrite: bool = Fal
     data = open_tagged(config.data, split)
     pictures = data.pictures
     folder = run_dir.prediction(split, "any").parent
-    settings = folder / "settings.json"
-    wanted = config.evaluate.model_dump(mode="json", include={"scales", "flip", "crf"})
-    wanted["segmenter"] = run_dir.model("train_seg").stat().st_mtime_ns
-    # masks of other scales, or of an earlier segmenter, are made again
-    if overwrite or not settings.is_file() or json.loads(settings.read_text()) != wanted:
-        for picture in pictures:
-            run_dir.prediction(split, picture.id).unlink(missing_ok=True)
-        write_json(settings, wanted)
     weights = run_dir.model("train_seg")
+    _forget_others(config, pictures, folder, weights, everything=overwrite)
     _predict(config, pictures, folder, weights, overwrite=False, class_names=data.class_names)
     return folder
+
+
+def _forget_others(
+    config: RunConfig,
+    pictures: Sequence[Picture],
+    folder: Path,
+    weights: Path,
+    everything: bool = False,
+) -> None:
+    """Drop masks of other scales, or of an earlier segmenter: they are made again."""
+    settings = folder / "settings.json"
+    wanted = config.evaluate.model_dump(mode="json", include={"scales", "flip", "crf"})
+    wanted["segmenter"] = weights.stat().st_mtime_ns
+    if everything or not settings.is_file() or json.loads(settings.read_text()) != wanted:
+        for picture in pictures:
+            (folder / f"{picture.id}.png").unlink(missing_ok=True)
+        write_json(settings, wanted)
 
 
 def _predict(
@@ -103,12 +124,20 @@ def predict_mask(
     return probs.argmax(dim=0).cpu().numpy().astype(np.uint8)
 
 
-def _find(images: Path) -> list[Picture]:
+def _find(images: Path, masks: Path) -> list[Picture]:
+    """The pictures; `masks` may lie among them, and what lies in it is none."""
     if images.is_file():
         return [Picture(images.stem, images, ())]
     if not images.is_dir():
         raise WsssError(f"No picture or folder at {images}: give one that exists.")
-    found = sorted(p for p in images.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    inside = masks.resolve() != images.resolve()
+    found = sorted(
+        path
+        for path in images.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not path.name.startswith(".")  # what macOS and half-written copies leave
+        and not (inside and path.resolve().is_relative_to(masks.resolve()))
+    )
     if not found:
         raise WsssError(
             f"{images} holds no pictures ({', '.join(IMAGE_SUFFIXES)}): give a folder that does."

@@ -41,7 +41,8 @@ def run(
 
     Args:
         config: of the run.
-        count: pictures, drawn by the run's seed among those of the split that have seeds.
+        count: pictures, drawn by the run's seed among those of the split that have seeds, and tags
+            if any has.
         ids: these pictures instead.
         split: `data.score_split` by default.
         out: path of the sheet instead of the run's report folder.
@@ -83,7 +84,8 @@ def _choose(
             )
     if ids:
         return [known[picture_id] for picture_id in ids]
-    ready = [p for p in pictures if run_dir.seed(p.id).is_file() and p.tags]
+    ready = [p for p in pictures if run_dir.seed(p.id).is_file()]
+    ready = [p for p in ready if p.tags] or ready
     if not ready:
         raise WsssError(
             f"{run_dir.root} has no seeds of the split {split}: run generate-pseudo-masks first."

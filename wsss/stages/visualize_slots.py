@@ -37,9 +37,10 @@ def run(
         long_side: pictures are resized to it, keeping their proportions.
 
     Raises:
-        WsssError: no such model, block or picture, or two pictures of one name.
+        WsssError: no such model, block or picture, two pictures of one name, or one that its figure
+            would replace.
     """
-    _check_names(images)
+    _check_names(images, out)
     net = create_backbone(model, checkpoint, {}).eval()
     out.mkdir(parents=True, exist_ok=True)
     for path in images:
@@ -59,7 +60,7 @@ def run(
     return out
 
 
-def _check_names(images: list[Path]) -> None:
+def _check_names(images: list[Path], out: Path) -> None:
     stems = [path.stem for path in images]
     twice = next((path for path in images if stems.count(path.stem) > 1), None)
     if twice is not None:
@@ -67,6 +68,12 @@ def _check_names(images: list[Path]) -> None:
             f"Two pictures are named {twice.stem!r}: expected names that differ, since the PNGs "
             "take them; draw them into two folders."
         )
+    for path in images:
+        if (out / f"{path.stem}.png").resolve() == path.resolve():
+            raise WsssError(
+                f"The figure of {path} would replace it: give an --out that is not the pictures' "
+                "own folder."
+            )
 
 
 def _choose(

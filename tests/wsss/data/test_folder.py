@@ -1,6 +1,8 @@
 """One's own pictures: every way to write the CSV, and every way to get it wrong."""
 
+import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -41,6 +43,19 @@ def test_names_with_and_without_folder_and_extension(images: Path) -> None:
     rows = ["a", "images/b.c.png", "deep\\a b", "/home/me/images/deep/d.JPEG", "other/d"]
     found = read(images, "image,tags\n" + "".join(f"{r},x\n" for r in rows))
     assert list(found) == ["a", "b.c", "deep/a b", "deep/d", "other/d"]
+
+
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+@pytest.mark.parametrize("in_table", ["NFC", "NFD"])
+@pytest.mark.parametrize("name", ["é/Bär.jpg", "Bär.jpg", "é/Bär", "Bär"])
+def test_accents_match_however_they_are_stored(
+    images: Path, on_disk: Literal["NFC", "NFD"], in_table: Literal["NFC", "NFD"], name: str
+) -> None:
+    path = unicodedata.normalize(on_disk, "é/Bär.jpg")
+    (images / path).parent.mkdir()
+    Image.new("RGB", (4, 4)).save(images / path)
+    row = unicodedata.normalize(in_table, name)
+    assert read(images, f"image,tags\n{row},x\n") == {path.removesuffix(".jpg"): ("x",)}
 
 
 def test_bare_name_finds_the_only_picture_below(images: Path) -> None:

@@ -79,7 +79,10 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no metadata": (no_metadata, "holds other weights, not a classifier: give the file of a cl"),
     "other kind": (other_kind, "holds segmenter, not a classifier: give the file of a classifier"),
     "lacks a key": (lacks_a_key, "lacks 'width' in its metadata: train the classifier again"),
-    "other shape": (other_shape, "holds the weights of another model .*of another shape, the first 0.weight"),
+    "other shape": (
+        other_shape,
+        "holds the weights of another model .*of another shape, the first 0.weight",
+    ),
 }
 
 

@@ -158,3 +158,20 @@ def test_a_training_that_diverges_is_stopped_with_a_sentence(tmp_path: Path) -> 
     with pytest.raises(WsssError, match="test: the loss is nan at step 0: lower the learning rate"):
         fit(tmp_path, Noise(), loss=broken)
     assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_more_processes_than_pictures_a_batch(tmp_path: Path) -> None:
+    model = network()
+    with pytest.raises(WsssError, match="batch_size is 2 for 3 processes"):
+        train(
+            Runtime(torch.device("cpu"), world=3),
+            model,
+            [{"params": list(model.parameters()), "lr": 0.1}],
+            Noise(),
+            loss,
+            SCHEDULE,
+            title="test",
+            seed=4,
+            checkpoint=tmp_path / "checkpoint.pt",
+            log=tmp_path / "log.jsonl",
+        )

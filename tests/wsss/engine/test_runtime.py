@@ -67,3 +67,21 @@ def test_precision() -> None:
         assert (a @ a).dtype == torch.bfloat16
     with start(settings(), 0).autocast():
         assert (a @ a).dtype == torch.float32
+
+
+@pytest.mark.parametrize(("name", "index"), [("cuda", 3), ("cuda:1", 1), ("auto", 3)])
+def test_each_process_takes_a_gpu_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, name: str, index: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "zeros", lambda *_, **__: None)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    chosen: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    backends: list[str] = []
+    monkeypatch.setattr(torch.distributed, "init_process_group", backends.append)
+    assert start(settings(device=name), 0).device == torch.device("cuda", index)
+    assert not chosen and not backends  # one process
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    start(settings(device=name), 0)
+    assert chosen == [torch.device("cuda", index)] and backends == ["nccl"]

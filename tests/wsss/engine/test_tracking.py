@@ -1,11 +1,13 @@
 """Progress: what stands in the log and on the screen."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from wsss.engine.tracking import Tracker, track
+from wsss.errors import WsssError
 
 
 def read(path: Path) -> list[dict[str, float]]:
@@ -66,3 +68,11 @@ def test_track_hands_on_every_item(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(track("abc", "letters", 3)) == ["a", "b", "c"]
     assert "letters 3/3" in capsys.readouterr().err
     assert list(track([], "none", 0)) == []
+
+
+def test_a_missing_tensorboard_has_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(WsssError, match=r"pip install 'wsss\[tensorboard\]'"):
+        Tracker("x", 1, tensorboard=tmp_path)

@@ -62,3 +62,10 @@ def test_pictures_of_one_name_are_refused(pictures: list[Path], tmp_path: Path) 
 def test_more_slots_than_colours_are_refused(pictures: list[Path], tmp_path: Path) -> None:
     with pytest.raises(WsssError, match="there are 6 colours"):
         run(pictures, "glnet_nano", None, tmp_path / "out", ["8.0"], slot_count=7, long_side=64)
+
+
+def test_a_figure_never_replaces_its_picture(pictures: list[Path], tmp_path: Path) -> None:
+    before = pictures[0].read_bytes()
+    with pytest.raises(WsssError, match=r"tall.png would replace it"):
+        run(pictures, "glnet_nano", None, tmp_path, long_side=64)
+    assert pictures[0].read_bytes() == before
