@@ -80,6 +80,8 @@ class BackboneConfig(Section):
 class OptimConfig(Section):
     """AdamW with warm-up and polynomial decay."""
 
+    epochs: float = Field(8, gt=0)
+    batch_size: int = Field(32, ge=1)
     lr: float = Field(1e-3, gt=0)
     backbone_lr_factor: float = Field(0.3, ge=0)
     weight_decay: float = Field(0.05, ge=0)
@@ -91,8 +93,6 @@ class OptimConfig(Section):
 class TrainClsConfig(OptimConfig):
     """Stage 1: the classifier, from tags."""
 
-    epochs: float = Field(8, gt=0)
-    batch_size: int = Field(32, ge=1)
     crop: int = Field(192, ge=16)
     crop_area: Range = (0.25, 1.0)
     jitter: float = Field(0.3, ge=0, le=1)
@@ -143,13 +143,11 @@ class PseudoMasksConfig(Section):
 class TrainSegConfig(OptimConfig):
     """Stage 3: the segmenter, from the pseudo-masks alone."""
 
-    lr: float = Field(1e-3, gt=0)
     decoder: Literal["segformer", "fpn", "upernet", "unet"] = "segformer"
     decoder_args: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of the decoder, as segmentation-models-pytorch takes them."""
     from_classifier: bool = True
     """Start the encoder from the classifier's backbone instead of `backbone.weights`."""
-    epochs: float = Field(8, gt=0)
     batch_size: int = Field(16, ge=1)
     crop: int = Field(256, ge=32)
     scale: Range = (0.5, 2.0)

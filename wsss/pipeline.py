@@ -38,16 +38,14 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     decoder_library()
     _check_crfs(config)
     _check_splits(config)
-    if overwrite:
-        RunDir(config.run).reset("train_cls")
-    RunDir.create(config)
-    train_cls.run(config, overwrite)
-    generate_pseudo_masks.run(config, overwrite)
-    train_seg.run(config, overwrite)
+    RunDir.create(config, again="train_cls" if overwrite else None)
+    train_cls.run(config)
+    generate_pseudo_masks.run(config)
+    train_seg.run(config)
     root = config.data.root
     scored = root is not None and has_masks(root)
     if scored:
-        predict.run_split(config, overwrite=overwrite)
+        predict.run_split(config)
         show_summary([evaluate.run(config, kind) for kind in evaluate.KINDS])
     # without true masks a VOC folder needs no list to score on
     visualize.run(config, split=None if scored or root is None else config.data.mask_split)

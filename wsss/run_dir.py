@@ -48,13 +48,19 @@ class RunDir:
         self.root = Path(root)
 
     @classmethod
-    def create(cls, config: RunConfig) -> "RunDir":
+    def create(cls, config: RunConfig, again: str | None = None) -> "RunDir":
         """Make the folder of a config; a folder that holds another run's results is refused.
+
+        Args:
+            config: of the run.
+            again: stage to forget first, with those built on it.
 
         Raises:
             WsssError: a finished or begun stage was made with other settings.
         """
         run = cls(config.run)
+        if again is not None:
+            run.reset(again)
         make_folder(run.root)
         for stage in _DEPENDS:
             run.check_settings(stage, config)

@@ -106,7 +106,5 @@ def seed_probabilities(margins: Tensor, sharpness: float) -> Tensor:
     Returns:
         (C + 1, H, W), background first, sums to 1.
     """
-    background = (
-        torch.zeros_like(margins[:1]) if len(margins) else margins.new_zeros(1, *margins.shape[1:])
-    )
+    background = margins.new_zeros(1, *margins.shape[1:])
     return torch.cat([background, sharpness * margins]).softmax(dim=0)

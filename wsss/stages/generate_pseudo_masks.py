@@ -54,10 +54,7 @@ def run(config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0,
         overwrite: make all of them anew.
         shard: (i, n) takes every n-th picture, from the i-th.
     """
-    run_dir = RunDir(config.run)
-    if overwrite:
-        run_dir.reset("pseudo_masks")
-    run_dir = RunDir.create(config)
+    run_dir = RunDir.create(config, again="pseudo_masks" if overwrite else None)
     folder = run_dir.stage("pseudo_masks")
     if run_dir.finished("pseudo_masks"):
         return folder

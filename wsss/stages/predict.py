@@ -59,7 +59,7 @@ def run(
     return folder
 
 
-def run_split(config: RunConfig, split: str | None = None, overwrite: bool = False) -> Path:
+def run_split(config: RunConfig, split: str | None = None) -> Path:
     """Segment the pictures of a split into the run folder; returns the folder of masks."""
     run_dir = RunDir(config.run)
     run_dir.require("train_seg", "train-seg")
@@ -68,23 +68,19 @@ def run_split(config: RunConfig, split: str | None = None, overwrite: bool = Fal
     pictures = data.pictures
     folder = run_dir.prediction(split, "any").parent
     weights = run_dir.model("train_seg")
-    _forget_others(config, pictures, folder, weights, everything=overwrite)
+    _forget_others(config, pictures, folder, weights)
     _predict(config, pictures, folder, weights, overwrite=False, class_names=data.class_names)
     return folder
 
 
 def _forget_others(
-    config: RunConfig,
-    pictures: Sequence[Picture],
-    folder: Path,
-    weights: Path,
-    everything: bool = False,
+    config: RunConfig, pictures: Sequence[Picture], folder: Path, weights: Path
 ) -> None:
     """Drop masks of other scales, or of an earlier segmenter: they are made again."""
     settings = folder / "settings.json"
     wanted = config.evaluate.model_dump(mode="json", include={"scales", "flip", "crf"})
     wanted["segmenter"] = weights.stat().st_mtime_ns
-    if everything or not settings.is_file() or json.loads(settings.read_text()) != wanted:
+    if not settings.is_file() or json.loads(settings.read_text()) != wanted:
         for picture in pictures:
             (folder / f"{picture.id}.png").unlink(missing_ok=True)
         write_json(settings, wanted)

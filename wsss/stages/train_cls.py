@@ -30,10 +30,7 @@ from wsss.run_dir import RunDir, write_json
 
 def run(config: RunConfig, overwrite: bool = False) -> Path:
     """Train the classifier of a run, or go on with it; returns the path of its weights."""
-    run_dir = RunDir(config.run)
-    if overwrite:
-        run_dir.reset("train_cls")
-    run_dir = RunDir.create(config)
+    run_dir = RunDir.create(config, again="train_cls" if overwrite else None)
     path = run_dir.model("train_cls")
     if run_dir.finished("train_cls"):
         return path
@@ -43,7 +40,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     train, held = pictures.split_holdout(settings.holdout, config.seed)
     model = _build(config, pictures).to(runtime.device)
     run_dir.begin("train_cls", config)
-    _train(config, runtime, model, train, run_dir)
+    _train(config, runtime, model, train)
     metrics = {"train_pictures": len(train), "held_pictures": len(held)}
     if runtime.is_main:
         if len(held):
@@ -73,7 +70,6 @@ def _train(
     runtime: Runtime,
     model: TagClassifier,
     train: TaggedPictures,
-    run_dir: RunDir,
 ) -> None:
     settings = config.train_cls
     dataset = TagTrainingSet(
@@ -91,7 +87,9 @@ def _train(
         output = cast(ClassifierOutput, trained(images))
         return model.loss(output, tags, settings.slot_loss), {}
 
-    loop.train(
+    loop.train_stage(
+        config,
+        "train_cls",
         runtime,
         model,
         parameter_groups(
@@ -103,19 +101,7 @@ def _train(
         ),
         dataset,
         loss_function,
-        loop.Schedule(
-            loop.steps_of(settings.epochs, len(train), settings.batch_size),
-            settings.batch_size,
-            settings.warmup_steps,
-            settings.poly_power,
-            settings.clip_grad,
-        ),
-        title="train-cls",
-        seed=config.seed,
-        checkpoint=run_dir.checkpoint("train_cls"),
-        log=run_dir.log("train_cls"),
-        save_every=config.runtime.save_every,
-        tensorboard=run_dir.stage("train_cls") if config.runtime.tensorboard else None,
+        loop.schedule_of(settings, len(train)),
     )
 
 

@@ -27,10 +27,7 @@ from wsss.voc import IGNORE_INDEX
 
 def run(config: RunConfig, overwrite: bool = False) -> Path:
     """Train the segmenter of a run, or go on with it; returns the path of its weights."""
-    run_dir = RunDir(config.run)
-    if overwrite:
-        run_dir.reset("train_seg")
-    run_dir = RunDir.create(config)
+    run_dir = RunDir.create(config, again="train_seg" if overwrite else None)
     path = run_dir.model("train_seg")
     if run_dir.finished("train_seg"):
         return path
@@ -48,7 +45,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     }
     model = _build(config, metadata, run_dir).to(runtime.device)
     run_dir.begin("train_seg", config)
-    _train(config, runtime, model, pairs, run_dir)
+    _train(config, runtime, model, pairs)
     if runtime.is_main:
         save_model(path, model, metadata)
         run_dir.finish("train_seg", {"pictures": len(pairs)})
@@ -93,7 +90,6 @@ def _train(
     runtime: Runtime,
     model: Segmenter,
     pairs: list[tuple[Path, Path]],
-    run_dir: RunDir,
 ) -> None:
     settings = config.train_seg
     dataset = MaskTrainingSet(
@@ -106,7 +102,9 @@ def _train(
         images, masks = batch
         return balanced_cross_entropy(trained(images), masks), {}
 
-    loop.train(
+    loop.train_stage(
+        config,
+        "train_seg",
         runtime,
         model,
         parameter_groups(
@@ -118,18 +116,5 @@ def _train(
         ),
         dataset,
         loss_function,
-        loop.Schedule(
-            loop.steps_of(settings.epochs, len(pairs), settings.batch_size),
-            settings.batch_size,
-            settings.warmup_steps,
-            settings.poly_power,
-            settings.clip_grad,
-            settings.ema,
-        ),
-        title="train-seg",
-        seed=config.seed,
-        checkpoint=run_dir.checkpoint("train_seg"),
-        log=run_dir.log("train_seg"),
-        save_every=config.runtime.save_every,
-        tensorboard=run_dir.stage("train_seg") if config.runtime.tensorboard else None,
+        loop.schedule_of(settings, len(pairs), settings.ema),
     )
