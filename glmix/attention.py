@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from glmix.blocks import AttentionBlock, Block, GLMixBlock
@@ -19,7 +20,7 @@ class Attention(Mapping[str, Tensor]):
     """Block name (`stride.index`) → weights, computed anew each time they are read.
 
     GLMix blocks have (B, K, K), row i what slot i takes from the others; attention blocks have
-    (B, N, N), rows of tokens. Rows sum to 1; the mean over heads.
+    (B, N, N), rows of tokens. Rows sum to 1; the mean over heads; no gradient flows.
     """
 
     def __init__(self) -> None:
@@ -31,7 +32,8 @@ class Attention(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         module, x = self._inputs[name]
-        return module.weights(x)
+        with torch.no_grad():
+            return module.weights(x)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._inputs)

@@ -111,7 +111,7 @@ class WalkConfig(Section):
     """One random walk through the slots of one block."""
 
     block: str
-    """The block as stride.index, such as `8.0`; `all` takes every block that the kind can walk."""
+    """The block as stride.index, such as `8.0`; or a stride, or `all`: every block of it."""
     steps: int = Field(1, ge=1)
     kind: Literal["symmetric", "one-way", "limit", "attention", "tokens"] = "symmetric"
     """P·D⁻¹·Pᵀ; P·G; the limit of the first; P·M·G with attention among slots; among tokens."""

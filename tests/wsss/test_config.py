@@ -78,7 +78,10 @@ def test_the_last_override_wins_and_values_are_yaml() -> None:
         ("seed=", "seed is None: expected an integer"),
         ("pseudo_masks.flip=3", "pseudo_masks.flip is 3: expected a boolean"),
         ("train_seg.decoder=vnet", "train_seg.decoder is 'vnet': expected 'segformer', 'fpn', "),
-        ("pseudo_masks.background=ots", "background is 'ots': expected a number or 'otsu'"),
+        (
+            "pseudo_masks.background=ots",
+            "background is 'ots': expected a number or 'otsu' or 'mixture'",
+        ),
         ("train_cls.slot_block=16.0", "slot_block is 16.0: expected text: quote it, '\"16.0\"'"),
         ("train_cls=3", "train_cls is 3: expected keys with values below it"),
         ("train_cls.lr.x=3", "train_cls.lr is {'x': 3}: expected a number"),
@@ -86,6 +89,26 @@ def test_the_last_override_wins_and_values_are_yaml() -> None:
         ("pseudo_masks.scales=[1, 0]", "pseudo_masks.scales.1 is 0: expected greater than 0"),
         ("evaluate.scales=[-1.0]", "evaluate.scales.0 is -1.0: expected greater than 0"),
         ("pseudo_masks.walks=[]", "pseudo_masks.walks is []: expected at least 1 item"),
+        (
+            "pseudo_masks.walks=[{block: '8.0', kind: limit}]",
+            "walks.0: alpha and kind limit go together: set both or neither",
+        ),
+        (
+            "pseudo_masks.walks=[{block: '8.0', alpha: 0.5}]",
+            "walks.0: alpha and kind limit go together: set both or neither",
+        ),
+        (
+            "pseudo_masks.walks=[{block: '8.0', kind: limit, alpha: 0.5, steps: 2}]",
+            "walks.0: a limit takes no steps: leave steps out and set alpha",
+        ),
+        (
+            "pseudo_masks.walks=[{block: all, kind: tokens, top_k: 4}]",
+            "walks.0: tokens has no slots: leave temperature and top_k out",
+        ),
+        (
+            "pseudo_masks={confine: 0.2, walks: [{block: '8.0', kind: attention}]}",
+            "pseudo_masks: confine can't hold a walk of kind attention: take symmetric or one-way",
+        ),
         (
             "pseudo_masks.walks=[{block: '8.0', steps: 0}]",
             "pseudo_masks.walks.0.steps is 0: expected greater than or equal to 1",

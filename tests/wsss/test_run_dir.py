@@ -83,6 +83,16 @@ def test_other_settings_are_refused_with_their_key(
     assert str(error.value).endswith("add --overwrite to do the stage again.")
 
 
+def test_a_key_that_an_older_version_did_not_know_has_its_default(begun: RunDir) -> None:
+    path = begun.root / "pseudo_masks" / "settings.json"
+    old = json.loads(path.read_text())
+    del old["pseudo_masks"]["slot_map"], old["pseudo_masks"]["walks"][0]["kind"]
+    path.write_text(json.dumps(old))
+    RunDir.create(config(begun.root))
+    with pytest.raises(WsssError, match=r"made with pseudo_masks.slot_map=0.0, now it is 0.5: "):
+        RunDir.create(config(begun.root, "pseudo_masks.slot_map=0.5"))
+
+
 def test_the_number_of_other_changes_is_told(begun: RunDir) -> None:
     with pytest.raises(WsssError, match=r"now it is 1 \(and 2 more\): choose"):
         RunDir.create(config(begun.root, "seed=1", "train_cls.lr=0.5", "train_cls.epochs=1"))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from wsss.cam import fold_flip, merge_scales, resize
 from wsss.errors import WsssError
-from wsss.walk import Evidence, Seeding, Walk, min_max, score_maps
+from wsss.walk import Evidence, Seeding, Walk, blocks_of, min_max, score_maps
 from wsss.walk.dense import pixel_transition, squared_walk
 
 Refiner = Literal["crf", "par"]
@@ -70,10 +70,15 @@ def all_rows(recipe: Seeding, blocks: Iterable[str]) -> list[Row]:
         recipe: the seeds that the config makes, called `default`.
         blocks: names of the backbone's blocks with slots.
     """
-    have = set(blocks)
+    have = list(blocks)
     groups = (_evidence(), _baselines(), _single_blocks(), _kinds(), _variants(recipe))
     rows = [*chain(*groups), *_refined(recipe)]
-    return [row for row in rows if all(w.block in have or w.block == "all" for w in row.walks)]
+    # walks through tokens take whatever attention there is
+    return [
+        row
+        for row in rows
+        if all(w.kind == "tokens" or blocks_of(w.block, have) for w in row.walks)
+    ]
 
 
 def choose(rows: Sequence[Row], pattern: str) -> list[Row]:
@@ -124,14 +129,18 @@ def _evidence() -> list[Row]:
 
 def _baselines() -> list[Row]:
     tokens = [
-        Row(f"token attention, t={t}", Seeding((Walk("all", t, "tokens"),))) for t in (1, 2, 3)
+        Row(f"token attention{of}, t={t}", Seeding((Walk(block, t, "tokens"),)))
+        for block, of in (("all", ""), ("16", " of stride 16"))
+        for t in (1, 2, 3)
     ]
     return [
         Row("cam + crf", Seeding(), ("crf",)),
         Row("cam + par", Seeding(), ("par",)),
         *tokens,
-        Row("pixel affinity, t=16", PixelWalk(doublings=4)),
-        Row("pixel affinity, t=64", PixelWalk(doublings=6)),
+        *(
+            Row(f"pixel affinity, β={power}, t={2**t}", PixelWalk(power=power, doublings=t))
+            for power, t in ((10, 4), (10, 6), (20, 4))
+        ),
     ]
 
 

@@ -14,7 +14,7 @@ from wsss.config import PseudoMasksConfig
 from wsss.data.transforms import normalise
 from wsss.errors import WsssError
 from wsss.models.classifier import TagClassifier
-from wsss.walk import Evidence, Seeding, Walk
+from wsss.walk import Evidence, Seeding, Walk, blocks_of
 
 # Scores of a picture are kept at this stride: half of the finest grid that walks by default.
 SEED_STRIDE = 4
@@ -53,7 +53,7 @@ def check_walks(walks: tuple[Walk, ...], model: TagClassifier) -> None:
         names = list(attention_modules(model.backbone, tokens))
         if tokens:  # attention of finer grids isn't used
             names = [name for name in names if name.split(".")[0] in ("16", "32")]
-        if walk.block not in names and not (walk.block == "all" and names):
+        if not blocks_of(walk.block, names):
             raise WsssError(
                 f"pseudo_masks.walks names the block {walk.block!r}, which {what} this "
                 f"backbone: choose among {', '.join(names)}."

@@ -4,8 +4,9 @@ Reads `train_cls/model.safetensors`; writes `seeds/<id>.npz` and `pseudo_masks/<
 picture by itself, so that a killed stage goes on where it was and shards share the work.
 """
 
+import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -77,9 +78,15 @@ def run(config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0,
         mask = pseudo_mask(image, soft, config.pseudo_masks, crf, watch)
         write_atomic(run_dir.seed(picture.id), lambda path: _save(path, soft))  # noqa: B023
         write_mask(run_dir.pseudo_mask(picture.id), mask)
+    time: dict[str, Any] = {
+        "timed_pictures": len(todo),
+        "ms_per_picture": watch.per_unit(len(todo)),
+    }
+    if todo:
+        parts = ", ".join(f"{part} {ms:.1f}" for part, ms in time["ms_per_picture"].items())
+        print(f"generate-pseudo-masks  ms a picture: {parts}", file=sys.stderr)
     if all(_made(run_dir, picture) for picture in pictures):
-        parts = watch.per_unit(len(todo))
-        run_dir.finish("pseudo_masks", {"pictures": len(pictures), "ms_per_picture": parts})
+        run_dir.finish("pseudo_masks", {"pictures": len(pictures), **time})
     return folder
 
 

@@ -1,6 +1,6 @@
 """Random walks that carry class activation over the picture: through slots, and the baselines'."""
 
-from wsss.walk.maps import Evidence, Seeding, Walk, score_maps
+from wsss.walk.maps import Evidence, Seeding, Walk, blocks_of, score_maps
 from wsss.walk.slots import (
     attention_walk,
     confined_one_way_walk,
@@ -18,6 +18,7 @@ __all__ = [
     "Seeding",
     "Walk",
     "attention_walk",
+    "blocks_of",
     "confined_one_way_walk",
     "confined_symmetric_walk",
     "limit_walk",

@@ -1,7 +1,7 @@
 """From what a classifier says of a picture to score maps: which walks, through what, how mixed."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -23,7 +23,6 @@ from wsss.walk.slots import (
 
 Kind = Literal["symmetric", "one-way", "limit", "attention", "tokens"]
 Shape = Literal["mask", "box"]
-ALL = "all"
 
 
 class Evidence(NamedTuple):
@@ -51,8 +50,9 @@ class Walk:
     """One random walk.
 
     Attributes:
-        block: stride.index of a block with slots, or `all` of them, each by itself; of kind
-            `tokens`: an attention block, or `all`, averaged into one transition at stride 16.
+        block: stride.index of a block with slots; or a stride alone, or `all`, for many of them,
+            each by itself. Of kind `tokens` the same of attention blocks at strides 16 and 32,
+            many of them averaged into one transition at stride 16.
         steps: t ≥ 1.
         kind: `symmetric` P·D⁻¹·Pᵀ, `one-way` P·G, `limit` of the symmetric one, `attention`
             P·M·G with the block's attention among slots, `tokens`: attention among tokens (N×N).
@@ -171,11 +171,15 @@ def _mix(evidence: Evidence, share: float) -> Tensor:
     return (1 - share) * min_max(cam) + share * min_max(own)
 
 
+def blocks_of(block: str, names: Iterable[str]) -> list[str]:
+    """The blocks among `names` that a walk means by `block`: one, those of a stride, or `all`."""
+    return [name for name in names if block in (name, name.partition(".")[0], "all")]
+
+
 def _expand(walk: Walk, evidence: Evidence) -> list[Walk]:
-    if walk.block != ALL or walk.kind == "tokens":
+    if walk.kind == "tokens":
         return [walk]
-    fields = {k: v for k, v in vars(walk).items() if k != "block"}
-    return [Walk(name, **fields) for name in evidence.assignments]
+    return [replace(walk, block=name) for name in blocks_of(walk.block, evidence.assignments)]
 
 
 def _grid(walk: Walk, evidence: Evidence) -> tuple[int, int]:
@@ -211,10 +215,8 @@ def _carry(walk: Walk, evidence: Evidence, scores: Tensor, region: Tensor | None
 def _tokens(walk: Walk, evidence: Evidence) -> Tensor:
     """The transition of token attention at stride 16."""
     grids = {int(4 * 2**i): (f.shape[-2], f.shape[-1]) for i, f in enumerate(evidence.features)}
-    among_slots = set(evidence.assignments)
-    names = [n for n in evidence.attention if n not in among_slots]
-    if walk.block != ALL:
-        names = [walk.block]
+    among_tokens = [n for n in evidence.attention if n not in evidence.assignments]
+    names = [n for n in blocks_of(walk.block, among_tokens) if n.startswith(("16.", "32."))]
     return token_transition(
         [
             resize_attention(evidence.attention[n].float(), grids[int(n.split(".")[0])], grids[16])

@@ -70,6 +70,42 @@ def test_a_picture_without_tags_is_background_for_sure(crf: DenseCRF | None) -> 
     assert found.shape == (40, 56) and not found.any()
 
 
+def test_a_band_leaves_what_lies_between_unsure() -> None:
+    seed = np.array([[[0.9, 0.55, 0.45, 0.1]]], np.float16)
+    soft, image = SoftSeeds(np.array([6], np.uint8), seed, seed), np.zeros((1, 4, 3), np.uint8)
+    sure = settings(confidence=0)
+    assert pseudo_mask(image, soft, sure, None, WATCH).tolist() == [[6, 6, 0, 0]]
+    banded = settings(confidence=0, band=0.1)
+    assert pseudo_mask(image, soft, banded, None, WATCH).tolist() == [[6, 255, 255, 0]]
+
+
+def test_the_parts_are_timed(model: TagClassifier) -> None:
+    watch = Stopwatch(torch.device("cpu"))
+    soft = soft_seeds(model, IMAGE, (1, 3), settings(), watch)
+    assert set(watch.per_unit(1)) == {"network", "cam", "walk"}
+    pseudo_mask(IMAGE, soft, settings(), DenseCRF("irn", iterations=1), watch)
+    assert watch.seconds["crf"] > 0 and watch.seconds["network"] > watch.seconds["cam"]
+
+
+@pytest.mark.parametrize(
+    "walk",
+    [
+        {"block": "8.0", "kind": "one-way", "temperature": 0.5},
+        {"block": "16.0", "kind": "limit", "alpha": 0.8},
+        {"block": "16.0", "kind": "attention", "top_k": 3},
+        {"block": "all", "kind": "tokens", "steps": 2},
+        {"block": "all", "steps": 2, "weight": 0.5},
+    ],
+    ids=lambda walk: str(walk.get("kind", walk["block"])),
+)
+def test_every_kind_of_walk_makes_seeds(model: TagClassifier, walk: dict[str, object]) -> None:
+    default = soft_seeds(model, IMAGE, (1,), settings(), WATCH)
+    soft = soft_seeds(model, IMAGE, (1,), settings(walks=[walk]), WATCH)
+    assert soft.seed.min() == 0 and soft.seed.max() == 1
+    np.testing.assert_array_equal(soft.cam, default.cam)
+    assert np.abs(soft.seed - default.seed).max() > 0.01
+
+
 def test_the_crf_keeps_to_the_labels_and_the_size() -> None:
     seed = np.zeros((1, 10, 14), np.float16)
     seed[0, :, :7] = 1

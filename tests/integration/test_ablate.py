@@ -1,0 +1,125 @@
+"""The ablation on a finished tiny run: rows agree with the stages, a killed start goes on."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from wsss.ablation.tally import Tally
+from wsss.cli import app
+from wsss.config import RunConfig, parse
+from wsss.stages import ablate, evaluate
+
+ROWS = "cam;default;default + crf;token attention, t=1;pixel affinity, β=10, t=16;P?M?G*"
+
+
+@pytest.fixture
+def config(finished: RunConfig, tmp_path: Path) -> RunConfig:
+    """The finished run without what an earlier ablation left."""
+    run = tmp_path / "run"
+    shutil.copytree(finished.run / "train_cls", run / "train_cls")
+    shutil.copytree(finished.run / "seeds", run / "seeds")
+    shutil.copy(finished.run / "config.yaml", run)
+    values = {**finished.model_dump(), "run": run, "ablate": {"memory": False}}
+    return parse(values, "here")
+
+
+def table(path: Path) -> dict[str, Any]:
+    rows = json.loads(path.with_suffix(".json").read_text())["rows"]
+    return {row["name"]: row for row in rows}
+
+
+def test_rows_agree_with_what_the_stages_make_and_score(config: RunConfig) -> None:
+    path = ablate.run(config, ROWS)
+    assert path == config.run / "ablation" / "ablation.md"
+    found = table(path)
+    assert list(found) == [
+        "cam",
+        "token attention, t=1",
+        "pixel affinity, β=10, t=16",
+        "P·M·G 16.0",
+        "default",
+        "default + crf",
+    ]
+    for of, row in (("cam", "cam"), ("seeds", "default")):
+        scores = json.loads(evaluate.run(config, of).read_text())  # type: ignore[arg-type]
+        # stage 2 keeps its scores in half precision
+        assert found[row]["otsu"]["mean"] == pytest.approx(100 * scores["miou"], abs=0.3)
+        assert found[row]["oracle"]["mean"] >= 100 * scores["oracle"]["miou"] - 0.3
+    assert "oracle" not in found["default + crf"] and "otsu" in found["default + crf"]
+    assert all(row["ms"] > 0 and row["otsu"]["sd"] is None for row in found.values())
+    for name in found:
+        assert f"| {name} |" in path.read_text()
+
+
+def test_a_killed_start_goes_on(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = table(ablate.run(config, "default;cam"))
+    monkeypatch.setattr(ablate, "SAVE_EVERY", 5)
+    add, seen = Tally.add_scores, []
+
+    def cut(self: Tally, *arguments: Any) -> None:
+        if len(seen) == 2 * 7 + 1:
+            raise KeyboardInterrupt
+        seen.append(self)
+        add(self, *arguments)
+
+    monkeypatch.setattr(Tally, "add_scores", cut)
+    with pytest.raises(KeyboardInterrupt):
+        ablate.run(config, "default;cam", overwrite=True)
+    monkeypatch.setattr(Tally, "add_scores", lambda *a: (seen.append(a[0]), add(*a))[1])
+    seen.clear()
+    again = table(ablate.run(config, "default;cam;one-way 8.0"))
+    # five pictures were kept of two rows
+    assert len(seen) == 2 * 7 + 12
+    for name, row in whole.items():
+        for column in ("fixed", "otsu", "mixture", "oracle"):
+            assert again[name][column] == row[column]
+    seen.clear()
+    ablate.run(config, "default")
+    assert not seen
+
+
+def test_several_classifiers_and_a_drawn_part(config: RunConfig, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(config.run, other)
+    values = config.model_dump()
+    values["ablate"] |= {"runs": [config.run, other], "pictures": 4}
+    found = table(ablate.run(parse(values, "here"), "default"))["default"]
+    assert found["otsu"]["runs"][0] == found["otsu"]["runs"][1] and found["otsu"]["sd"] == 0
+    for run in (config.run, other):
+        with np.load(run / "ablation" / "rows" / "default.npz") as counts:
+            assert counts["joint"].sum() == 4 * 64 * 64
+    assert not (other / "ablation" / "ablation.json").exists()
+
+
+def test_memory_is_measured_for_small_and_large_pictures(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ablate, "SIZES", {"small": (64, 64), "large": (512, 768)})
+    monkeypatch.setattr(ablate, "DENSE_TOKENS", 1000)
+    values = config.model_dump()
+    values["ablate"] |= {"memory": True, "pictures": 1}
+    found = table(ablate.run(parse(values, "here"), "default;pixel*=10*16"))
+    small, large = found["default"]["peak_mib"].values()
+    if small is None:
+        pytest.skip("this system doesn't tell a process its peak memory")
+    assert large > small
+    assert found["pixel affinity, β=10, t=16"]["peak_mib"]["large"] is None
+
+
+def test_the_command(config: RunConfig) -> None:
+    def ablate(*arguments: str) -> Any:
+        return CliRunner().invoke(app, ["ablate", str(config.run), *arguments])
+
+    result = ablate("ablate.memory=false", "ablate.pictures=1", "--rows", "cam")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{config.run / 'ablation' / 'ablation.md'}\n"
+    result = ablate("--rows", "nothing")
+    assert result.exit_code == 2 and "matches no row" in result.stderr
+    shutil.rmtree(config.run / "train_cls")
+    result = ablate("--rows", "cam")
+    assert result.exit_code == 2 and "has no finished train_cls" in result.stderr
