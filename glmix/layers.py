@@ -134,6 +134,25 @@ class SelfAttention(nn.Module):
         out = out.transpose(1, 2).reshape(B, N, D)
         return row_linear(out, self.out_proj.weight, self.out_proj.bias)
 
+    def weights(self, x: Tensor) -> Tensor:
+        """What attends to what, the mean over heads: (B, N, D) → (B, N, N), rows sum to 1.
+
+        One head at a time, so that no more than two N×N matrices are held a picture.
+        """
+        B, N, D = x.shape
+        side = D // self.num_heads
+        # in the precision of the weights: this is asked for outside of autocast
+        qk = F.linear(
+            x.to(self.in_proj_weight.dtype),
+            self.in_proj_weight[: 2 * D],
+            self.in_proj_bias[: 2 * D],
+        )
+        queries, keys = qk.view(B, N, 2, self.num_heads, side).permute(2, 3, 0, 1, 4)
+        total = x.new_zeros(B, N, N, dtype=qk.dtype)
+        for q, k in zip(queries, keys, strict=True):
+            total += (q * side**-0.5 @ k.transpose(-2, -1)).softmax(-1)
+        return total / self.num_heads
+
 
 class WindowAttention(SelfAttention):
     """Self-attention within square windows of the grid; the last ones may reach over its edge."""

@@ -16,6 +16,7 @@ FLOORS = {
     "wsss.models": 3,
     "wsss.engine": 3,
     "wsss.report": 3,
+    "wsss.ablation": 3,
     "wsss.data": 2,
     "wsss.cam": 2,
     "wsss.seeds": 2,

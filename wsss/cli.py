@@ -117,6 +117,20 @@ def evaluate(
 
 
 @app.command()
+def ablate(
+    source: Source = None,
+    settings: Settings = None,
+    rows: Annotated[str, typer.Option(help="Names of rows, * for anything, ; between.")] = "*",
+    overwrite: Overwrite = False,
+) -> None:
+    """The table of seeds and refinements on the same classifier and pictures, resumable."""
+    config = _config(source, settings)
+    from wsss.stages import ablate as stage
+
+    typer.echo(stage.run(config, rows, overwrite))
+
+
+@app.command()
 def run(
     source: Source = None,
     settings: Settings = None,

@@ -111,8 +111,28 @@ class WalkConfig(Section):
     """One random walk through the slots of one block."""
 
     block: str
-    """The block as stride.index, such as `8.0`."""
-    steps: int = Field(ge=1)
+    """The block as stride.index, such as `8.0`; `all` takes every block that the kind can walk."""
+    steps: int = Field(1, ge=1)
+    kind: Literal["symmetric", "one-way", "limit", "attention", "tokens"] = "symmetric"
+    """P·D⁻¹·Pᵀ; P·G; the limit of the first; P·M·G with attention among slots; among tokens."""
+    alpha: float | None = Field(None, gt=0, lt=1)
+    """Of `limit`: the probability of walking on."""
+    temperature: float = Field(1.0, gt=0)
+    """Of the assignment; below 1 is sharper."""
+    top_k: int | None = Field(None, ge=1)
+    """Slots that a token keeps; None keeps all."""
+    weight: float = Field(1.0, gt=0)
+    """In the mean over walks."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "WalkConfig":
+        if (self.alpha is None) == (self.kind == "limit"):
+            raise ValueError("alpha and kind limit go together: set both or neither")
+        if self.kind == "limit" and self.steps != 1:
+            raise ValueError("a limit takes no steps: leave steps out and set alpha")
+        if self.kind == "tokens" and (self.temperature != 1 or self.top_k is not None):
+            raise ValueError("tokens has no slots: leave temperature and top_k out")
+        return self
 
 
 class PseudoMasksConfig(Section):
@@ -128,8 +148,16 @@ class PseudoMasksConfig(Section):
         ),
         min_length=1,
     )
-    background: float | Literal["otsu"] = "otsu"
-    """Score above which a class stands out: a number in (0, 1), or Otsu's rule an image."""
+    slot_map: float = Field(0.0, ge=0, le=1)
+    """Share of the auxiliary head's map in what walks; the rest is class activation."""
+    confine: float | None = Field(None, gt=0, lt=1)
+    """Walk only where class activation reaches this share of its highest; None walks everywhere."""
+    confine_to: Literal["mask", "box"] = "box"
+    """Those places, or the box that holds them."""
+    background: float | Literal["otsu", "mixture"] = "otsu"
+    """Score above which a class stands out: a number in (0, 1), or a rule a class and picture."""
+    band: float = Field(0.0, ge=0, lt=1)
+    """Two thresholds, so much above and below that one: a pixel they differ in becomes 255."""
     sharpness: float = Field(20.0, gt=0)
     """Slope of the sigmoid that makes probabilities of scores."""
     crf: str = "irn"
@@ -138,6 +166,15 @@ class PseudoMasksConfig(Section):
     crf_iterations: int = Field(10, ge=1)
     confidence: float = Field(0.7, ge=0, lt=1)
     """A pixel whose best marginal is lower becomes 255."""
+
+    @model_validator(mode="after")
+    def _confinable(self) -> "PseudoMasksConfig":
+        kinds = {walk.kind for walk in self.walks} - {"symmetric", "one-way"}
+        if self.confine is not None and kinds:
+            raise ValueError(
+                f"confine can't hold a walk of kind {min(kinds)}: take symmetric or one-way"
+            )
+        return self
 
 
 class TrainSegConfig(OptimConfig):
@@ -164,6 +201,21 @@ class EvaluateConfig(Section):
     unsure: Literal["background", "wrong"] = "background"
 
 
+class AblateConfig(Section):
+    """The table of score maps and refinements on one classifier, or on several."""
+
+    runs: tuple[Path, ...] = ()
+    """Folders of the runs whose classifiers are compared; none takes the config's own."""
+    pictures: int | None = Field(None, ge=1)
+    """Only so many of `data.score_split`, drawn by `seed`; None takes all."""
+    fixed_cam: float = Field(0.1, gt=0, lt=1)
+    """The fixed threshold of maps that didn't walk."""
+    fixed_walk: float = Field(0.4, gt=0, lt=1)
+    """The fixed threshold of maps that walked."""
+    memory: bool = True
+    """Measure the peak memory of every row."""
+
+
 class RuntimeConfig(Section):
     """Where and how the run computes; changes no stage's meaning."""
 
@@ -188,6 +240,7 @@ class RunConfig(Section):
     pseudo_masks: PseudoMasksConfig = Field(default_factory=PseudoMasksConfig)
     train_seg: TrainSegConfig = Field(default_factory=TrainSegConfig)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
+    ablate: AblateConfig = Field(default_factory=AblateConfig)
     runtime: RuntimeConfig = Field(default_factory=RuntimeConfig)
 
 
@@ -293,7 +346,7 @@ def _fault(item: Any) -> tuple[str, str]:
 
 
 # what pydantic adds to the place of a value that may take several forms
-_FORMS = ("float", "literal['otsu']")
+_FORMS = ("float", "literal['otsu','mixture']")
 
 
 def _unknown_key(loc: tuple[int | str, ...]) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from wsss.config import RunConfig
 from wsss.crf import DenseCRF
-from wsss.data.masks import has_masks
+from wsss.data.masks import has_masks, true_masks
 from wsss.data.sources import open_masked, open_tagged
 from wsss.engine.runtime import require_one_process
 from wsss.errors import WsssError
@@ -87,7 +87,7 @@ def score(config: RunConfig, of: str, split: str | None = None) -> Path:
         The file of the scores.
     """
     kind = evaluate.kind(of)
-    evaluate.true_masks(config)
+    true_masks(config.data)
     if kind == "predictions":
         predict.run_split(config, split)
     path = evaluate.run(config, kind, split)

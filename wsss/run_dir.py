@@ -7,6 +7,7 @@ pseudo_masks/<id>.png  masks in the VOC palette, 255 where not confident
 train_seg/             model.safetensors, log.jsonl, done.json
 predictions/<split>/   <id>.png
 evaluation/            <of>_<split>.json
+ablation/              ablation.json, ablation.md; rows/<row>.npz, counts so far
 report/                index.html with pictures
 """
 
@@ -119,6 +120,11 @@ class RunDir:
         return self.root / "evaluation" / f"{of.replace('-', '_')}_{split}.json"
 
     @property
+    def ablation(self) -> Path:
+        """Folder of the ablation's counts and table."""
+        return self.root / "ablation"
+
+    @property
     def report(self) -> Path:
         """Folder of the page with pictures."""
         return self.root / "report"
@@ -168,7 +174,7 @@ class RunDir:
         path = self.root / stage / "settings.json"
         if not path.is_file():
             return
-        old = json.loads(path.read_text())
+        old = _with_defaults(stage, json.loads(path.read_text()))
         changed = _differences(old, _settings(stage, config))
         if changed:
             key, before, now = changed[0]
@@ -199,6 +205,14 @@ def _settings(stage: str, config: RunConfig) -> dict[str, Any]:
         if values[section][key] is not None:
             values[section][key] = Path(values[section][key]).name
     return values
+
+
+def _with_defaults(stage: str, old: dict[str, Any]) -> dict[str, Any]:
+    """Settings of an older version: a key that it didn't know yet has its default."""
+    try:
+        return _settings(stage, RunConfig.model_validate(old))
+    except ValueError:  # a key that is gone: what differs is told below
+        return old
 
 
 def _differences(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:

@@ -1,39 +1,11 @@
-"""Seeds: class activation carried through the slots, and where it outdoes the background."""
+"""Seeds: where a class's scores outdo the background; thresholds that need no ground truth."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from glmix.clustering import SlotAssignment, dispatch_weights
 from wsss.cam import resize
-from wsss.walk import min_max, symmetric_walk
-
-
-def slot_seeds(
-    cam: Tensor, assignments: Mapping[str, SlotAssignment], walks: Mapping[str, int]
-) -> Tensor:
-    """Class activation after walks through the slots of chosen blocks, averaged.
-
-    Every walk runs on its block's own grid; its result is scaled to 0…1 a class.
-
-    Args:
-        cam: (B, C, h, w), non-negative, before normalisation.
-        assignments: block name (stride.index) → assignment with logits (B, K, N).
-        walks: block name → steps.
-
-    Returns:
-        (B, C, h', w') in 0…1, on the finest grid among the blocks.
-    """
-    grids = [assignments[name].grid for name in walks]
-    finest = max(grids)
-    total = torch.zeros(*cam.shape[:2], *finest, device=cam.device)
-    for name, steps in walks.items():
-        chosen = assignments[name]
-        scores = resize(cam, chosen.grid).flatten(2)
-        walked = symmetric_walk(scores, dispatch_weights(chosen.logits.float()), steps)
-        total += resize(min_max(walked.unflatten(2, chosen.grid)), finest)
-    return total / len(walks)
 
 
 def otsu_threshold(scores: Tensor, bins: int = 128) -> Tensor:
@@ -46,10 +18,7 @@ def otsu_threshold(scores: Tensor, bins: int = 128) -> Tensor:
     Returns:
         (C,), in 0…1.
     """
-    flat = (scores.flatten(1) * bins).long().clamp(0, bins - 1)
-    histogram = torch.zeros(len(scores), bins, device=scores.device, dtype=torch.float64)
-    histogram.scatter_add_(1, flat, torch.ones_like(flat, dtype=torch.float64))
-    centres = (torch.arange(bins, device=scores.device, dtype=torch.float64) + 0.5) / bins
+    histogram, centres = _histogram(scores, bins)
     weight = histogram.cumsum(1)
     total = weight[:, -1:]
     mass = (histogram * centres).cumsum(1)
@@ -62,22 +31,101 @@ def otsu_threshold(scores: Tensor, bins: int = 128) -> Tensor:
     return (index / bins).to(scores.dtype)
 
 
+def mixture_threshold(scores: Tensor, bins: int = 128, iterations: int = 100) -> Tensor:
+    """Where the higher of two Gaussians becomes the likelier one, per channel.
+
+    Expectation maximisation on the histogram of the channel's values, from the two sides of Otsu's
+    threshold; no spread becomes smaller than a bin. Between the two means the first bin in which
+    the higher component has the greater responsibility.
+
+    Args:
+        scores: (C, h, w) in 0…1.
+        bins: of the histogram.
+        iterations: of expectation maximisation.
+
+    Returns:
+        (C,), in 0…1.
+    """
+    histogram, centres = _histogram(scores, bins)
+    if len(scores) == 0:
+        return scores.new_zeros(0)
+    high = (centres >= otsu_threshold(scores, bins).double()[:, None]).double()
+    for _ in range(iterations):
+        log_odds, means = _fit(torch.stack([1 - high, high]) * histogram, centres, 1 / bins)
+        high = log_odds.sigmoid()
+    between = (centres > means[0, :, None]) & (centres < means[1, :, None]) & (log_odds > 0)
+    first = between.long().argmax(dim=1) / bins
+    return torch.where(between.any(dim=1), first, means.mean(dim=0)).to(scores.dtype)
+
+
+def _fit(weights: Tensor, centres: Tensor, least: float) -> tuple[Tensor, Tensor]:
+    """Two Gaussians of weighted bins: log-odds of the second one (C, bins), means (2, C)."""
+    mass = weights.sum(dim=2).clamp_min(1e-12)
+    means = (weights * centres).sum(dim=2) / mass
+    off = centres - means[..., None]
+    variance = ((weights * off**2).sum(dim=2) / mass).clamp_min(least**2)
+    density = mass.log()[..., None] - variance.log()[..., None] / 2
+    density = density - off**2 / (2 * variance[..., None])
+    return density[1] - density[0], means
+
+
+def _histogram(scores: Tensor, bins: int) -> tuple[Tensor, Tensor]:
+    """(C, bins) float64 counts of (C, …) scores in 0…1, and the bins' centres (bins,)."""
+    flat = (scores.flatten(1) * bins).long().clamp(0, bins - 1)
+    histogram = torch.zeros(len(scores), bins, device=scores.device, dtype=torch.float64)
+    histogram.scatter_add_(1, flat, torch.ones_like(flat, dtype=torch.float64))
+    centres = (torch.arange(bins, device=scores.device, dtype=torch.float64) + 0.5) / bins
+    return histogram, centres
+
+
+RULES: dict[str, Callable[[Tensor], Tensor]] = {
+    "otsu": otsu_threshold,
+    "mixture": mixture_threshold,
+}
+
+
+def thresholds(scores: Tensor, background: float | str) -> Tensor:
+    """The score of every class above which it stands out.
+
+    Args:
+        scores: (C, h, w) in 0…1.
+        background: a number in 0…1, or the name of a rule of `RULES`.
+
+    Returns:
+        (C,).
+    """
+    if isinstance(background, str):
+        return RULES[background](scores)
+    return scores.new_full((len(scores),), background)
+
+
 def margins(scores: Tensor, background: float | str, size: tuple[int, ...]) -> Tensor:
     """How much each class stands out: score − threshold, at the picture's size.
 
     Args:
         scores: (C, h, w) in 0…1.
-        background: threshold in 0…1, or `otsu` for Otsu's of every class.
+        background: threshold in 0…1, or the name of a rule of `RULES`.
         size: (H, W).
 
     Returns:
         (C, H, W), positive where the class outdoes the background.
     """
-    if background == "otsu":
-        scores = scores - otsu_threshold(scores)[:, None, None]
-    else:
-        scores = scores - float(background)
+    scores = scores - thresholds(scores, background)[:, None, None]
     return resize(scores[None], (size[0], size[1]))[0]
+
+
+def within_band(strict: Tensor, loose: Tensor, unsure: int) -> Tensor:
+    """One mask of two thresholds: what both call the same, `unsure` between.
+
+    Args:
+        strict: (H, W) integers, mask by the higher threshold: its classes are believed.
+        loose: (H, W), mask by the lower threshold: its background is believed.
+        unsure: value of the rest.
+
+    Returns:
+        (H, W) as `strict`.
+    """
+    return torch.where((strict > 0) | (loose == 0), strict, unsure)
 
 
 def seed_mask(margins: Tensor, labels: Tensor) -> Tensor:

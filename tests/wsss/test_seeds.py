@@ -1,46 +1,11 @@
-"""Seeds: slots carry class activation, Otsu's threshold by brute force, hard masks by hand."""
+"""Seeds: Otsu's threshold by brute force, hard masks by hand."""
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from glmix.clustering import SlotAssignment
-from wsss.seeds import margins, otsu_threshold, seed_mask, seed_probabilities, slot_seeds
-
-
-def hard(labels: list[int], grid: tuple[int, int], slots: int, block: int = 0) -> SlotAssignment:
-    """An assignment in which every token belongs to one slot, all but entirely."""
-    logits = 200.0 * torch.eye(slots)[:, labels]
-    return SlotAssignment(logits[None], grid, 1, block)
-
-
-def test_a_hard_assignment_gives_the_means_of_its_segments() -> None:
-    cam = torch.tensor([[[[0.0, 2.0, 4.0, 8.0]]]])
-    assignment = hard([0, 0, 1, 1], (1, 4), 3)
-    found = slot_seeds(cam, {"8.0": assignment}, {"8.0": 1})
-    assert torch.equal(found, torch.tensor([[[[0.0, 0.0, 1.0, 1.0]]]]))
-
-
-def test_walks_are_averaged_on_the_finest_grid() -> None:
-    cam = torch.tensor([[[[0.0, 1.0], [2.0, 3.0]]]])
-    rows = hard([0, 0, 1, 1], (2, 2), 2)
-    columns = hard([0, 1, 0, 1], (2, 2), 2, block=1)
-    found = slot_seeds(cam, {"8.0": rows, "8.1": columns}, {"8.0": 1, "8.1": 1})
-    torch.testing.assert_close(found, torch.tensor([[[[0.0, 0.5], [0.5, 1.0]]]]))
-    fine = hard([0] * 8 + [1] * 8, (4, 4), 2)
-    found = slot_seeds(cam, {"8.0": fine, "8.1": columns}, {"8.0": 1, "8.1": 1})
-    assert found.shape == (1, 1, 4, 4)
-
-
-def test_slot_seeds_are_in_range_and_take_no_class() -> None:
-    generator = torch.Generator().manual_seed(0)
-    assignment = SlotAssignment(torch.randn(2, 5, 12, generator=generator), (3, 4), 2, 0)
-    found = slot_seeds(
-        torch.rand(2, 3, 6, 5, generator=generator), {"16.0": assignment}, {"16.0": 2}
-    )
-    assert found.shape == (2, 3, 3, 4) and found.min() == 0 and found.max() == 1
-    assert slot_seeds(torch.zeros(2, 0, 6, 5), {"16.0": assignment}, {"16.0": 2}).shape[1] == 0
+from wsss.seeds import margins, otsu_threshold, seed_mask, seed_probabilities
 
 
 def brute_force_otsu(values: Tensor, bins: int) -> set[float]:

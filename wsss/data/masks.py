@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from wsss.config import DataConfig
 from wsss.data import transforms
 from wsss.data.pictures import read_image
 from wsss.errors import WsssError
 from wsss.voc import read_mask
 
-__all__ = ["MaskTrainingSet", "has_masks", "mask_path", "read_mask", "read_pair"]
+__all__ = ["MaskTrainingSet", "has_masks", "mask_path", "read_mask", "read_pair", "true_masks"]
 
 _FOLDERS = ("SegmentationClassAug", "SegmentationClass")
 
@@ -24,6 +25,21 @@ _FOLDERS = ("SegmentationClassAug", "SegmentationClass")
 def has_masks(root: Path) -> bool:
     """Whether a data set in VOC layout comes with true masks."""
     return any((root / folder).is_dir() for folder in _FOLDERS)
+
+
+def true_masks(data: DataConfig) -> Path:
+    """The VOC folder that the true masks lie in.
+
+    Raises:
+        WsssError: the data of the config have none.
+    """
+    root = data.root
+    if root is None or not has_masks(root):
+        raise WsssError(
+            f"There are no true masks at {root or data.images}: scoring needs a VOC folder "
+            "with SegmentationClassAug or SegmentationClass."
+        )
+    return root
 
 
 def mask_path(root: Path, id: str) -> Path:

@@ -23,12 +23,14 @@ class ClassifierOutput(NamedTuple):
         cam: (B, C, h, w) at stride 16, logits of every place; pooled over the grid: `logits`.
         slot_logits: (B, C), from the slots of one block.
         assignments: block name (stride.index) → slot assignment.
+        slot_scores: (B, K, C), what the auxiliary head says of every slot.
     """
 
     logits: Tensor
     cam: Tensor
     slot_logits: Tensor
     assignments: dict[str, SlotAssignment]
+    slot_scores: Tensor
 
 
 class TagClassifier(nn.Module):
@@ -73,7 +75,10 @@ class TagClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> ClassifierOutput:
         """(B, 3, H, W), normalised pictures of any size."""
-        features, found = self.backbone.forward_slots(images)
+        return self.answer(*self.backbone.forward_slots(images))
+
+    def answer(self, features: list[Tensor], found: list[SlotAssignment]) -> ClassifierOutput:
+        """The answer to what `forward_slots` of the backbone found in pictures."""
         assignments = {assignment.name: assignment for assignment in found}
         third = self.norm3(features[2])
         cam = self.cam3(third)
@@ -85,7 +90,7 @@ class TagClassifier(nn.Module):
             soft_cluster(assignments[self.slot_block].logits, third.flatten(2).transpose(1, 2))
         )
         top = slot_scores.topk(min(self.slot_top, slot_scores.shape[1]), dim=1).values
-        return ClassifierOutput(self._pool(cam), cam, top.mean(dim=1), assignments)
+        return ClassifierOutput(self._pool(cam), cam, top.mean(dim=1), assignments, slot_scores)
 
     def _pool(self, cam: Tensor) -> Tensor:
         flat = cam.flatten(2)

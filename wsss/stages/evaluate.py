@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from wsss import seeds
 from wsss.cam import resize
 from wsss.config import RunConfig
-from wsss.data.masks import has_masks, mask_path, read_pair
+from wsss.data.masks import mask_path, read_pair, true_masks
 from wsss.data.sources import open_tagged
 from wsss.data.tags import Picture, TaggedPictures
 from wsss.engine.runtime import start
@@ -41,7 +41,7 @@ def run(config: RunConfig, of: Kind, split: str | None = None) -> Path:
         split: list of pictures; by default `data.val_split` for predictions, else
             `data.score_split`.
     """
-    root = true_masks(config)
+    root = true_masks(config.data)
     split = split or (config.data.val_split if of == "predictions" else config.data.score_split)
     run_dir = RunDir(config.run)
     start(config.runtime, config.seed)
@@ -58,21 +58,6 @@ def run(config: RunConfig, of: Kind, split: str | None = None) -> Path:
         {"of": of, "split": split, **scores, "protocol": _protocol(config, of)},
     )
     return path
-
-
-def true_masks(config: RunConfig) -> Path:
-    """The VOC folder that the true masks lie in.
-
-    Raises:
-        WsssError: the data of the config have none.
-    """
-    root = config.data.root
-    if root is None or not has_masks(root):
-        raise WsssError(
-            f"There are no true masks at {root or config.data.images}: scoring needs a VOC folder "
-            "with SegmentationClassAug or SegmentationClass."
-        )
-    return root
 
 
 def kind(name: str) -> Kind:
@@ -163,7 +148,7 @@ def _protocol(config: RunConfig, of: Kind) -> dict[str, Any]:
     }
     if of == "cam":
         return {**common, **made, "crf": "none"}
-    made["walks"] = {walk.block: walk.steps for walk in masks.walks}
+    made["walks"] = [walk.model_dump(exclude_defaults=True) for walk in masks.walks]
     if of == "seeds":
         return {**common, **made, "crf": "none"}
     if of == "pseudo-masks":

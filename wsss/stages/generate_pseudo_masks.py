@@ -5,31 +5,28 @@ picture by itself, so that a killed stage goes on where it was and shards share 
 """
 
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsss import cam as cams
 from wsss import seeds
 from wsss.config import PseudoMasksConfig, RunConfig
 from wsss.crf import DenseCRF
 from wsss.data.sources import open_masked
 from wsss.data.tags import Picture, read_image
-from wsss.data.transforms import normalise
 from wsss.engine.checkpoint import load_trained
-from wsss.engine.runtime import Runtime, start
+from wsss.engine.runtime import start
+from wsss.engine.timing import Stopwatch
 from wsss.engine.tracking import track
 from wsss.errors import WsssError
-from wsss.models.classifier import ClassifierOutput, TagClassifier, build_classifier
+from wsss.models.classifier import TagClassifier, build_classifier
+from wsss.models.evidence import check_walks, needs_attention, observe, seed_size, seeding_of
 from wsss.run_dir import RunDir, write_atomic
 from wsss.voc import IGNORE_INDEX, write_mask
-from wsss.walk import min_max
-
-# Soft seeds are kept at this stride: half of the finest grid that walks by default.
-SEED_STRIDE = 4
+from wsss.walk import Seeding, score_maps
 
 
 class SoftSeeds(NamedTuple):
@@ -66,21 +63,23 @@ def run(config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0,
         weights, "classifier", build_classifier, runtime.device, data.class_names
     )
     crf = make_crf(config.pseudo_masks)
-    check_walks(config.pseudo_masks, model)
+    check_walks(seeding_of(config.pseudo_masks).walks, model)
     run_dir.begin("pseudo_masks", config)
     share = pictures[shard[0] :: shard[1]]
     for picture in share if overwrite else ():
         # now, not one by one: if this start is cut short, the next may not keep an old mask
         run_dir.pseudo_mask(picture.id).unlink(missing_ok=True)
     todo = [picture for picture in share if not _made(run_dir, picture)]
+    watch = Stopwatch(runtime.device)
     for picture in track(todo, "generate-pseudo-masks", len(todo)):
         image = read_image(picture.path)
-        soft = soft_seeds(model, image, picture.tags, config.pseudo_masks, runtime)
-        mask = pseudo_mask(image, soft, config.pseudo_masks, crf, runtime)
+        soft = soft_seeds(model, image, picture.tags, config.pseudo_masks, watch)
+        mask = pseudo_mask(image, soft, config.pseudo_masks, crf, watch)
         write_atomic(run_dir.seed(picture.id), lambda path: _save(path, soft))  # noqa: B023
         write_mask(run_dir.pseudo_mask(picture.id), mask)
     if all(_made(run_dir, picture) for picture in pictures):
-        run_dir.finish("pseudo_masks", {"pictures": len(pictures)})
+        parts = watch.per_unit(len(todo))
+        run_dir.finish("pseudo_masks", {"pictures": len(pictures), "ms_per_picture": parts})
     return folder
 
 
@@ -104,30 +103,12 @@ def make_crf(settings: PseudoMasksConfig) -> DenseCRF | None:
     return DenseCRF(settings.crf, backend=backend, iterations=settings.crf_iterations)
 
 
-def check_walks(settings: PseudoMasksConfig, model: TagClassifier) -> None:
-    """Refuse walks through blocks that the backbone doesn't have.
-
-    Raises:
-        WsssError: names the blocks that have slots.
-    """
-    device = model.bias.device
-    with torch.inference_mode():
-        names = list(cast(ClassifierOutput, model(torch.zeros(1, 3, 64, 64, device=device)))[3])
-    for walk in settings.walks:
-        if walk.block not in names:
-            raise WsssError(
-                f"pseudo_masks.walks names the block {walk.block!r}, which has no slots in this "
-                f"backbone: choose among {', '.join(names)}."
-            )
-
-
-@torch.inference_mode()
 def soft_seeds(
     model: TagClassifier,
     image: NDArray[np.uint8],
     tags: tuple[int, ...],
     settings: PseudoMasksConfig,
-    runtime: Runtime,
+    watch: Stopwatch,
 ) -> SoftSeeds:
     """Class activation and slot seeds of a picture over scales and flip.
 
@@ -136,29 +117,27 @@ def soft_seeds(
         image: (H, W, 3) uint8 RGB.
         tags: class indices from 0.
         settings: scales, flip, walks.
-        runtime: device.
+        watch: of the time of network and walk.
     """
-    height, width = image.shape[:2]
-    size = (-(-height // SEED_STRIDE), -(-width // SEED_STRIDE))
+    size = seed_size(image)
     labels = np.array([tag + 1 for tag in tags], np.uint8)
     if not tags:
         empty = np.zeros((0, *size), np.float16)
         return SoftSeeds(labels, empty, empty)
-    normalised = normalise(image)[None].to(runtime.device)
-    walks = {walk.block: walk.steps for walk in settings.walks}
-    plain, walked = [], []
-    for scale in settings.scales:
-        scaled = cams.resize(normalised, cams.scaled_size(height, width, scale))
-        output = model(cams.with_flip(scaled) if settings.flip else scaled)
-        own = output.cam[:, list(tags)].float().relu()
-        plain.append(cams.fold_flip(own))
-        walked.append(cams.fold_flip(seeds.slot_seeds(own, output.assignments, walks)))
-    return SoftSeeds(labels, _finish(plain, size), _finish(walked, size))
+    seeding = seeding_of(settings)
+    with watch("network"):
+        evidence = observe(
+            model, image, tags, settings.scales, settings.flip, needs_attention(seeding)
+        )
+    with watch("cam"):
+        plain = score_maps(evidence, Seeding(), size)
+    with watch("walk"):
+        walked = score_maps(evidence, seeding, size)
+    return SoftSeeds(labels, _compact(plain), _compact(walked))
 
 
-def _finish(maps: list[Tensor], size: tuple[int, int]) -> NDArray[np.float16]:
-    merged = min_max(cams.merge_scales(maps, size)[None])[0]
-    return merged.cpu().numpy().astype(np.float16)
+def _compact(maps: Tensor) -> NDArray[np.float16]:
+    return maps.cpu().numpy().astype(np.float16)
 
 
 def pseudo_mask(
@@ -166,24 +145,34 @@ def pseudo_mask(
     soft: SoftSeeds,
     settings: PseudoMasksConfig,
     crf: DenseCRF | None,
-    runtime: Runtime,
+    watch: Stopwatch,
 ) -> NDArray[np.uint8]:
     """Seeds, refined by the CRF over the picture's own labels.
 
     Returns:
-        (H, W) uint8: a class index, or 255 where the best marginal is below the confidence.
+        (H, W) uint8: a class index, or 255 where the best marginal is below the confidence, or
+        where the two thresholds of a band differ.
     """
     if len(soft.labels) == 0:
         return np.zeros(image.shape[:2], np.uint8)
-    scores = torch.from_numpy(soft.seed).to(runtime.device).float()
+    scores = torch.from_numpy(soft.seed).to(watch.device).float()
     margins = seeds.margins(scores, settings.background, image.shape[:2])
-    probs = seeds.seed_probabilities(margins, settings.sharpness)
-    if crf is not None:
-        pixels = torch.from_numpy(image).permute(2, 0, 1)[None].to(runtime.device)
-        probs = crf(pixels, probs[None])[0]
-    best, index = probs.max(dim=0)
-    values = torch.from_numpy(np.concatenate([[0], soft.labels])).to(runtime.device)
-    mask = torch.where(best >= settings.confidence, values[index], IGNORE_INDEX)
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].to(watch.device)
+    values = torch.from_numpy(np.concatenate([[0], soft.labels])).to(watch.device)
+
+    def decide(margins: Tensor) -> Tensor:
+        probs = seeds.seed_probabilities(margins, settings.sharpness)
+        if crf is not None:
+            with watch("crf"):
+                probs = crf(pixels, probs[None])[0]
+        best, index = probs.max(dim=0)
+        return torch.where(best >= settings.confidence, values[index], IGNORE_INDEX)
+
+    if settings.band == 0:
+        mask = decide(margins)
+    else:
+        strict, loose = decide(margins - settings.band), decide(margins + settings.band)
+        mask = seeds.within_band(strict, loose, IGNORE_INDEX)
     return mask.cpu().numpy().astype(np.uint8)
 
 

@@ -6,20 +6,20 @@ import torch
 
 from wsss.config import PseudoMasksConfig
 from wsss.crf import DenseCRF
-from wsss.engine.runtime import Runtime
+from wsss.engine.timing import Stopwatch
 from wsss.errors import WsssError
 from wsss.models.backbone import create_backbone
 from wsss.models.classifier import TagClassifier
+from wsss.models.evidence import check_walks, seeding_of
 from wsss.stages.generate_pseudo_masks import (
     SoftSeeds,
-    check_walks,
     make_crf,
     parse_shard,
     pseudo_mask,
     soft_seeds,
 )
 
-CPU = Runtime(torch.device("cpu"))
+WATCH = Stopwatch(torch.device("cpu"))
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
 
 
@@ -52,19 +52,21 @@ def test_a_pixel_gets_its_likeliest_label_or_255() -> None:
     soft = SoftSeeds(labels, seed, seed)
     image = np.zeros((1, 4, 3), np.uint8)
     # sharpness 10: the margins 0.5 and 0.4 are worth odds of e⁵ and e⁴ against background
-    found = pseudo_mask(image, soft, settings(confidence=0.9), None, CPU)
+    found = pseudo_mask(image, soft, settings(confidence=0.9), None, WATCH)
     assert found.dtype == np.uint8 and found.tolist() == [[3, 0, 255, 7]]
     # at the threshold background and class are even: 1 / (2 + e⁻⁵), unsure from there on
-    assert pseudo_mask(image, soft, settings(confidence=0.49), None, CPU)[0, 2] in (0, 3)
-    assert pseudo_mask(image, soft, settings(confidence=0.9, sharpness=2), None, CPU).tolist() == [
-        [255, 255, 255, 255]
-    ]
+    assert pseudo_mask(image, soft, settings(confidence=0.49), None, WATCH)[0, 2] in (0, 3)
+    assert pseudo_mask(
+        image, soft, settings(confidence=0.9, sharpness=2), None, WATCH
+    ).tolist() == [[255, 255, 255, 255]]
 
 
 @pytest.mark.parametrize("crf", [None, DenseCRF("irn", iterations=2)])
 def test_a_picture_without_tags_is_background_for_sure(crf: DenseCRF | None) -> None:
     empty = np.zeros((0, 10, 14), np.float16)
-    found = pseudo_mask(IMAGE, SoftSeeds(np.zeros(0, np.uint8), empty, empty), settings(), crf, CPU)
+    found = pseudo_mask(
+        IMAGE, SoftSeeds(np.zeros(0, np.uint8), empty, empty), settings(), crf, WATCH
+    )
     assert found.shape == (40, 56) and not found.any()
 
 
@@ -72,7 +74,7 @@ def test_the_crf_keeps_to_the_labels_and_the_size() -> None:
     seed = np.zeros((1, 10, 14), np.float16)
     seed[0, :, :7] = 1
     soft = SoftSeeds(np.array([5], np.uint8), seed, seed)
-    found = pseudo_mask(IMAGE, soft, settings(), DenseCRF("irn", iterations=3), CPU)
+    found = pseudo_mask(IMAGE, soft, settings(), DenseCRF("irn", iterations=3), WATCH)
     assert found.shape == (40, 56) and set(np.unique(found).tolist()) <= {0, 5, 255}
     assert (found[:, :14] == 5).mean() > 0.5 and (found[:, 42:] == 0).mean() > 0.5
 
@@ -96,22 +98,22 @@ def model() -> TagClassifier:
 
 
 def test_soft_seeds_are_of_the_tags_alone(model: TagClassifier) -> None:
-    soft = soft_seeds(model, IMAGE, (1, 3), settings(), CPU)
+    soft = soft_seeds(model, IMAGE, (1, 3), settings(), WATCH)
     assert soft.labels.tolist() == [2, 4]
     for scores in (soft.cam, soft.seed):
         assert scores.shape == (2, 10, 14) and scores.dtype == np.float16
         assert scores.min() == 0 and scores.max() == 1
-    alone = soft_seeds(model, IMAGE, (3,), settings(), CPU)
+    alone = soft_seeds(model, IMAGE, (3,), settings(), WATCH)
     np.testing.assert_array_equal(alone.cam[0], soft.cam[1])
     np.testing.assert_allclose(alone.seed[0], soft.seed[1], atol=2e-3)
-    nothing = soft_seeds(model, IMAGE, (), settings(), CPU)
+    nothing = soft_seeds(model, IMAGE, (), settings(), WATCH)
     assert len(nothing.labels) == 0 and nothing.cam.shape == (0, 10, 14)
 
 
 def test_the_mirror_image_has_mirrored_seeds(model: TagClassifier) -> None:
     square = IMAGE[:, :32]
-    one = soft_seeds(model, square, (0, 2), settings(flip=True), CPU)
-    other = soft_seeds(model, square[:, ::-1].copy(), (0, 2), settings(flip=True), CPU)
+    one = soft_seeds(model, square, (0, 2), settings(flip=True), WATCH)
+    other = soft_seeds(model, square[:, ::-1].copy(), (0, 2), settings(flip=True), WATCH)
     np.testing.assert_allclose(one.cam, other.cam[..., ::-1], atol=5e-3)
     np.testing.assert_allclose(one.seed, other.seed[..., ::-1], atol=5e-3)
 
@@ -119,18 +121,26 @@ def test_the_mirror_image_has_mirrored_seeds(model: TagClassifier) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (5, 200), (33, 31)])
 def test_soft_seeds_of_any_size(model: TagClassifier, size: tuple[int, int]) -> None:
     image = np.resize(IMAGE, (*size, 3))
-    soft = soft_seeds(model, image, (0,), settings(scales=[0.5, 1.0]), CPU)
+    soft = soft_seeds(model, image, (0,), settings(scales=[0.5, 1.0]), WATCH)
     assert soft.seed.shape == (1, -(-size[0] // 4), -(-size[1] // 4))
     assert np.isfinite(soft.seed).all() and np.isfinite(soft.cam).all()
 
 
 def test_walks_through_blocks_that_have_slots(model: TagClassifier) -> None:
-    check_walks(
-        settings(walks=[{"block": "4.0", "steps": 1}, {"block": "16.0", "steps": 2}]), model
-    )
+    def check(*walks: dict[str, object]) -> None:
+        check_walks(seeding_of(settings(walks=walks)).walks, model)
+
+    check({"block": "4.0"}, {"block": "16.0"}, {"block": "all"})
     with pytest.raises(WsssError) as error:
-        check_walks(settings(walks=[{"block": "32.0", "steps": 1}]), model)
+        check({"block": "32.0"})
     assert str(error.value) == (
         "pseudo_masks.walks names the block '32.0', which has no slots in this backbone: choose "
         "among 4.0, 8.0, 16.0."
+    )
+    check({"block": "all", "kind": "tokens"}, {"block": "32.0", "kind": "tokens"})
+    with pytest.raises(WsssError) as error:
+        check({"block": "16.0", "kind": "tokens"})
+    assert str(error.value) == (
+        "pseudo_masks.walks names the block '16.0', which is no attention block of this backbone: "
+        "choose among 32.0."
     )

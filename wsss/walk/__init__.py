@@ -1,0 +1,30 @@
+"""Random walks that carry class activation over the picture: through slots, and the baselines'."""
+
+from wsss.walk.maps import Evidence, Seeding, Walk, score_maps
+from wsss.walk.slots import (
+    attention_walk,
+    confined_one_way_walk,
+    confined_symmetric_walk,
+    limit_walk,
+    min_max,
+    one_way_walk,
+    sharpen,
+    slot_step,
+    symmetric_walk,
+)
+
+__all__ = [
+    "Evidence",
+    "Seeding",
+    "Walk",
+    "attention_walk",
+    "confined_one_way_walk",
+    "confined_symmetric_walk",
+    "limit_walk",
+    "min_max",
+    "one_way_walk",
+    "score_maps",
+    "sharpen",
+    "slot_step",
+    "symmetric_walk",
+]

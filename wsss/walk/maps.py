@@ -1,0 +1,223 @@
+"""From what a classifier says of a picture to score maps: which walks, through what, how mixed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from glmix.clustering import SlotAssignment, cluster_weights, dispatch_weights
+from wsss.cam import fold_flip, merge_scales, resize
+from wsss.walk.dense import dense_walk, resize_attention, token_transition
+from wsss.walk.slots import (
+    attention_walk,
+    confined_one_way_walk,
+    confined_symmetric_walk,
+    limit_walk,
+    min_max,
+    one_way_walk,
+    sharpen,
+    symmetric_walk,
+)
+
+Kind = Literal["symmetric", "one-way", "limit", "attention", "tokens"]
+Shape = Literal["mask", "box"]
+ALL = "all"
+
+
+class Evidence(NamedTuple):
+    """What a classifier says of a picture at one scale; B is 2 with the mirror image, else 1.
+
+    Attributes:
+        cam: (B, C, h, w), non-negative class activation of the picture's own C tags.
+        assignments: block name (stride.index) → assignment with logits (B, K, N).
+        slot_scores: (B, K, C), logits of the slots of `slot_block`.
+        slot_block: the block whose slots the auxiliary head scores.
+        features: (B, D_i, h_i, w_i) of the four stages.
+        attention: block name → (B, K, K) among slots or (B, N, N) among tokens; may be empty.
+    """
+
+    cam: Tensor
+    assignments: Mapping[str, SlotAssignment]
+    slot_scores: Tensor
+    slot_block: str
+    features: Sequence[Tensor]
+    attention: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One random walk.
+
+    Attributes:
+        block: stride.index of a block with slots, or `all` of them, each by itself; of kind
+            `tokens`: an attention block, or `all`, averaged into one transition at stride 16.
+        steps: t ≥ 1.
+        kind: `symmetric` P·D⁻¹·Pᵀ, `one-way` P·G, `limit` of the symmetric one, `attention`
+            P·M·G with the block's attention among slots, `tokens`: attention among tokens (N×N).
+        alpha: of the limit, in (0, 1).
+        temperature: of the assignment; below 1 is sharper.
+        top_k: slots that a token keeps; None keeps all.
+        weight: in the mean over walks.
+    """
+
+    block: str
+    steps: int = 1
+    kind: Kind = "symmetric"
+    alpha: float | None = None
+    temperature: float = 1.0
+    top_k: int | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Seeding:
+    """What makes a score map.
+
+    Attributes:
+        walks: their results, scaled to 0…1 a class, are averaged; none leaves the evidence.
+        slot_map: share of the auxiliary head's map P·σ(score) in the evidence; the rest is CAM.
+        confine: walk among tokens whose CAM is this share of its highest, or round them; None
+            walks everywhere. For symmetric and one-way walks.
+        confine_to: those tokens (`mask`), or the box that holds them.
+    """
+
+    walks: tuple[Walk, ...] = ()
+    slot_map: float = 0.0
+    confine: float | None = None
+    confine_to: Shape = "box"
+
+
+def score_maps(evidence: Sequence[Evidence], seeding: Seeding, size: tuple[int, int]) -> Tensor:
+    """Score maps of a picture over scales and flip.
+
+    Args:
+        evidence: at every scale.
+        seeding: what to make of it.
+        size: (H, W) of the maps.
+
+    Returns:
+        (C, H, W) in 0…1.
+    """
+    maps = [fold_flip(walked(one, seeding)) for one in evidence]
+    return min_max(merge_scales(maps, size)[None])[0]
+
+
+def walked(evidence: Evidence, seeding: Seeding) -> Tensor:
+    """Evidence after walks, averaged; every walk runs on its block's own grid.
+
+    Returns:
+        (B, C, h, w): in 0…1 on the finest grid among the blocks; without walks the evidence itself,
+        non-negative.
+    """
+    scores = _mix(evidence, seeding.slot_map)
+    if not seeding.walks:
+        return scores
+    walks = [one for walk in seeding.walks for one in _expand(walk, evidence)]
+    grids = [_grid(walk, evidence) for walk in walks]
+    finest = max(grids)
+    total = torch.zeros(*scores.shape[:2], *finest, device=scores.device)
+    for walk, grid in zip(walks, grids, strict=True):
+        region = None
+        if seeding.confine is not None:
+            region = confident_region(evidence.cam, grid, seeding.confine, seeding.confine_to)
+        carried = _carry(walk, evidence, resize(scores, grid).flatten(2), region)
+        total += walk.weight * resize(min_max(carried.unflatten(2, grid)), finest)
+    return total / sum(walk.weight for walk in walks)
+
+
+def slot_map(evidence: Evidence) -> Tensor:
+    """What the auxiliary head says of the slots, dispatched: P·σ(score), (B, C, h, w) in 0…1."""
+    chosen = evidence.assignments[evidence.slot_block]
+    scores = evidence.slot_scores.float().sigmoid()
+    tokens = dispatch_weights(chosen.logits.float()) @ scores
+    return tokens.transpose(1, 2).unflatten(2, chosen.grid)
+
+
+def confident_region(cam: Tensor, grid: tuple[int, int], share: float, shape: Shape) -> Tensor:
+    """Where class activation reaches a share of its highest, or the box that holds all of that.
+
+    Args:
+        cam: (B, C, h, w), non-negative.
+        grid: of the region.
+        share: of the way from a class's lowest to its highest value, in (0, 1).
+        shape: `mask` or `box`.
+
+    Returns:
+        (B, C, N) of 0 and 1.
+    """
+    confident = min_max(resize(cam, grid)) >= share
+    if shape == "box":
+        rows, columns = confident.any(dim=3), confident.any(dim=2)
+        confident = _between(rows)[..., :, None] & _between(columns)[..., None, :]
+    return confident.flatten(2).to(cam.dtype)
+
+
+def _between(marks: Tensor) -> Tensor:
+    """True from the first to the last True of the last axis."""
+    begun = marks.cumsum(-1) > 0
+    left = marks.flip(-1).cumsum(-1).flip(-1) > 0
+    return begun & left
+
+
+def _mix(evidence: Evidence, share: float) -> Tensor:
+    if share == 0:
+        return evidence.cam
+    own = slot_map(evidence)
+    if share == 1:
+        return own
+    cam = resize(evidence.cam, (own.shape[-2], own.shape[-1]))
+    return (1 - share) * min_max(cam) + share * min_max(own)
+
+
+def _expand(walk: Walk, evidence: Evidence) -> list[Walk]:
+    if walk.block != ALL or walk.kind == "tokens":
+        return [walk]
+    fields = {k: v for k, v in vars(walk).items() if k != "block"}
+    return [Walk(name, **fields) for name in evidence.assignments]
+
+
+def _grid(walk: Walk, evidence: Evidence) -> tuple[int, int]:
+    if walk.kind == "tokens":
+        h, w = evidence.features[2].shape[-2:]
+        return h, w
+    return evidence.assignments[walk.block].grid
+
+
+def _carry(walk: Walk, evidence: Evidence, scores: Tensor, region: Tensor | None) -> Tensor:
+    """One walk on its grid: (B, C, N) → (B, C, N)."""
+    if walk.kind == "tokens":
+        return dense_walk(scores, _tokens(walk, evidence), walk.steps)
+    chosen = evidence.assignments[walk.block].logits.float()
+    logits = sharpen(chosen, walk.temperature, walk.top_k)
+    dispatch = dispatch_weights(logits)
+    if walk.kind == "symmetric":
+        if region is not None:
+            return confined_symmetric_walk(scores, dispatch, region, walk.steps)
+        return symmetric_walk(scores, dispatch, walk.steps)
+    if walk.kind == "limit":
+        assert walk.alpha is not None
+        return limit_walk(scores, dispatch, walk.alpha)
+    cluster = cluster_weights(logits)
+    if walk.kind == "attention":
+        among = evidence.attention[walk.block].float()
+        return attention_walk(scores, cluster, dispatch, among, walk.steps)
+    if region is not None:
+        return confined_one_way_walk(scores, cluster, dispatch, region, walk.steps)
+    return one_way_walk(scores, cluster, dispatch, walk.steps)
+
+
+def _tokens(walk: Walk, evidence: Evidence) -> Tensor:
+    """The transition of token attention at stride 16."""
+    grids = {int(4 * 2**i): (f.shape[-2], f.shape[-1]) for i, f in enumerate(evidence.features)}
+    among_slots = set(evidence.assignments)
+    names = [n for n in evidence.attention if n not in among_slots]
+    if walk.block != ALL:
+        names = [walk.block]
+    return token_transition(
+        [
+            resize_attention(evidence.attention[n].float(), grids[int(n.split(".")[0])], grids[16])
+            for n in names
+        ]
+    )
