@@ -28,21 +28,27 @@ def soft_label_loss(logits: Tensor, teacher_logits: Tensor, temperature: float =
     return loss * temperature**2
 
 
-def log_prior(teacher_logits: Tensor, smoothing: float = 0.1) -> Tensor:
-    """The constant answer nearest to a teacher's in KL: the logarithm of its mean probabilities.
+def principal_head(teacher_logits: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """A linear head whose outputs are likely answers of the teacher before anything is learnt.
 
-    As the initial bias of a head it saves the steps that would learn no more than how often the
-    teacher names each class.
+    Bias: the mean answer. Weight: the principal directions of the answers, each as long as the
+    answers spread along it, turned at random so that every input carries its part of them. Inputs
+    of unit variance then give logits distributed like the teacher's, and the gradient that reaches
+    the features speaks of classes from the first step.
 
     Args:
-        teacher_logits: (n, classes), of any sample of pictures.
-        smoothing: share of the uniform answer mixed in, for classes that the sample lacks.
+        teacher_logits: (n, classes), of a sample of more than `dim` pictures.
+        dim: inputs of the head.
 
     Returns:
-        (classes,), log probabilities.
+        weight (classes, dim), bias (classes,).
     """
-    mean = teacher_logits.float().softmax(dim=1).mean(dim=0)
-    return ((1 - smoothing) * mean + smoothing / mean.numel()).log()
+    centred = teacher_logits.float() - teacher_logits.float().mean(dim=1, keepdim=True)
+    bias = centred.mean(dim=0)
+    _, spread, directions = torch.linalg.svd(centred - bias, full_matrices=False)
+    weight = (directions * spread[:, None] / len(centred) ** 0.5)[:dim]
+    turn = torch.linalg.qr(torch.randn(dim, dim, device=weight.device)).Q
+    return weight.T @ turn[: len(weight)], bias
 
 
 def standardise(features: Tensor, eps: float = 1e-5) -> Tensor:

@@ -35,7 +35,7 @@ from distill_run import (
     lesson,
     resize,
     save,
-    set_prior,
+    set_head,
     slot_table,
     start,
     train_step,
@@ -45,8 +45,8 @@ from torch import Tensor
 
 from wsss.errors import WsssError
 
-# of which the head's initial bias is taken
-PRIOR_BATCHES = 24
+# of whose answers the head is made
+HEAD_CROPS = 1024
 
 
 def train(recipe: Recipe) -> Path:
@@ -62,8 +62,8 @@ def train(recipe: Recipe) -> Path:
     held_answers = teacher_answers(teacher, held, recipe.teacher_size)
     state = start(recipe, precise(teacher, recipe))
     if state.step == 0 and not recipe.init:
-        first = islice(lessons(recipe, teacher, pictures, 0), PRIOR_BATCHES)
-        set_prior(state, torch.cat([batch.logits for batch in first]))
+        first = islice(lessons(recipe, teacher, pictures, 0), -(-HEAD_CROPS // recipe.batch))
+        set_head(state, torch.cat([batch.logits for batch in first]))
     log(
         out,
         {"pictures": len(pictures), "held": len(held), "step": state.step}

@@ -26,9 +26,9 @@ class Recipe:
         sizes: [share of the steps, student's side] in order; shares sum to 1.
         steps: of `batch` crops each.
         min_area: least share of a picture in a crop.
-        lr: peak, after `warmup` steps; then a cosine to 0 at `steps`.
+        lr: after `warmup` steps, until the last `cooldown` (a share) of them: a line down to 0.
         slot_lr: factor of `lr` for the slot scales, which do not decay.
-        clip: greatest norm of the gradient.
+        clip: greatest norm of the gradient that AdamW sees.
         ema: decay of the averaged weights, which are what counts in the end.
         kl, features, slots: weights of the losses; `features` by stride.
         temperature: of the soft labels.
@@ -51,9 +51,10 @@ class Recipe:
     steps: int = 10000
     batch: int = 48
     min_area: float = 0.25
-    lr: float = 1e-3
+    lr: float = 2e-3
     slot_lr: float = 1.0
     warmup: int = 300
+    cooldown: float = 0.4
     weight_decay: float = 0.05
     clip: float = 1.0
     ema: float = 0.999

@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,8 +22,8 @@ import glmix  # noqa: F401  (registers the models)
 from glmix.distillation import (
     FeatureProjections,
     feature_loss,
-    log_prior,
     on_grid,
+    principal_head,
     slot_entropy,
     slot_reconstruction_loss,
     soft_label_loss,
@@ -49,6 +48,80 @@ class FloatAttention(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+class Optimizers:
+    """Muon for the matrices inside the network, AdamW for all else: head, vectors, filters, scales.
+
+    Muon (Jordan et al., 2024) takes the orthogonal part of a matrix's momentum as its step. Here it
+    learns about twice as fast as AdamW a step, for a tenth more time (configs/distill_nano.yaml).
+    1×1 convolutions are matrices, too: torch's Muon takes only what has two axes, so it gets views.
+    """
+
+    def __init__(self, recipe: Recipe, student: nn.Module, projections: nn.Module) -> None:
+        own = {id(p) for p in student.get_classifier().parameters()}
+        inner, scales, vectors, others = [], [], [], list(projections.parameters())
+        for name, p in student.named_parameters():
+            if name.endswith("slot_scale"):
+                scales.append(p)
+            elif p.ndim < 2:
+                vectors.append(p)
+            elif id(p) in own or min(p.shape[0], p[0].numel()) < 16 or p.shape[1] == 1:
+                others.append(p)
+            else:
+                inner.append(p)
+        self.inner = [(p, _matrix(p)) for p in inner]
+        self.adamw = torch.optim.AdamW(
+            [
+                {"params": others, "weight_decay": recipe.weight_decay, "factor": 1.0},
+                {"params": vectors, "weight_decay": 0.0, "factor": 1.0},
+                {"params": scales, "weight_decay": 0.0, "factor": recipe.slot_lr},
+            ]
+        )
+        self.muon = torch.optim.Muon(
+            [matrix for _, matrix in self.inner],
+            weight_decay=recipe.weight_decay,
+            adjust_lr_fn="match_rms_adamw",
+        )
+
+    def step(self, lr: float, clip: float) -> None:
+        """One update from the gradients there are; `clip` bounds the norm of AdamW's part."""
+        for group in self.adamw.param_groups:
+            group["lr"] = lr * group["factor"]
+        self.muon.param_groups[0]["lr"] = lr
+        theirs = [p for group in self.adamw.param_groups for p in group["params"]]
+        nn.utils.clip_grad_norm_(theirs, clip)
+        for p, matrix in self.inner:
+            matrix.grad = None if p.grad is None else _rows(p.grad)
+        self.adamw.step()
+        self.muon.step()
+        for p in [*theirs, *(p for p, _ in self.inner)]:
+            p.grad = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Both optimizers'."""
+        return {"adamw": self.adamw.state_dict(), "muon": self.muon.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """What `state_dict` gave."""
+        self.adamw.load_state_dict(state["adamw"])
+        self.muon.load_state_dict(state["muon"])
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(out, in, h, w) as (out, h·w·in), in the order of channels-last memory."""
+    return x if x.ndim == 2 else x.permute(0, 2, 3, 1).reshape(x.shape[0], -1)
+
+
+def _matrix(p: nn.Parameter) -> nn.Parameter:
+    """A parameter as a matrix that shares its memory."""
+    matrix = nn.Parameter(_rows(p.detach()).contiguous())
+    if p.ndim == 2:
+        p.data = matrix.data
+    else:
+        out, inputs, h, w = p.shape
+        p.data = matrix.data.view(out, h, w, inputs).permute(0, 3, 1, 2)
+    return matrix
+
+
 @dataclass
 class State:
     """All that a resumed run needs."""
@@ -57,7 +130,7 @@ class State:
     student: nn.Module
     averaged: nn.Module
     projections: FeatureProjections
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizers
     step: int = 0
 
 
@@ -74,7 +147,7 @@ def start(recipe: Recipe, teacher: Teacher) -> State:
     projections = FeatureProjections(
         [dims[s] for s in recipe.features], [teacher_dims[s] for s in recipe.features]
     )
-    optimizer = torch.optim.AdamW(_groups(recipe, student, projections), betas=(0.9, 0.999))
+    optimizer = Optimizers(recipe, student, projections)
     averaged = copy.deepcopy(student).eval().requires_grad_(False)
     state = State(recipe, student, averaged, projections, optimizer)
     path = Path(recipe.out) / "last.pt"
@@ -83,32 +156,28 @@ def start(recipe: Recipe, teacher: Teacher) -> State:
     return state
 
 
-def _groups(recipe: Recipe, student: nn.Module, projections: nn.Module) -> list[dict[str, Any]]:
-    """Parameters by what the optimizer does to them: matrices decay, vectors and scales do not."""
-    scales, vectors, matrices = [], [], list(projections.parameters())
-    for name, p in student.named_parameters():
-        (scales if name.endswith("slot_scale") else vectors if p.ndim < 2 else matrices).append(p)
-    return [
-        {"params": matrices, "weight_decay": recipe.weight_decay, "factor": 1.0},
-        {"params": vectors, "weight_decay": 0.0, "factor": 1.0},
-        {"params": scales, "weight_decay": 0.0, "factor": recipe.slot_lr},
-    ]
-
-
 @torch.no_grad()
-def set_prior(state: State, teacher_logits: Tensor) -> None:
-    """Start the head at the teacher's mean answer, logits (n, classes)."""
-    prior = log_prior(teacher_logits)
+def set_head(state: State, teacher_logits: Tensor) -> None:
+    """Start the head at the teacher's mean answer and the directions in which its answers vary.
+
+    Args:
+        state: of a run that begins.
+        teacher_logits: (n, classes).
+    """
+    head = state.student.get_classifier()
+    weight, bias = principal_head(teacher_logits, head.in_features)
     for model in (state.student, state.averaged):
-        model.get_classifier().bias.copy_(prior - prior.mean())
+        model.get_classifier().weight.copy_(weight)
+        model.get_classifier().bias.copy_(bias)
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Linear warm-up, then a cosine that reaches 0 at `recipe.steps`."""
-    if step < recipe.warmup:
-        return recipe.lr * (step + 1) / recipe.warmup
-    progress = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-    return recipe.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    """Linear warm-up, a plateau, and a line down to 0 over the last `cooldown` of the steps.
+
+    On the plateau nothing depends on `steps`: a run may be made longer or brought to its end early.
+    """
+    left = (recipe.steps - step) / max(1.0, recipe.cooldown * recipe.steps)
+    return recipe.lr * min(1.0, (step + 1) / max(1, recipe.warmup), max(0.0, left))
 
 
 def resize(images: Tensor, size: int) -> Tensor:
@@ -184,8 +253,6 @@ def slot_targets(targets: dict[int, Tensor]) -> dict[int, Tensor]:
 def train_step(state: State, batch: Lesson) -> dict[str, float]:
     """One update of student and average; the losses, unweighted."""
     recipe = state.recipe
-    for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate(recipe, state.step) * group["factor"]
     state.student.train()
     found = losses(state, batch)
     weights = {"kl": recipe.kl, "slots": recipe.slots}
@@ -195,11 +262,8 @@ def train_step(state: State, batch: Lesson) -> dict[str, float]:
         raise WsssError(
             f"The loss is {total.item()} at step {state.step}; lower lr (now {recipe.lr})."
         )
-    state.optimizer.zero_grad(set_to_none=True)
     total.backward()
-    parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
-    nn.utils.clip_grad_norm_(parameters, recipe.clip)
-    state.optimizer.step()
+    state.optimizer.step(learning_rate(recipe, state.step), recipe.clip)
     state.step += 1
     _average(state)
     return {name: float(value.detach()) for name, value in found.items()}

@@ -135,6 +135,18 @@ class WalkConfig(Section):
         return self
 
 
+class BorderConfig(Section):
+    """Background evidence: what a walk from the picture's border reaches loses score."""
+
+    block: str = "16.0"
+    """The block whose slots it walks through."""
+    steps: int = Field(4, ge=1)
+    width: float = Field(0.04, gt=0, lt=0.5)
+    """Of the border, part of the shorter side."""
+    weight: float = Field(1.0, gt=0, le=1)
+    """Scores are multiplied by 1 − weight · evidence."""
+
+
 class PseudoMasksConfig(Section):
     """Stage 2: class activation → slots → seeds → CRF → masks."""
 
@@ -142,9 +154,9 @@ class PseudoMasksConfig(Section):
     flip: bool = True
     walks: tuple[WalkConfig, ...] = Field(
         (
-            WalkConfig(block="8.1", steps=2),
             WalkConfig(block="16.0", steps=2),
             WalkConfig(block="16.2", steps=2),
+            WalkConfig(block="16.4", steps=2),
         ),
         min_length=1,
     )
@@ -154,6 +166,8 @@ class PseudoMasksConfig(Section):
     """Walk only where class activation reaches this share of its highest; None walks everywhere."""
     confine_to: Literal["mask", "box"] = "box"
     """Those places, or the box that holds them."""
+    border: BorderConfig | None = Field(default_factory=BorderConfig)
+    """None leaves the scores as the walks give them."""
     background: float | Literal["otsu", "mixture"] = "otsu"
     """Score above which a class stands out: a number in (0, 1), or a rule a class and picture."""
     band: float = Field(0.0, ge=0, lt=1)

@@ -28,6 +28,8 @@ SETTINGS = {
     "pseudo_masks": {
         "scales": [1.0],
         "walks": [{"block": "8.0", "steps": 4}, {"block": "16.0", "steps": 2}],
+        # things are drawn anywhere, at the border as often as elsewhere
+        "border": None,
         "sharpness": 10.0,
     },
     "runtime": {"precision": "bf16"},

@@ -208,7 +208,12 @@ def _settings(stage: str, config: RunConfig) -> dict[str, Any]:
 
 
 def _with_defaults(stage: str, old: dict[str, Any]) -> dict[str, Any]:
-    """Settings of an older version: a key that it didn't know yet has its default."""
+    """Settings of an older version: a key that it didn't know yet has its default.
+
+    But for the border, which is on by default and wasn't there before.
+    """
+    if "pseudo_masks" in old:
+        old["pseudo_masks"].setdefault("border", None)
     try:
         return _settings(stage, RunConfig.model_validate(old))
     except ValueError:  # a key that is gone: what differs is told below

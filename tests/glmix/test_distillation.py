@@ -8,8 +8,8 @@ from glmix.clustering import SlotAssignment
 from glmix.distillation import (
     FeatureProjections,
     feature_loss,
-    log_prior,
     on_grid,
+    principal_head,
     slot_entropy,
     slot_reconstruction,
     slot_reconstruction_loss,
@@ -44,19 +44,23 @@ def test_temperature_divides_logits_and_keeps_the_scale_of_the_loss() -> None:
     assert soft_label_loss(student, teacher, 3.0).item() == pytest.approx(scaled.item(), rel=1e-5)
 
 
-def test_log_prior_is_the_best_constant_answer() -> None:
-    teacher = torch.randn(50, 7) * 2 + torch.arange(7.0)
-    prior = log_prior(teacher, smoothing=0.0)
-    assert prior.exp().sum().item() == pytest.approx(1.0, abs=1e-5)
-    best = soft_label_loss(prior.expand(50, 7), teacher).item()
-    for _ in range(10):
-        other = (prior + 0.1 * torch.randn(7)).expand(50, 7)
-        assert soft_label_loss(other, teacher).item() > best
+def test_principal_head_answers_unit_inputs_like_the_teacher() -> None:
+    mixing = torch.diag(torch.tensor([3.0, 2.0, 1.0, 0.0])) @ torch.randn(4, 6)
+    teacher = torch.randn(5000, 4) @ mixing + torch.arange(6.0)
+    weight, bias = principal_head(teacher, 3)
+    centred = teacher - teacher.mean(dim=1, keepdim=True)
+    torch.testing.assert_close(bias, centred.mean(dim=0))
+    # rank 3: three directions are all there is, whatever turn they got
+    torch.testing.assert_close(weight @ weight.T, centred.T.cov(correction=0), atol=1e-3, rtol=1e-3)
 
 
-def test_log_prior_keeps_a_share_for_classes_never_named() -> None:
-    prior = log_prior(torch.tensor([[100.0, 0.0, 0.0, 0.0]]), smoothing=0.1)
-    torch.testing.assert_close(prior.exp(), torch.tensor([0.925, 0.025, 0.025, 0.025]))
+def test_principal_head_with_fewer_directions_than_inputs() -> None:
+    teacher = torch.randn(40, 5)
+    weight, bias = principal_head(teacher, 16)
+    assert weight.shape == (5, 16)
+    assert bias.shape == (5,)
+    centred = teacher - teacher.mean(dim=1, keepdim=True)
+    torch.testing.assert_close(weight @ weight.T, centred.T.cov(correction=0), atol=1e-4, rtol=1e-4)
 
 
 def test_standardise_gives_every_channel_mean_0_and_variance_1() -> None:

@@ -168,11 +168,12 @@ def test_size_grows_by_shares_of_the_steps() -> None:
     assert [recipe.size_at(s) for s in range(10)] == [128] * 6 + [160] * 4
 
 
-def test_learning_rate_warms_up_and_ends_at_0() -> None:
-    recipe = Recipe(lr=1.0, warmup=4, steps=104)
-    assert [dr.learning_rate(recipe, s) for s in range(4)] == [0.25, 0.5, 0.75, 1.0]
-    assert dr.learning_rate(recipe, 54) == pytest.approx(0.5)
-    assert dr.learning_rate(recipe, 104) == pytest.approx(0.0)
+def test_learning_rate_warms_up_stays_and_falls_to_0() -> None:
+    recipe = Recipe(lr=1.0, warmup=4, steps=100, cooldown=0.4)
+    assert [dr.learning_rate(recipe, s) for s in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert dr.learning_rate(recipe, 60) == pytest.approx(1.0)
+    assert dr.learning_rate(recipe, 80) == pytest.approx(0.5)
+    assert dr.learning_rate(recipe, 100) == pytest.approx(0.0)
 
 
 @pytest.mark.parametrize(
@@ -357,13 +358,28 @@ def test_a_checkpoint_of_another_model_is_refused(config: Path) -> None:
         dr._restore(dr.State(recipe, *[nn.Identity()] * 4), Path(recipe.out) / "last.pt")  # type: ignore[arg-type]
 
 
-def test_the_head_begins_at_the_teachers_mean_answer(config: Path) -> None:
+def test_the_head_begins_at_the_teachers_answers(config: Path) -> None:
     state = dr.start(load_recipe(config, []), SmallTeacher())
     logits = torch.randn(40, 10) * 3
-    dr.set_prior(state, logits)
-    expected = 0.9 * logits.softmax(dim=1).mean(dim=0) + 0.01
+    dr.set_head(state, logits)
+    centred = logits - logits.mean(dim=1, keepdim=True)
     for model in (state.student, state.averaged):
-        torch.testing.assert_close(model.head.bias.softmax(dim=0), expected)
+        torch.testing.assert_close(model.head.bias, centred.mean(dim=0))
+        spread = (model.head.weight @ model.head.weight.T).diagonal()
+        torch.testing.assert_close(spread, centred.var(dim=0, correction=0))
+
+
+def test_every_parameter_has_one_optimizer_and_matrices_share_their_memory(config: Path) -> None:
+    state = dr.start(load_recipe(config, []), SmallTeacher())
+    theirs = [p for group in state.optimizer.adamw.param_groups for p in group["params"]]
+    mine = [p for p, _ in state.optimizer.inner]
+    everything = [*state.student.parameters(), *state.projections.parameters()]
+    assert sorted(map(id, [*theirs, *mine])) == sorted(map(id, everything))
+    assert {id(state.student.head.weight)} <= set(map(id, theirs))
+    for p, matrix in state.optimizer.inner:
+        matrix.data[1, 2] = 7.0
+        assert (p.detach() == 7.0).sum() == 1
+        assert dr._rows(p.detach())[1, 2] == 7.0
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(config: Path) -> None:

@@ -93,6 +93,17 @@ def test_a_key_that_an_older_version_did_not_know_has_its_default(begun: RunDir)
         RunDir.create(config(begun.root, "pseudo_masks.slot_map=0.5"))
 
 
+def test_masks_from_before_the_border_were_made_without(begun: RunDir) -> None:
+    for stage in ("pseudo_masks", "train_seg"):
+        path = begun.root / stage / "settings.json"
+        old = json.loads(path.read_text())
+        del old["pseudo_masks"]["border"]
+        path.write_text(json.dumps(old))
+    RunDir.create(config(begun.root, "pseudo_masks.border=null"))
+    with pytest.raises(WsssError, match=r"made with pseudo_masks.border=None, now it is \{"):
+        RunDir.create(config(begun.root))
+
+
 def test_the_number_of_other_changes_is_told(begun: RunDir) -> None:
     with pytest.raises(WsssError, match=r"now it is 1 \(and 2 more\): choose"):
         RunDir.create(config(begun.root, "seed=1", "train_cls.lr=0.5", "train_cls.epochs=1"))

@@ -55,7 +55,7 @@ class Row:
     @property
     def walks(self) -> tuple[Walk, ...]:
         """Walks through blocks."""
-        return self.source.walks if isinstance(self.source, Seeding) else ()
+        return self.source.every_walk if isinstance(self.source, Seeding) else ()
 
     @property
     def walked(self) -> bool:
@@ -178,12 +178,32 @@ def _variants(recipe: Seeding) -> list[Row]:
         Row("default + slot head", replace(recipe, slot_map=0.5)),
         Row("all blocks, t=1", Seeding(_symmetric(1, "all"))),
         Row("all blocks, t=2", Seeding(_symmetric(2, "all"))),
-        Row("16.0 + 16.2 + 16.4, t=2", Seeding(_symmetric(2, "16.0", "16.2", "16.4"))),
+        Row("8.1 + 16.0 + 16.2, t=2", replace(recipe, walks=_symmetric(2, "8.1", "16.0", "16.2"))),
     ]
+    rows += _borders(recipe)
     for share in (0.1, 0.3):
         rows.append(Row(f"default, box {share}", replace(recipe, confine=share)))
     masked = replace(recipe, confine=0.1, confine_to="mask")
     return [*rows, Row("default, mask 0.1", masked)]
+
+
+def _borders(recipe: Seeding) -> list[Row]:
+    """Background evidence taken away, from plain class activation, weaker, of other steps."""
+    if recipe.border is None:
+        return []
+    border = recipe.border
+    return [
+        Row("default, no border", replace(recipe, border=None)),
+        Row("cam, border", Seeding(border=border)),
+        Row("default, border × 0.5", replace(recipe, border=replace(border, weight=0.5))),
+        *(
+            Row(
+                f"default, border t={t}",
+                replace(recipe, border=replace(border, walk=replace(border.walk, steps=t))),
+            )
+            for t in (1, 2, 8)
+        ),
+    ]
 
 
 def _refined(recipe: Seeding) -> list[Row]:

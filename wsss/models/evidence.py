@@ -14,7 +14,7 @@ from wsss.config import PseudoMasksConfig
 from wsss.data.transforms import normalise
 from wsss.errors import WsssError
 from wsss.models.classifier import TagClassifier
-from wsss.walk import Evidence, Seeding, Walk, blocks_of
+from wsss.walk import Border, Evidence, Seeding, Walk, blocks_of
 
 # Scores of a picture are kept at this stride: half of the finest grid that walks by default.
 SEED_STRIDE = 4
@@ -28,11 +28,16 @@ def seed_size(image: NDArray[np.uint8]) -> tuple[int, int]:
 
 def seeding_of(settings: PseudoMasksConfig) -> Seeding:
     """The walks of a config as `wsss.walk` takes them."""
+    border = None
+    if settings.border is not None:
+        walk = Walk(settings.border.block, settings.border.steps)
+        border = Border(walk, settings.border.width, settings.border.weight)
     return Seeding(
         tuple(Walk(**walk.model_dump()) for walk in settings.walks),
         slot_map=settings.slot_map,
         confine=settings.confine,
         confine_to=settings.confine_to,
+        border=border,
     )
 
 
@@ -41,21 +46,22 @@ def needs_attention(seeding: Seeding) -> bool:
     return any(walk.kind in ("attention", "tokens") for walk in seeding.walks)
 
 
-def check_walks(walks: tuple[Walk, ...], model: TagClassifier) -> None:
+def check_walks(seeding: Seeding, model: TagClassifier) -> None:
     """Refuse walks through blocks that the backbone doesn't have.
 
     Raises:
         WsssError: names the blocks that have slots, or attention among tokens.
     """
-    for walk in walks:
+    for walk in seeding.every_walk:
         tokens = walk.kind == "tokens"
         what = "is no attention block of" if tokens else "has no slots in"
         names = list(attention_modules(model.backbone, tokens))
         if tokens:  # attention of finer grids isn't used
             names = [name for name in names if name.split(".")[0] in ("16", "32")]
+        key = "walks" if walk in seeding.walks else "border"
         if not blocks_of(walk.block, names):
             raise WsssError(
-                f"pseudo_masks.walks names the block {walk.block!r}, which {what} this "
+                f"pseudo_masks.{key} names the block {walk.block!r}, which {what} this "
                 f"backbone: choose among {', '.join(names)}."
             )
 

@@ -88,7 +88,7 @@ class Bench:
         self.digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
         self.watch = Stopwatch(device)
         recipe = seeding_of(config.pseudo_masks)
-        check_walks(recipe.walks, self.model)
+        check_walks(recipe, self.model)
         self.rows = all_rows(recipe, attention_modules(self.model.backbone, tokens=False))
         self.refiners = _refiners(config.pseudo_masks)
 

@@ -64,7 +64,7 @@ def run(config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0,
         weights, "classifier", build_classifier, runtime.device, data.class_names
     )
     crf = make_crf(config.pseudo_masks)
-    check_walks(seeding_of(config.pseudo_masks).walks, model)
+    check_walks(seeding_of(config.pseudo_masks), model)
     run_dir.begin("pseudo_masks", config)
     share = pictures[shard[0] :: shard[1]]
     for picture in share if overwrite else ():

@@ -1,6 +1,6 @@
 """Random walks that carry class activation over the picture: through slots, and the baselines'."""
 
-from wsss.walk.maps import Evidence, Seeding, Walk, blocks_of, score_maps
+from wsss.walk.maps import Border, Evidence, Seeding, Walk, blocks_of, score_maps
 from wsss.walk.slots import (
     attention_walk,
     confined_one_way_walk,
@@ -14,6 +14,7 @@ from wsss.walk.slots import (
 )
 
 __all__ = [
+    "Border",
     "Evidence",
     "Seeding",
     "Walk",

@@ -1,6 +1,6 @@
 """From what a classifier says of a picture to score maps: which walks, through what, how mixed."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -72,6 +72,26 @@ class Walk:
 
 
 @dataclass(frozen=True)
+class Border:
+    """Background evidence: what a walk from the picture's border reaches is less likely an object.
+
+    Pictures are taken of objects, and what runs along the border belongs mostly to what is around
+    them (Zhu et al., "Saliency Optimization from Robust Background Detection", CVPR 2014, measure
+    it as boundary connectivity). Through slots it reaches the ground in the middle of the picture
+    and stops at objects that touch the border in a small part.
+
+    Attributes:
+        walk: which carries the border's mark, 1 on it and 0 within.
+        width: of the border, part of the shorter side of the grid; one token at least.
+        weight: scores are multiplied by 1 − weight · evidence.
+    """
+
+    walk: Walk
+    width: float = 0.04
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
 class Seeding:
     """What makes a score map.
 
@@ -81,12 +101,19 @@ class Seeding:
         confine: walk among tokens whose CAM is this share of its highest, or round them; None
             walks everywhere. For symmetric and one-way walks.
         confine_to: those tokens (`mask`), or the box that holds them.
+        border: background evidence that lowers the scores; None leaves them.
     """
 
     walks: tuple[Walk, ...] = ()
     slot_map: float = 0.0
     confine: float | None = None
     confine_to: Shape = "box"
+    border: Border | None = None
+
+    @property
+    def every_walk(self) -> tuple[Walk, ...]:
+        """Those of the scores and that of the border."""
+        return self.walks if self.border is None else (*self.walks, self.border.walk)
 
 
 def score_maps(evidence: Sequence[Evidence], seeding: Seeding, size: tuple[int, int]) -> Tensor:
@@ -101,7 +128,12 @@ def score_maps(evidence: Sequence[Evidence], seeding: Seeding, size: tuple[int, 
         (C, H, W) in 0…1.
     """
     maps = [fold_flip(walked(one, seeding)) for one in evidence]
-    return min_max(merge_scales(maps, size)[None])[0]
+    scores = min_max(merge_scales(maps, size)[None])
+    if seeding.border is not None:
+        frames = [fold_flip(border_map(one, seeding.border)) for one in evidence]
+        reached = min_max(merge_scales(frames, size)[None])
+        scores = min_max(scores * (1 - seeding.border.weight * reached))
+    return scores[0]
 
 
 def walked(evidence: Evidence, seeding: Seeding) -> Tensor:
@@ -114,15 +146,40 @@ def walked(evidence: Evidence, seeding: Seeding) -> Tensor:
     scores = _mix(evidence, seeding.slot_map)
     if not seeding.walks:
         return scores
-    walks = [one for walk in seeding.walks for one in _expand(walk, evidence)]
+    share = seeding.confine
+    if share is None:
+        return _mean_walk(seeding.walks, evidence, scores)
+    return _mean_walk(
+        seeding.walks,
+        evidence,
+        scores,
+        lambda grid: confident_region(evidence.cam, grid, share, seeding.confine_to),
+    )
+
+
+def border_map(evidence: Evidence, border: Border) -> Tensor:
+    """What a walk from the border reaches, (B, 1, h, w) in 0…1 on the finest grid of its blocks."""
+    grid = max(_grid(walk, evidence) for walk in _expand(border.walk, evidence))
+    mark = torch.ones(len(evidence.cam), 1, *grid, device=evidence.cam.device)
+    k = max(1, round(min(grid) * border.width))
+    mark[:, :, k:-k, k:-k] = 0
+    return _mean_walk((border.walk,), evidence, mark)
+
+
+def _mean_walk(
+    walks: Iterable[Walk],
+    evidence: Evidence,
+    scores: Tensor,
+    region: Callable[[tuple[int, int]], Tensor] | None = None,
+) -> Tensor:
+    """The mean over walks, each scaled to 0…1 a class: (B, C, h, w) on the finest grid."""
+    walks = [one for walk in walks for one in _expand(walk, evidence)]
     grids = [_grid(walk, evidence) for walk in walks]
     finest = max(grids)
     total = torch.zeros(*scores.shape[:2], *finest, device=scores.device)
     for walk, grid in zip(walks, grids, strict=True):
-        region = None
-        if seeding.confine is not None:
-            region = confident_region(evidence.cam, grid, seeding.confine, seeding.confine_to)
-        carried = _carry(walk, evidence, resize(scores, grid).flatten(2), region)
+        held = None if region is None else region(grid)
+        carried = _carry(walk, evidence, resize(scores, grid).flatten(2), held)
         total += walk.weight * resize(min_max(carried.unflatten(2, grid)), finest)
     return total / sum(walk.weight for walk in walks)
 

@@ -164,7 +164,7 @@ def test_soft_seeds_of_any_size(model: TagClassifier, size: tuple[int, int]) -> 
 
 def test_walks_through_blocks_that_have_slots(model: TagClassifier) -> None:
     def check(*walks: dict[str, object]) -> None:
-        check_walks(seeding_of(settings(walks=walks)).walks, model)
+        check_walks(seeding_of(settings(walks=walks)), model)
 
     check({"block": "4.0"}, {"block": "16.0"}, {"block": "all"})
     with pytest.raises(WsssError) as error:
