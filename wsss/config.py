@@ -88,6 +88,17 @@ class OptimConfig(Section):
     warmup_steps: int = Field(100, ge=0)
     poly_power: float = Field(0.9, ge=0)
     clip_grad: float = Field(5.0, gt=0)
+    accumulate: int = Field(1, ge=1)
+    """Parts that a batch passes the network in, one after the other, where memory is short."""
+
+    @model_validator(mode="after")
+    def _equal_parts(self) -> "OptimConfig":
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"batch_size is {self.batch_size} and accumulate {self.accumulate}: expected equal "
+                "parts, take an accumulate that divides batch_size"
+            )
+        return self
 
 
 class TrainClsConfig(OptimConfig):
