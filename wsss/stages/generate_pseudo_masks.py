@@ -1,7 +1,8 @@
 """Stage 2: pictures + tags + classifier → soft seeds → CRF → pseudo-masks.
 
-Reads `train_cls/model.safetensors`; writes `seeds/<id>.npz` and `pseudo_masks/<id>.png`. Each
-picture by itself, so that a killed stage goes on where it was and shards share the work.
+Reads `train_cls/model.safetensors`; writes `seeds/<id>.npz` and `pseudo_masks/<id>.png`, and
+`confidence/<id>.png` where asked. Each picture by itself, so that a killed stage goes on where it
+was and shards share the work.
 """
 
 from pathlib import Path
@@ -16,16 +17,17 @@ from wsss import cam as cams
 from wsss import seeds
 from wsss.config import PseudoMasksConfig, RunConfig
 from wsss.crf import DenseCRF
+from wsss.data.confidence import harden, write_confidence
 from wsss.data.sources import open_masked
 from wsss.data.tags import Picture, read_image
 from wsss.data.transforms import normalise
 from wsss.engine.checkpoint import load_trained
+from wsss.engine.mask_making import make_masks
 from wsss.engine.runtime import Runtime, start
-from wsss.engine.tracking import track
 from wsss.errors import WsssError
 from wsss.models.classifier import ClassifierOutput, TagClassifier, build_classifier
 from wsss.run_dir import RunDir, write_atomic
-from wsss.voc import IGNORE_INDEX, write_mask
+from wsss.voc import write_mask
 from wsss.walk import min_max
 
 # Soft seeds are kept at this stride: half of the finest grid that walks by default.
@@ -68,32 +70,21 @@ def run(config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0,
     crf = make_crf(config.pseudo_masks)
     check_walks(config.pseudo_masks, model)
     run_dir.begin("pseudo_masks", config)
-    share = pictures[shard[0] :: shard[1]]
-    for picture in share if overwrite else ():
-        # now, not one by one: if this start is cut short, the next may not keep an old mask
-        run_dir.pseudo_mask(picture.id).unlink(missing_ok=True)
-    todo = [picture for picture in share if not _made(run_dir, picture)]
-    for picture in track(todo, "generate-pseudo-masks", len(todo)):
+    settings = config.pseudo_masks
+
+    def make(picture: Picture) -> None:
         image = read_image(picture.path)
-        soft = soft_seeds(model, image, picture.tags, config.pseudo_masks, runtime)
-        mask = pseudo_mask(image, soft, config.pseudo_masks, crf, runtime)
-        write_atomic(run_dir.seed(picture.id), lambda path: _save(path, soft))  # noqa: B023
+        soft = soft_seeds(model, image, picture.tags, settings, runtime)
+        probs = marginals(image, soft, settings, crf, runtime)
+        mask = harden(probs, soft.labels.tolist(), settings.confidence)
+        write_atomic(run_dir.seed(picture.id), lambda path: _save(path, soft))
+        if settings.save_confidence:
+            write_confidence(run_dir.confidence(picture.id), probs)
         write_mask(run_dir.pseudo_mask(picture.id), mask)
-    if all(_made(run_dir, picture) for picture in pictures):
-        run_dir.finish("pseudo_masks", {"pictures": len(pictures)})
+
+    beside = [run_dir.seed, *([run_dir.confidence] if settings.save_confidence else [])]
+    make_masks(run_dir, pictures, make, beside, overwrite, shard)
     return folder
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """`i/n` → (i, n).
-
-    Raises:
-        WsssError: it isn't of that form, or i is no shard of n.
-    """
-    first, _, count = text.partition("/")
-    if not (first.isdigit() and count.isdigit() and int(first) < int(count)):
-        raise WsssError(f"--shard is {text!r}: expected i/n with 0 ≤ i < n, such as 0/2.")
-    return int(first), int(count)
 
 
 def make_crf(settings: PseudoMasksConfig) -> DenseCRF | None:
@@ -161,34 +152,27 @@ def _finish(maps: list[Tensor], size: tuple[int, int]) -> NDArray[np.float16]:
     return merged.cpu().numpy().astype(np.float16)
 
 
-def pseudo_mask(
+def marginals(
     image: NDArray[np.uint8],
     soft: SoftSeeds,
     settings: PseudoMasksConfig,
     crf: DenseCRF | None,
     runtime: Runtime,
-) -> NDArray[np.uint8]:
+) -> Tensor:
     """Seeds, refined by the CRF over the picture's own labels.
 
     Returns:
-        (H, W) uint8: a class index, or 255 where the best marginal is below the confidence.
+        (L + 1, H, W), background first, each pixel summing to 1.
     """
     if len(soft.labels) == 0:
-        return np.zeros(image.shape[:2], np.uint8)
+        return torch.ones(1, *image.shape[:2], device=runtime.device)
     scores = torch.from_numpy(soft.seed).to(runtime.device).float()
     margins = seeds.margins(scores, settings.background, image.shape[:2])
     probs = seeds.seed_probabilities(margins, settings.sharpness)
     if crf is not None:
         pixels = torch.from_numpy(image).permute(2, 0, 1)[None].to(runtime.device)
         probs = crf(pixels, probs[None])[0]
-    best, index = probs.max(dim=0)
-    values = torch.from_numpy(np.concatenate([[0], soft.labels])).to(runtime.device)
-    mask = torch.where(best >= settings.confidence, values[index], IGNORE_INDEX)
-    return mask.cpu().numpy().astype(np.uint8)
-
-
-def _made(run_dir: RunDir, picture: Picture) -> bool:
-    return run_dir.pseudo_mask(picture.id).is_file() and run_dir.seed(picture.id).is_file()
+    return probs
 
 
 def _save(path: Path, soft: SoftSeeds) -> None:

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from wsss.config import PseudoMasksConfig
 from wsss.crf import DenseCRF
+from wsss.data.confidence import harden
+from wsss.engine.mask_making import parse_shard
 from wsss.engine.runtime import Runtime
 from wsss.errors import WsssError
 from wsss.models.backbone import create_backbone
@@ -14,8 +17,7 @@ from wsss.stages.generate_pseudo_masks import (
     SoftSeeds,
     check_walks,
     make_crf,
-    parse_shard,
-    pseudo_mask,
+    marginals,
     soft_seeds,
 )
 
@@ -31,6 +33,18 @@ def settings(**values: object) -> PseudoMasksConfig:
         "walks": [{"block": "8.0", "steps": 4}, {"block": "16.0", "steps": 2}],
     }
     return PseudoMasksConfig.model_validate({**chosen, **values})
+
+
+def pseudo_mask(
+    image: NDArray[np.uint8],
+    soft: SoftSeeds,
+    chosen: PseudoMasksConfig,
+    crf: DenseCRF | None,
+    runtime: Runtime,
+) -> NDArray[np.uint8]:
+    probs = marginals(image, soft, chosen, crf, runtime)
+    torch.testing.assert_close(probs.sum(0), torch.ones(image.shape[:2]))
+    return harden(probs, soft.labels.tolist(), chosen.confidence)
 
 
 @pytest.mark.parametrize(
