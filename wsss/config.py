@@ -241,12 +241,15 @@ class RunConfig(Section):
 
     run: Path = Path("runs/default")
     """The run folder."""
+    round: int = Field(1, ge=1)
+    """Round of self-training that the folder holds; set by --round."""
     seed: int = 0
     data: DataConfig
     backbone: BackboneConfig = Field(default_factory=BackboneConfig)
     train_cls: TrainClsConfig = Field(default_factory=TrainClsConfig)
     pseudo_masks: PseudoMasksConfig = Field(default_factory=PseudoMasksConfig)
     train_seg: TrainSegConfig = Field(default_factory=TrainSegConfig)
+    self_training: SelfTrainingConfig = Field(default_factory=SelfTrainingConfig)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     runtime: RuntimeConfig = Field(default_factory=RuntimeConfig)
 

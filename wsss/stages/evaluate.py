@@ -154,6 +154,10 @@ def _require(paths: list[Path]) -> None:
 def _protocol(config: RunConfig, of: Kind) -> dict[str, Any]:
     """What a reader has to know beside the figure."""
     common = {"ignored": 255, "resolution": "original", "seed": config.seed}
+    if of == "pseudo-masks" and config.round > 1:
+        made = config.self_training.model_dump(mode="json", exclude={"rounds", "start"})
+        unsure = {"unsure": config.evaluate.unsure}
+        return {**common, "round": config.round, "tags": "given", **made, **unsure}
     masks = config.pseudo_masks
     made = {
         "tags": "given",
@@ -173,6 +177,7 @@ def _protocol(config: RunConfig, of: Kind) -> dict[str, Any]:
     settings = config.evaluate
     return {
         **common,
+        **({"round": config.round} if config.round > 1 else {}),
         "tags": "not given",
         "scales": settings.scales,
         "flip": settings.flip,

@@ -1,0 +1,53 @@
+"""The segmenter's answer among a picture's tags, by hand."""
+
+import numpy as np
+import torch
+
+from wsss.config import SelfTrainingConfig
+from wsss.crf import DenseCRF
+from wsss.stages.relabel import filter_by_tags, marginals, mix_in
+
+# background, class 1, class 2, class 3 at three pixels
+PROBS = torch.tensor([[[0.2, 0.5, 0.0]], [[0.2, 0.1, 0.0]], [[0.5, 0.1, 1.0]], [[0.1, 0.3, 0.0]]])
+
+
+def test_absent_classes_have_no_probability() -> None:
+    # the third pixel was sure of a class that isn't there, and knows nothing else
+    expected = torch.full((2, 1, 3), 0.5)
+    expected[:, 0, 0] = torch.tensor([0.2 / 0.3, 0.1 / 0.3])
+    expected[:, 0, 1] = torch.tensor([0.5 / 0.8, 0.3 / 0.8])
+    torch.testing.assert_close(filter_by_tags(PROBS, [3]), expected)
+    assert torch.equal(filter_by_tags(PROBS, []), torch.ones(1, 1, 3))
+
+
+def test_the_former_mask_has_its_weight_where_it_speaks() -> None:
+    own = torch.tensor([[[0.6, 0.6, 0.6]], [[0.4, 0.4, 0.4]]])
+    mask = torch.tensor([[0, 3, 255]], dtype=torch.uint8)
+    expected = torch.tensor([[[0.7, 0.45, 0.6]], [[0.3, 0.55, 0.4]]])
+    torch.testing.assert_close(mix_in(own, mask, [3], 0.25), expected)
+    # a mask of another class, from before the tags were mended, says nothing
+    assert torch.equal(mix_in(own, torch.full_like(mask, 7), [3], 0.25), own)
+
+
+def test_filtered_then_mixed_then_refined() -> None:
+    image = np.zeros((6, 8, 3), np.uint8)
+    image[:, 4:] = 255
+    probs = torch.full((4, 6, 8), 0.1)
+    probs[0, :, :4] = 0.7
+    probs[2, :, 4:] = 0.7
+    probs[:, 2, 2] = probs[:, 2, 6]  # a spot that the picture knows nothing of
+    chosen = SelfTrainingConfig(former_masks=0.5)
+    plain = marginals(image, probs, [2], None, chosen, None)
+    assert torch.equal(plain, filter_by_tags(probs, [2])) and plain[1, 2, 2] > 0.8
+    old = np.zeros((6, 8), np.uint8)
+    mixed = marginals(image, probs, [2], old, chosen, None)
+    torch.testing.assert_close(mixed[1], plain[1] / 2)
+    refined = marginals(image, probs, [2], None, chosen, DenseCRF("irn"))
+    assert refined[1, 2, 2] < 0.5 and refined[1, 2, 6] > 0.9
+    torch.testing.assert_close(refined.sum(0), torch.ones(6, 8))
+
+
+def test_a_picture_without_tags_is_background_for_sure() -> None:
+    image = np.zeros((1, 3, 3), np.uint8)
+    found = marginals(image, PROBS, [], None, SelfTrainingConfig(), DenseCRF("irn"))
+    assert torch.equal(found, torch.ones(1, 1, 3))
