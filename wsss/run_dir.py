@@ -9,8 +9,8 @@ train_seg/             model.safetensors, log.jsonl, done.json
 predictions/<split>/   <id>.png
 evaluation/            <of>_<split>.json
 report/                index.html with pictures
-round_<n>/             a run of its own: pseudo_masks made by the segmenter of the round before, and
-                       the segmenter that they train
+round_2/               a run of its own: pseudo_masks made by the segmenter of this one, and the
+                       segmenter that they train; round_3/ lies in it, and so on
 """
 
 import json
@@ -157,7 +157,7 @@ class RunDir:
         return (self.root / stage / "done.json").is_file()
 
     def reset(self, stage: str) -> None:
-        """Forget a stage and those built on it, so that they are made again.
+        """Forget a stage and what is built on it, later rounds too, so that they are made again.
 
         Nothing is left that a later start would take for finished work of the new settings, or
         that the page would show beside it; the masks of `stage` itself are its own to replace,
@@ -175,14 +175,8 @@ class RunDir:
                     scores.unlink(missing_ok=True)
         for sheet in self.report.glob("*.png"):
             sheet.unlink(missing_ok=True)
-        for later in self._later_rounds():
+        for later in self.root.glob("round_*"):
             shutil.rmtree(later, ignore_errors=True)
-
-    def _later_rounds(self) -> list[Path]:
-        """Folders of the rounds that are built on this one."""
-        own = _round_of(self.root)
-        first = self.root if own == 1 else self.root.parent
-        return [path for path in first.glob("round_*") if _round_of(path) > own]
 
     def check_settings(self, stage: str, config: RunConfig) -> None:
         """Refuse to mix results of different settings in one stage.
@@ -219,9 +213,13 @@ class RunDir:
 
 def config_of_round(config: RunConfig, round: int) -> RunConfig:
     """The config of another round: the same settings in the folder of that round."""
-    first = config.run if config.round == 1 else config.run.parent
-    folder = first if round == 1 else first / f"round_{round}"
-    return config.model_copy(update={"run": folder, "round": round})
+    first = config.run if config.round == 1 else config.run.parents[config.round - 2]
+    return config.model_copy(update={"run": _round_folder(first, round), "round": round})
+
+
+def _round_folder(first: Path, round: int) -> Path:
+    """Each round lies in the one that it is built on."""
+    return first.joinpath(*(f"round_{n}" for n in range(2, round + 1)))
 
 
 def read_round(path: Path | None, round: int, settings: Sequence[str] = ()) -> RunConfig:
@@ -232,14 +230,9 @@ def read_round(path: Path | None, round: int, settings: Sequence[str] = ()) -> R
         round: which, from 1.
         settings: `section.key=value`, on top.
     """
-    if path is not None and RunDir(path / f"round_{round}").config_file.is_file():
-        return RunDir.open(path / f"round_{round}", settings)
+    if path is not None and RunDir(_round_folder(path, round)).config_file.is_file():
+        return RunDir.open(_round_folder(path, round), settings)
     return config_of_round(read_config(path, settings), round)
-
-
-def _round_of(root: Path) -> int:
-    name, _, number = root.name.rpartition("_")
-    return int(number) if name == "round" and number.isdigit() else 1
 
 
 def _depends(config: RunConfig) -> dict[str, tuple[str, ...]]:
