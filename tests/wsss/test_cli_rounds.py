@@ -18,7 +18,7 @@ from wsss.data.transforms import normalise
 from wsss.engine.checkpoint import load_trained
 from wsss.models.segmenter import build_segmenter, predict_probs
 from wsss.run_dir import RunDir, config_of_round
-from wsss.stages.relabel import filter_by_tags
+from wsss.stages.relabel import among_tags
 
 IDS = [f"train_{i:05d}" for i in range(12)]
 # the segmenter's own answer, untouched
@@ -76,9 +76,7 @@ def test_masks_are_the_former_segmenter_s_among_the_tags(run: Path, finished: Ru
     made = RunDir(run / "round_2")
     for picture in read_voc(finished.data.root, "train").pictures:
         labels = [tag + 1 for tag in picture.tags]
-        own = filter_by_tags(
-            predict_probs(model, normalise(read_image(picture.path))[None]), labels
-        )
+        own = among_tags(predict_probs(model, normalise(read_image(picture.path))[None]), labels)
         mask = voc.read_mask(made.pseudo_mask(picture.id))
         np.testing.assert_array_equal(mask, harden(own, labels, 0.7))
         sure = read_confidence(made.confidence(picture.id))

@@ -176,9 +176,9 @@ def train(
             loss is no finite number, or the batch has too few pictures for all processes and parts.
     """
     if schedule.batch_size < runtime.world * schedule.accumulate:
-        parts = f" and accumulate is {schedule.accumulate}" if schedule.accumulate > 1 else ""
+        split = f" and accumulate is {schedule.accumulate}" if schedule.accumulate > 1 else ""
         raise WsssError(
-            f"{title}: batch_size is {schedule.batch_size} for {runtime.world} processes{parts}, "
+            f"{title}: batch_size is {schedule.batch_size} for {runtime.world} processes{split}, "
             "and each takes a picture at least: raise batch_size or start fewer processes."
         )
     # 1×1 and depth-wise convolutions run fastest on channels-last tensors

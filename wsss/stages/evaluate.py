@@ -155,9 +155,9 @@ def _protocol(config: RunConfig, of: Kind) -> dict[str, Any]:
     """What a reader has to know beside the figure."""
     common = {"ignored": 255, "resolution": "original", "seed": config.seed}
     if of == "pseudo-masks" and config.round > 1:
-        made = config.self_training.model_dump(mode="json", exclude={"rounds", "start"})
-        unsure = {"unsure": config.evaluate.unsure}
-        return {**common, "round": config.round, "tags": "given", **made, **unsure}
+        later = config.self_training.model_dump(mode="json", exclude={"rounds", "start"})
+        later |= {"round": config.round, "tags": "given", "unsure": config.evaluate.unsure}
+        return {**common, **later}
     masks = config.pseudo_masks
     made = {
         "tags": "given",

@@ -91,7 +91,7 @@ def marginals(
     Returns:
         (L + 1, H, W), background first, each pixel summing to 1.
     """
-    own = filter_by_tags(probs, labels)
+    own = among_tags(probs, labels)
     if old is not None:
         own = mix_in(own, torch.from_numpy(old).to(own.device), labels, settings.former_masks)
     if crf is None or not labels:
@@ -100,19 +100,25 @@ def marginals(
     return crf(pixels, own[None])[0]
 
 
-def filter_by_tags(probs: Tensor, labels: Sequence[int]) -> Tensor:
-    """Probabilities given that no other class is there.
+def among_tags(probs: Tensor, labels: Sequence[int]) -> Tensor:
+    """Probabilities given that no other class is there: each tag's share of the foreground.
+
+    A class that isn't tagged is an object mistaken for another, not background: p₀ stays, and the
+    rest, 1 − p₀, is dealt to the tags as p_c / Σ_tags p.
 
     Args:
         probs: (C + 1, H, W), sums to 1.
         labels: L mask values.
 
     Returns:
-        (L + 1, H, W), sums to 1; level where none of them had any.
+        (L + 1, H, W), sums to 1; all background for a picture without tags.
     """
-    own = probs[[0, *labels]]
+    if not labels:
+        return torch.ones_like(probs[:1])
+    own = probs[list(labels)]
     total = own.sum(dim=0, keepdim=True)
-    return torch.where(total > 0, own / total.clamp_min(1e-30), 1 / len(own))
+    shares = torch.where(total > 0, own / total.clamp_min(1e-30), 1 / len(own))
+    return torch.cat([probs[:1], (1 - probs[:1]) * shares])
 
 
 def mix_in(probs: Tensor, mask: Tensor, labels: Sequence[int], weight: float) -> Tensor:

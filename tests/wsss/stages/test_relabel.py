@@ -5,19 +5,25 @@ import torch
 
 from wsss.config import SelfTrainingConfig
 from wsss.crf import DenseCRF
-from wsss.stages.relabel import filter_by_tags, marginals, mix_in
+from wsss.stages.relabel import among_tags, marginals, mix_in
 
 # background, class 1, class 2, class 3 at three pixels
 PROBS = torch.tensor([[[0.2, 0.5, 0.0]], [[0.2, 0.1, 0.0]], [[0.5, 0.1, 1.0]], [[0.1, 0.3, 0.0]]])
 
 
-def test_absent_classes_have_no_probability() -> None:
-    # the third pixel was sure of a class that isn't there, and knows nothing else
-    expected = torch.full((2, 1, 3), 0.5)
-    expected[:, 0, 0] = torch.tensor([0.2 / 0.3, 0.1 / 0.3])
-    expected[:, 0, 1] = torch.tensor([0.5 / 0.8, 0.3 / 0.8])
-    torch.testing.assert_close(filter_by_tags(PROBS, [3]), expected)
-    assert torch.equal(filter_by_tags(PROBS, []), torch.ones(1, 1, 3))
+def test_what_speaks_for_absent_classes_speaks_for_the_tags() -> None:
+    # one tag takes all of the foreground, though the first pixel was surer of class 2
+    torch.testing.assert_close(
+        among_tags(PROBS, [3]), torch.tensor([[[0.2, 0.5, 0.0]], [[0.8, 0.5, 1.0]]])
+    )
+    # two share it as they stand; the third pixel knows neither
+    torch.testing.assert_close(
+        among_tags(PROBS, [1, 3]),
+        torch.tensor(
+            [[[0.2, 0.5, 0.0]], [[0.8 * 2 / 3, 0.5 / 4, 0.5]], [[0.8 / 3, 0.5 * 3 / 4, 0.5]]]
+        ),
+    )
+    assert torch.equal(among_tags(PROBS, []), torch.ones(1, 1, 3))
 
 
 def test_the_former_mask_has_its_weight_where_it_speaks() -> None:
@@ -38,7 +44,7 @@ def test_filtered_then_mixed_then_refined() -> None:
     probs[:, 2, 2] = probs[:, 2, 6]  # a spot that the picture knows nothing of
     chosen = SelfTrainingConfig(former_masks=0.5)
     plain = marginals(image, probs, [2], None, chosen, None)
-    assert torch.equal(plain, filter_by_tags(probs, [2])) and plain[1, 2, 2] > 0.8
+    assert torch.equal(plain, among_tags(probs, [2])) and plain[1, 2, 2] > 0.8
     old = np.zeros((6, 8), np.uint8)
     mixed = marginals(image, probs, [2], old, chosen, None)
     torch.testing.assert_close(mixed[1], plain[1] / 2)
