@@ -50,9 +50,11 @@ def run(
     run_dir = RunDir(config.run)
     runtime = start(config.runtime, config.seed)
     split = split or config.data.score_split
-    pictures = _choose(config, run_dir, split, count, ids)
+    # the rounds after the first have neither classifier nor seeds of their own
+    first = RunDir.of_round(config, 1)
+    pictures = _choose(config, first, split, count, ids)
     classifier, _ = load_trained(
-        run_dir.model("train_cls"), "classifier", build_classifier, runtime.device
+        first.model("train_cls"), "classifier", build_classifier, runtime.device
     )
     segmenter = None
     if run_dir.finished("train_seg"):
@@ -109,7 +111,7 @@ def _row(
 ) -> list[Cell]:
     image = read_image(picture.path)
     tensor = normalise(image)[None].to(runtime.device)
-    with np.load(run_dir.seed(picture.id)) as soft:
+    with np.load(RunDir.of_round(config, 1).seed(picture.id)) as soft:
         plain = soft["cam"].astype(np.float32)
         scores = torch.from_numpy(soft["seed"]).float()
         labels = torch.from_numpy(soft["labels"])
