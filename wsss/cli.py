@@ -49,17 +49,22 @@ Settings = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="section.key=value")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Do finished work again.")]
+Round = Annotated[
+    int | None, typer.Option(min=1, help="Round of self-training, from 2: masks by the last one.")
+]
 Split = Annotated[str | None, typer.Option(help="List of pictures, such as train or val.")]
 
 
-def _config(source: Path | None, settings: list[str] | None) -> "RunConfig":
-    from wsss.run_dir import read_config
+def _config(
+    source: Path | None, settings: list[str] | None, round: int | None = None
+) -> "RunConfig":
+    from wsss.run_dir import read_config, read_round
 
     settings = list(settings or [])
     if source is not None and "=" in str(source) and not source.exists():
         settings.insert(0, str(source))
         source = None
-    return read_config(source, settings)
+    return read_config(source, settings) if round is None else read_round(source, round, settings)
 
 
 @app.command("train-cls")
@@ -81,23 +86,27 @@ def generate_pseudo_masks(
     shard: Annotated[
         str, typer.Option(help="i/n: this process takes every n-th, from i = 0.")
     ] = "0/1",
+    round: Round = None,
 ) -> None:
     """Stage 2: class activation → slots → seeds → CRF → masks."""
-    config = _config(source, settings)
-    from wsss.stages import generate_pseudo_masks as stage
+    config = _config(source, settings, round)
+    from wsss import pipeline
 
-    typer.echo(stage.run(config, overwrite, stage.parse_shard(shard)))
+    typer.echo(pipeline.pseudo_masks(config, overwrite, pipeline.parse_shard(shard)))
 
 
 @app.command("train-seg")
 def train_seg(
-    source: Source = None, settings: Settings = None, overwrite: Overwrite = False
+    source: Source = None,
+    settings: Settings = None,
+    overwrite: Overwrite = False,
+    round: Round = None,
 ) -> None:
     """Stage 3: train the segmenter from the pseudo-masks."""
-    config = _config(source, settings)
-    from wsss.stages import train_seg as stage
+    config = _config(source, settings, round)
+    from wsss import pipeline
 
-    typer.echo(stage.run(config, overwrite))
+    typer.echo(pipeline.segmenter(config, overwrite))
 
 
 @app.command()

@@ -88,6 +88,17 @@ class OptimConfig(Section):
     warmup_steps: int = Field(100, ge=0)
     poly_power: float = Field(0.9, ge=0)
     clip_grad: float = Field(5.0, gt=0)
+    accumulate: int = Field(1, ge=1)
+    """Parts that a batch passes the network in, one after the other, where memory is short."""
+
+    @model_validator(mode="after")
+    def _equal_parts(self) -> "OptimConfig":
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"batch_size is {self.batch_size} and accumulate {self.accumulate}: expected equal "
+                "parts, take an accumulate that divides batch_size"
+            )
+        return self
 
 
 class TrainClsConfig(OptimConfig):
@@ -180,6 +191,8 @@ class PseudoMasksConfig(Section):
     crf_iterations: int = Field(10, ge=1)
     confidence: float = Field(0.7, ge=0, lt=1)
     """A pixel whose best marginal is lower becomes 255."""
+    save_confidence: bool = False
+    """Also keep each pixel's best marginal, for train_seg.loss.confidence."""
 
     @model_validator(mode="after")
     def _confinable(self) -> "PseudoMasksConfig":
@@ -191,10 +204,32 @@ class PseudoMasksConfig(Section):
         return self
 
 
+class MaskLossConfig(Section):
+    """What a pixel of a pseudo-mask costs; pseudo-masks are often wrong."""
+
+    kind: Literal["cross_entropy", "symmetric", "generalised"] = "cross_entropy"
+    reverse_weight: float = Field(0.5, ge=0)
+    """Of the bounded term of `symmetric`."""
+    power: float = Field(0.7, gt=0, le=1)
+    """Of `generalised`: towards 0 the cross-entropy, 1 the mean absolute error."""
+    balanced: bool = True
+    """Background and foreground weigh the same, whatever their areas."""
+    confidence: float = Field(0.0, ge=0)
+    """A pixel weighs its marginal to this power (needs pseudo_masks.save_confidence)."""
+    drop: float = Field(0.0, ge=0, lt=1)
+    """Share of the pixels, those of the highest losses, that are left out late in training."""
+    drop_after: float = Field(0.5, ge=0, le=1)
+    """Share of the training after which they are."""
+    crf: float = Field(0.0, ge=0)
+    """Weight of the CRF's energy."""
+    tags: float = Field(0.0, ge=0)
+    """Weight of the tags' binary cross-entropy with the pooled answer."""
+
+
 class TrainSegConfig(OptimConfig):
     """Stage 3: the segmenter, from the pseudo-masks alone."""
 
-    decoder: Literal["segformer", "fpn", "upernet", "unet"] = "segformer"
+    decoder: Literal["segformer", "fpn", "upernet", "unet", "deeplabv3plus"] = "segformer"
     decoder_args: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of the decoder, as segmentation-models-pytorch takes them."""
     from_classifier: bool = True
@@ -204,6 +239,31 @@ class TrainSegConfig(OptimConfig):
     scale: Range = (0.5, 2.0)
     jitter: float = Field(0.3, ge=0, le=1)
     ema: float = Field(0.998, ge=0, lt=1)
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    """Rate of each layer of the backbone over the next deeper one's."""
+    max_class_share: float = Field(1.0, gt=0, le=1)
+    """Below 1, prefer crops in which no class covers more than this share."""
+    loss: MaskLossConfig = Field(default_factory=MaskLossConfig)
+
+
+class SelfTrainingConfig(Section):
+    """Rounds after the first: masks by the segmenter of the round before, filtered by the tags."""
+
+    rounds: int = Field(1, ge=1)
+    """Rounds that `wsss run` goes through, the first among them."""
+    start: Literal["former", "fresh"] = "former"
+    """Start from the former round's segmenter, or as the first round did."""
+    scales: tuple[PositiveFloat, ...] = Field((0.75, 1.0, 1.25), min_length=1)
+    flip: bool = True
+    former_masks: float = Field(0.0, ge=0, lt=1)
+    """Weight of the former round's masks, mixed into the segmenter's probabilities."""
+    crf: str = "irn"
+    """Preset of the CRF, or `none`."""
+    crf_iterations: int = Field(10, ge=1)
+    confidence: float = Field(0.7, ge=0, lt=1)
+    """A pixel whose best marginal is lower becomes 255."""
+    weighting: float = Field(1.0, ge=0)
+    """A pixel weighs its marginal to this power, in place of train_seg.loss.confidence."""
 
 
 class EvaluateConfig(Section):
@@ -247,12 +307,15 @@ class RunConfig(Section):
 
     run: Path = Path("runs/default")
     """The run folder."""
+    round: int = Field(1, ge=1)
+    """Round of self-training that the folder holds; set by --round."""
     seed: int = 0
     data: DataConfig
     backbone: BackboneConfig = Field(default_factory=BackboneConfig)
     train_cls: TrainClsConfig = Field(default_factory=TrainClsConfig)
     pseudo_masks: PseudoMasksConfig = Field(default_factory=PseudoMasksConfig)
     train_seg: TrainSegConfig = Field(default_factory=TrainSegConfig)
+    self_training: SelfTrainingConfig = Field(default_factory=SelfTrainingConfig)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     ablate: AblateConfig = Field(default_factory=AblateConfig)
     runtime: RuntimeConfig = Field(default_factory=RuntimeConfig)

@@ -6,21 +6,25 @@ from wsss.config import RunConfig
 from wsss.crf import DenseCRF
 from wsss.data.masks import has_masks, true_masks
 from wsss.data.sources import open_masked, open_tagged
+from wsss.engine.mask_making import parse_shard
 from wsss.engine.runtime import require_one_process
 from wsss.errors import WsssError
 from wsss.models.segmenter import decoder_library
 from wsss.report.tables import show_classes, show_summary
-from wsss.run_dir import RunDir
+from wsss.run_dir import RunDir, config_of_round
 from wsss.stages import (
     evaluate,
     generate_pseudo_masks,
     predict,
+    relabel,
     report,
     train_cls,
     train_seg,
     visualize,
 )
 from wsss.voc import split_ids
+
+__all__ = ["parse_shard", "pseudo_masks", "run", "score", "segmenter"]
 
 
 def run(config: RunConfig, overwrite: bool = False) -> Path:
@@ -33,6 +37,11 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     Returns:
         The page with pictures and figures.
     """
+    if config.round > 1:
+        raise WsssError(
+            f"{config.run} holds round {config.round} of a run, which `wsss run` starts from the "
+            f"first: give {config.run.parent}, or do this round by `wsss train-seg`."
+        )
     require_one_process()
     # before anything is trained: what would stop a later stage
     decoder_library()
@@ -42,19 +51,41 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     train_cls.run(config)
     generate_pseudo_masks.run(config)
     train_seg.run(config)
+    later = [config_of_round(config, n) for n in range(2, config.self_training.rounds + 1)]
+    for round_config in later:
+        segmenter(round_config)
     root = config.data.root
     scored = root is not None and has_masks(root)
     if scored:
         predict.run_split(config)
-        show_summary([evaluate.run(config, kind) for kind in evaluate.KINDS])
+        scores = [evaluate.run(config, kind) for kind in evaluate.KINDS]
+        for round_config in later:
+            predict.run_split(round_config)
+            scores += [evaluate.run(round_config, kind) for kind in evaluate.KINDS[-2:]]
+        show_summary(scores)
     # without true masks a VOC folder needs no list to score on
     visualize.run(config, split=None if scored or root is None else config.data.mask_split)
     return report.run(config)
 
 
+def pseudo_masks(
+    config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0, 1)
+) -> Path:
+    """The pseudo-masks of the config's round: from seeds in the first, later by the segmenter."""
+    stage = generate_pseudo_masks if config.round == 1 else relabel
+    return stage.run(config, overwrite, shard)
+
+
+def segmenter(config: RunConfig, overwrite: bool = False) -> Path:
+    """The segmenter of the config's round; a later round's pseudo-masks are made first."""
+    if config.round > 1:
+        relabel.run(config)
+    return train_seg.run(config, overwrite)
+
+
 def _check_crfs(config: RunConfig) -> None:
     """Refuse a CRF that doesn't exist."""
-    for name in (config.pseudo_masks.crf, config.evaluate.crf):
+    for name in (config.pseudo_masks.crf, config.evaluate.crf, config.self_training.crf):
         if name != "none":
             DenseCRF(name)
 

@@ -4,11 +4,14 @@ config.yaml            the merged config
 train_cls/             model.safetensors, metrics.json, log.jsonl, done.json
 seeds/<id>.npz         soft seeds: class activation and slot seeds of the picture's tags
 pseudo_masks/<id>.png  masks in the VOC palette, 255 where not confident
+confidence/<id>.png    how sure each pixel of a mask is, where that is asked for
 train_seg/             model.safetensors, log.jsonl, done.json
 predictions/<split>/   <id>.png
 evaluation/            <of>_<split>.json
 ablation/              ablation.json, ablation.md; rows/<row>.npz, counts so far
 report/                index.html with pictures
+round_2/               a run of its own: pseudo_masks made by the segmenter of this one, and the
+                       segmenter that they train; round_3/ lies in it, and so on
 """
 
 import json
@@ -27,6 +30,11 @@ _DEPENDS: dict[str, tuple[str, ...]] = {
     "train_cls": ("seed", "data", "backbone", "train_cls"),
     "pseudo_masks": ("seed", "data", "backbone", "train_cls", "pseudo_masks"),
     "train_seg": ("seed", "data", "backbone", "train_cls", "pseudo_masks", "train_seg"),
+}
+# The same in the rounds after the first, whose masks the segmenter of the round before makes.
+_DEPENDS_LATER: dict[str, tuple[str, ...]] = {
+    "pseudo_masks": ("seed", "data", "backbone", "self_training"),
+    "train_seg": ("seed", "data", "backbone", "self_training", "train_seg"),
 }
 # The scores that each stage's output has.
 _SCORES: dict[str, tuple[str, ...]] = {
@@ -63,7 +71,7 @@ class RunDir:
         if again is not None:
             run.reset(again)
         make_folder(run.root)
-        for stage in _DEPENDS:
+        for stage in _depends(config):
             run.check_settings(stage, config)
         write_atomic(run.config_file, lambda path: save(config, path))
         return run
@@ -79,6 +87,11 @@ class RunDir:
         if not run.config_file.is_file():
             raise WsssError(f"{root} holds no run (no config.yaml): give the folder of a run.")
         return load(run.config_file, [f"run={quoted(root)}", *settings])
+
+    @classmethod
+    def of_round(cls, config: RunConfig, round: int) -> "RunDir":
+        """The folder of a round of the config's run."""
+        return cls(config_of_round(config, round).run)
 
     @property
     def config_file(self) -> Path:
@@ -111,6 +124,10 @@ class RunDir:
         """Pseudo-mask of a picture."""
         return self.root / "pseudo_masks" / f"{picture}.png"
 
+    def confidence(self, picture: str) -> Path:
+        """How sure each pixel of a picture's pseudo-mask is."""
+        return self.root / "confidence" / f"{picture}.png"
+
     def prediction(self, split: str, picture: str) -> Path:
         """Predicted mask of a picture."""
         return self.root / "predictions" / split / f"{picture}.png"
@@ -136,7 +153,7 @@ class RunDir:
 
     def finish(self, stage: str, summary: dict[str, Any]) -> None:
         """Mark a stage finished; what killed starts left half written goes."""
-        for folder in (stage, "seeds") if stage == "pseudo_masks" else (stage,):
+        for folder in (stage, "seeds", "confidence") if stage == "pseudo_masks" else (stage,):
             for temporary in (self.root / folder).rglob(".*.tmp*"):
                 temporary.unlink(missing_ok=True)
         write_json(self.stage(stage) / "done.json", summary)
@@ -146,7 +163,7 @@ class RunDir:
         return (self.root / stage / "done.json").is_file()
 
     def reset(self, stage: str) -> None:
-        """Forget a stage and those built on it, so that they are made again.
+        """Forget a stage and what is built on it, later rounds too, so that they are made again.
 
         Nothing is left that a later start would take for finished work of the new settings, or
         that the page would show beside it; the masks of `stage` itself are its own to replace,
@@ -157,13 +174,15 @@ class RunDir:
             for file in ("done.json", "settings.json", "checkpoint.pt"):
                 (self.root / name / file).unlink(missing_ok=True)
             if name == "pseudo_masks" and name != stage:
-                for folder in (self.root / name, self.root / "seeds"):
-                    shutil.rmtree(folder, ignore_errors=True)
+                for folder in (name, "seeds", "confidence"):
+                    shutil.rmtree(self.root / folder, ignore_errors=True)
             for of in _SCORES.get(name, ()):
                 for scores in (self.root / "evaluation").glob(f"{of}_*.json"):
                     scores.unlink(missing_ok=True)
         for sheet in self.report.glob("*.png"):
             sheet.unlink(missing_ok=True)
+        for later in self.root.glob("round_*"):
+            shutil.rmtree(later, ignore_errors=True)
 
     def check_settings(self, stage: str, config: RunConfig) -> None:
         """Refuse to mix results of different settings in one stage.
@@ -197,8 +216,37 @@ class RunDir:
         return self.root / stage
 
 
+def config_of_round(config: RunConfig, round: int) -> RunConfig:
+    """The config of another round: the same settings in the folder of that round."""
+    first = config.run if config.round == 1 else config.run.parents[config.round - 2]
+    return config.model_copy(update={"run": _round_folder(first, round), "round": round})
+
+
+def _round_folder(first: Path, round: int) -> Path:
+    """Each round lies in the one that it is built on."""
+    return first.joinpath(*(f"round_{n}" for n in range(2, round + 1)))
+
+
+def read_round(path: Path | None, round: int, settings: Sequence[str] = ()) -> RunConfig:
+    """Config of a round of a run: its own where it was begun, else that of the first round.
+
+    Args:
+        path: YAML file, or folder of the run's first round.
+        round: which, from 1.
+        settings: `section.key=value`, on top.
+    """
+    if path is not None and RunDir(_round_folder(path, round)).config_file.is_file():
+        return RunDir.open(_round_folder(path, round), settings)
+    return config_of_round(read_config(path, settings), round)
+
+
+def _depends(config: RunConfig) -> dict[str, tuple[str, ...]]:
+    return _DEPENDS if config.round == 1 else _DEPENDS_LATER
+
+
 def _settings(stage: str, config: RunConfig) -> dict[str, Any]:
-    values = config.model_dump(mode="json", include=set(_DEPENDS[stage]))
+    values = config.model_dump(mode="json", include=set(_depends(config)[stage]))
+    values.get("self_training", {}).pop("rounds", None)
     values["data"] = {key: values["data"][key] for key in _DATA_KEYS[stage]}
     # where a run reads from may move; what it reads may not
     for section, key in (*(("data", key) for key in _PLACES), ("backbone", "weights")):

@@ -257,3 +257,15 @@ def test_a_run_folder_of_any_name_is_opened(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
     RunDir.create(load(None, ["data.root=data/VOC2012", f"run={quoted(folder)}"]))
     assert read_config(folder).run == folder
+
+
+def test_a_stage_from_before_a_setting_existed_was_made_with_its_default(begun: RunDir) -> None:
+    path = begun.root / "train_seg" / "settings.json"
+    old = json.loads(path.read_text())
+    del old["train_seg"]["loss"], old["train_seg"]["layer_decay"], old["train_cls"]["accumulate"]
+    write_json(path, old)
+    RunDir.create(config(begun.root))
+    with pytest.raises(WsssError, match=r"train_seg was made with train_seg.layer_decay=1.0, now"):
+        RunDir.create(config(begun.root, "train_seg.layer_decay=0.9"))
+    with pytest.raises(WsssError, match=r"with train_seg.loss=None, now it is \{"):
+        RunDir.create(config(begun.root, "train_seg.loss.drop=0.1"))

@@ -5,6 +5,7 @@ Stages that work from tags alone must not import this module; its tests hold the
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,11 +14,20 @@ from torch.utils.data import Dataset
 
 from wsss.config import DataConfig
 from wsss.data import transforms
+from wsss.data.confidence import read_confidence
 from wsss.data.pictures import read_image
 from wsss.errors import WsssError
 from wsss.voc import read_mask
 
-__all__ = ["MaskTrainingSet", "has_masks", "mask_path", "read_mask", "read_pair", "true_masks"]
+__all__ = [
+    "MaskSample",
+    "MaskTrainingSet",
+    "has_masks",
+    "mask_path",
+    "read_mask",
+    "read_pair",
+    "true_masks",
+]
 
 _FOLDERS = ("SegmentationClassAug", "SegmentationClass")
 
@@ -77,7 +87,23 @@ def read_pair(image_path: Path, mask_path: Path) -> tuple[NDArray[np.uint8], NDA
     return image, mask
 
 
-class MaskTrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+class MaskSample(NamedTuple):
+    """A crop, or a batch of them with one more axis in front.
+
+    Attributes:
+        image: (3, size, size) float32, normalised.
+        mask: (size, size) int64, 255 = ignored.
+        confidence: (size, size) float32 in 0…1, how sure the mask is; 0 outside the picture.
+        tags: (C,) float32 of 0 and 1, of the whole picture; (0,) where they weren't given.
+    """
+
+    image: torch.Tensor
+    mask: torch.Tensor
+    confidence: torch.Tensor
+    tags: torch.Tensor
+
+
+class MaskTrainingSet(Dataset[MaskSample]):
     """Augmented crops with masks; the augmentation follows from (seed, epoch, index) alone.
 
     Indexed like `wsss.data.tags.TagTrainingSet`: an int of the epoch last set, or (epoch, index).
@@ -93,6 +119,8 @@ class MaskTrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         flip: bool = True,
         jitter: float = 1.0,
         max_class_share: float = 1.0,
+        confidences: Sequence[Path] | None = None,
+        tags: NDArray[np.float32] | None = None,
     ) -> None:
         """Sets up the crops.
 
@@ -104,8 +132,12 @@ class MaskTrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             flip: mirror every other sample.
             jitter: strength of the colour jitter; 0 = none.
             max_class_share: below 1, prefer crops in which no class covers more than this share.
+            confidences: file of each mask's confidence; without, every mask is sure.
+            tags: (n, C) of 0 and 1, of each picture.
         """
         self.pairs = tuple(pairs)
+        self.confidences = confidences
+        self.tags = torch.from_numpy(np.zeros((len(self.pairs), 0)) if tags is None else tags)
         self.size = size
         self.seed = seed
         self.scale = scale
@@ -121,12 +153,37 @@ class MaskTrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, index: int | tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """(image (3, size, size) float32 normalised, mask (size, size) int64, 255 = ignored)."""
+    def __getitem__(self, index: int | tuple[int, int]) -> MaskSample:
+        """A crop of a picture."""
         epoch, i = index if isinstance(index, tuple) else (self.epoch, index)
         rng = np.random.default_rng((self.seed, epoch, i))
-        image, mask = transforms.joint_scale_crop_flip(
-            *read_pair(*self.pairs[i]), self.size, rng, self.scale, self.flip, self.max_class_share
+        image, mask = read_pair(*self.pairs[i])
+        # the confidence is cut, scaled and mirrored as a fourth channel of the picture
+        four, mask = transforms.joint_scale_crop_flip(
+            np.dstack([image, self._confidence(i, mask)]),
+            mask,
+            self.size,
+            rng,
+            self.scale,
+            self.flip,
+            self.max_class_share,
         )
+        image, sure = np.ascontiguousarray(four[..., :3]), torch.from_numpy(four[..., 3] / 255)
         image = transforms.colour_jitter(image, rng, self.jitter)
-        return transforms.normalise(image), torch.from_numpy(mask.astype(np.int64))
+        return MaskSample(
+            transforms.normalise(image),
+            torch.from_numpy(mask.astype(np.int64)),
+            sure.float(),
+            self.tags[i].float(),
+        )
+
+    def _confidence(self, i: int, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if self.confidences is None:
+            return np.full(mask.shape, 255, np.uint8)
+        confidence = read_confidence(self.confidences[i])
+        if confidence.shape != mask.shape:
+            raise WsssError(
+                f"The confidence {self.confidences[i]} is not of the size of its mask "
+                f"{self.pairs[i][1]}: make both anew by generate-pseudo-masks --overwrite."
+            )
+        return confidence

@@ -17,7 +17,8 @@ Image = NDArray[np.uint8]
 
 IMAGENET_MEAN: tuple[float, float, float] = (0.485, 0.456, 0.406)
 IMAGENET_STD: tuple[float, float, float] = (0.229, 0.224, 0.225)
-PADDING = tuple(round(255 * m) for m in IMAGENET_MEAN)  # about zero after normalisation
+# about zero after normalisation; a fourth channel, where there is one, is 0
+PADDING = (*(round(255 * m) for m in IMAGENET_MEAN), 0)
 
 _SCALE = (1 / (255 * np.array(IMAGENET_STD))).astype(np.float32)
 _SHIFT = (-np.array(IMAGENET_MEAN) / np.array(IMAGENET_STD)).astype(np.float32)
@@ -143,19 +144,20 @@ def crop_window(
     """Cuts the same square from picture and mask, padding what lies outside.
 
     Args:
-        image: (H, W, 3) uint8.
+        image: (H, W, 3) uint8, or (H, W, 4) with how sure each pixel of the mask is.
         mask: (H, W) uint8.
         window: (top, left, side) in pixels; may reach beyond the picture on any side.
 
     Returns:
-        (side, side, 3) padded with ImageNet's mean colour, and (side, side) padded with 255.
+        (side, side, 3 or 4) padded with ImageNet's mean colour and 0, and (side, side) padded with
+        255.
     """
     top, left, side = window
     height, width = mask.shape
     rows = slice(max(top, 0), min(top + side, height))
     columns = slice(max(left, 0), min(left + side, width))
-    cut = np.empty((side, side, 3), np.uint8)
-    cut[:] = PADDING
+    cut = np.empty((side, side, image.shape[2]), np.uint8)
+    cut[:] = PADDING[: image.shape[2]]
     cut_mask = np.full((side, side), IGNORE_INDEX, np.uint8)
     if rows.start < rows.stop and columns.start < columns.stop:
         into = (
@@ -181,7 +183,7 @@ def joint_scale_crop_flip(
     fraction of the work.
 
     Args:
-        image: (H, W, 3) uint8.
+        image: (H, W, 3) uint8, or (H, W, 4) with how sure each pixel of the mask is.
         mask: (H, W) uint8 with 255 = ignored.
         size: side of the result.
         rng: where chance comes from.
@@ -191,7 +193,7 @@ def joint_scale_crop_flip(
             share of the crop's valid pixels, so that crops of bare background become rare.
 
     Returns:
-        (size, size, 3) uint8 and (size, size) uint8, padded as in `crop_window`.
+        (size, size, 3 or 4) uint8 and (size, size) uint8, padded as in `crop_window`.
     """
     factor = math.exp(rng.uniform(math.log(scale[0]), math.log(scale[1])))
     side = max(1, round(size / factor))

@@ -3,7 +3,9 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ from wsss.engine.tracking import Tracker
 from wsss.errors import WsssError
 from wsss.run_dir import RunDir
 
-LossFunction = Callable[[nn.Module, Sequence[Tensor]], tuple[Tensor, dict[str, float]]]
+LossFunction = Callable[[nn.Module, Sequence[Tensor], float], tuple[Tensor, dict[str, float]]]
+"""(model, batch, share of the training that is done) → scalar loss, figures to log."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Schedule:
         poly_power: exponent of the decay.
         clip_grad: largest norm of the gradient.
         ema: decay of the average of weights, 0 for none.
+        accumulate: parts that a step's pictures pass the network in, one after the other.
     """
 
     steps: int
@@ -43,6 +47,7 @@ class Schedule:
     poly_power: float
     clip_grad: float
     ema: float = 0.0
+    accumulate: int = 1
 
     def factor(self, step: int) -> float:
         """Learning rate of `step` over the highest."""
@@ -59,6 +64,7 @@ def schedule_of(settings: OptimConfig, pictures: int, ema: float = 0.0) -> Sched
         settings.poly_power,
         settings.clip_grad,
         ema,
+        settings.accumulate,
     )
 
 
@@ -99,7 +105,8 @@ class SampleOrder:
     """Batches of (epoch, index): a fresh permutation an epoch, any step at once.
 
     What step s holds depends on the seed and s alone, so a resumed training sees what an unbroken
-    one would have seen. Processes take every `world`-th of a batch.
+    one would have seen. Processes take every `world`-th of a batch, and a batch that is passed in
+    parts comes as so many batches.
     """
 
     def __init__(
@@ -109,13 +116,14 @@ class SampleOrder:
         self.rank, self.world = rank, world
 
     def __len__(self) -> int:
-        return self.schedule.steps - self.first
+        return (self.schedule.steps - self.first) * self.schedule.accumulate
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        size = self.schedule.batch_size
+        size, parts = self.schedule.batch_size, self.schedule.accumulate
         for step in range(self.first, self.schedule.steps):
             positions = range(step * size + self.rank, (step + 1) * size, self.world)
-            yield [self._sample(p) for p in positions]
+            for part in range(parts):
+                yield [self._sample(p) for p in positions[part::parts]]
 
     def _sample(self, position: int) -> tuple[int, int]:
         epoch, place = divmod(position, self.pictures)
@@ -150,7 +158,8 @@ def train(
         model: on the runtime's device; trained in place.
         groups: AdamW parameter groups; a group's `lr` is its highest.
         dataset: map-style, keyed by (epoch, index).
-        loss_function: (model, batch on the device) → scalar loss and figures to log.
+        loss_function: (model, batch on the device, share of the steps done, in [0, 1)) → scalar
+            loss and figures to log.
         schedule: steps and rates.
         title: shown in progress.
         seed: of the sample order.
@@ -164,12 +173,13 @@ def train(
 
     Raises:
         WsssError: a picture can't be read, the checkpoint is another network's or damaged, or the
-            loss is no finite number, or the batch is smaller than the number of processes.
+            loss is no finite number, or the batch has too few pictures for all processes and parts.
     """
-    if schedule.batch_size < runtime.world:
+    if schedule.batch_size < runtime.world * schedule.accumulate:
+        split = f" and accumulate is {schedule.accumulate}" if schedule.accumulate > 1 else ""
         raise WsssError(
-            f"{title}: batch_size is {schedule.batch_size} for {runtime.world} processes, and each "
-            "takes a picture at least: raise batch_size or start fewer processes."
+            f"{title}: batch_size is {schedule.batch_size} for {runtime.world} processes{split}, "
+            "and each takes a picture at least: raise batch_size or start fewer processes."
         )
     # 1×1 and depth-wise convolutions run fastest on channels-last tensors
     model.to(memory_format=torch.channels_last)
@@ -203,17 +213,16 @@ def train(
         quiet=not runtime.is_main,
         tensorboard=tensorboard,
     ) as tracker:
-        for step, batch in enumerate(_batches(loader), start=first):
+        batches = _batches(loader)
+        for step in range(first, schedule.steps):
+            parts = list(islice(batches, schedule.accumulate))
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * schedule.factor(step)
             # one generator state a step: dropout and the like resume exactly, too
             torch.manual_seed(seed * 1_000_003 + step * runtime.world + runtime.rank)
-            on_device = [_to_device(tensor, runtime.device) for tensor in batch]
-            with runtime.autocast():
-                loss, figures = loss_function(trained, on_device)
-            value = _finite(loss, title, step)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss, figures = _gradients(runtime, trained, parts, loss_function, schedule, step)
+            value = _finite(loss, title, step)
             nn.utils.clip_grad_norm_(model.parameters(), schedule.clip_grad)
             optimizer.step()
             average.update(model, step)
@@ -225,6 +234,39 @@ def train(
         dist.barrier()
     average.apply(model)
     return model.eval()
+
+
+def _gradients(
+    runtime: Runtime,
+    trained: nn.Module,
+    parts: Sequence[Sequence[Tensor]],
+    loss_function: LossFunction,
+    schedule: Schedule,
+    step: int,
+) -> tuple[Tensor, dict[str, float]]:
+    """Sum up the gradients of a step's parts, each weighing the same.
+
+    Returns:
+        Mean loss, and the figures of the last part.
+    """
+    total = torch.zeros((), device=runtime.device)
+    figures: dict[str, float] = {}
+    for part, batch in enumerate(parts, start=1):
+        on_device = [_to_device(tensor, runtime.device) for tensor in batch]
+        # processes exchange gradients once, with the last part
+        with _apart(trained) if part < schedule.accumulate else nullcontext():
+            with runtime.autocast():
+                loss, figures = loss_function(trained, on_device, step / schedule.steps)
+            loss = loss / schedule.accumulate
+            loss.backward()
+        total += loss.detach()
+    return total, figures
+
+
+def _apart(trained: nn.Module) -> AbstractContextManager[Any]:
+    if isinstance(trained, DistributedDataParallel):
+        return trained.no_sync()
+    return nullcontext()
 
 
 class Average:

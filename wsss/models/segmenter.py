@@ -12,11 +12,14 @@ import glmix
 from wsss.cam import resize, scaled_size, with_flip
 from wsss.errors import WsssError
 
+# Where the class of each decoder is; the library is loaded when one is built.
+_LIBRARY = "segmentation_models_pytorch"
 _DECODERS = {
-    "segformer": "Segformer",
-    "fpn": "FPN",
-    "upernet": "UPerNet",
-    "unet": "Unet",
+    "segformer": (_LIBRARY, "Segformer"),
+    "fpn": (_LIBRARY, "FPN"),
+    "upernet": (_LIBRARY, "UPerNet"),
+    "unet": (_LIBRARY, "Unet"),
+    "deeplabv3plus": ("wsss.models.deeplab", "DeepLabV3Plus"),
 }
 
 
@@ -27,7 +30,7 @@ def decoder_library() -> Any:
         WsssError: it isn't installed.
     """
     try:
-        return importlib.import_module("segmentation_models_pytorch")
+        return importlib.import_module(_LIBRARY)
     except ImportError:
         raise WsssError(
             "segmentation-models-pytorch is not installed, and the segmenter needs it: "
@@ -41,7 +44,7 @@ class Segmenter(nn.Module):
     Args:
         backbone: name of the GLNet.
         backbone_args: further arguments of it.
-        decoder: `segformer`, `fpn`, `upernet` or `unet`.
+        decoder: `segformer`, `fpn`, `upernet`, `unet` or `deeplabv3plus`.
         num_classes: C + 1.
         decoder_args: further arguments of the decoder.
 
@@ -58,7 +61,9 @@ class Segmenter(nn.Module):
         decoder_args: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        build = getattr(decoder_library(), _DECODERS[decoder])
+        decoder_library()
+        module, name = _DECODERS[decoder]
+        build = getattr(importlib.import_module(module), name)
         arguments = {**backbone_args, **(decoder_args or {})}
         try:
             self.net: nn.Module = build(

@@ -31,8 +31,9 @@ def show_summary(paths: Sequence[Path]) -> None:
         scores = json.loads(path.read_text())
         oracle = scores.get("oracle")
         swept = f"{100 * oracle['miou']:.1f} at {oracle['threshold']}" if oracle else ""
+        later = scores.get("protocol", {}).get("round")
         table.add_row(
-            scores["of"],
+            f"{scores['of']}, round {later}" if later else scores["of"],
             scores["split"],
             str(scores["images"]),
             f"{100 * scores['miou']:.1f}",

@@ -139,6 +139,10 @@ def _require(paths: list[Path]) -> None:
 def _protocol(config: RunConfig, of: Kind) -> dict[str, Any]:
     """What a reader has to know beside the figure."""
     common = {"ignored": 255, "resolution": "original", "seed": config.seed}
+    if of == "pseudo-masks" and config.round > 1:
+        later = config.self_training.model_dump(mode="json", exclude={"rounds", "start"})
+        later |= {"round": config.round, "tags": "given", "unsure": config.evaluate.unsure}
+        return {**common, **later}
     masks = config.pseudo_masks
     made = {
         "tags": "given",
@@ -158,6 +162,7 @@ def _protocol(config: RunConfig, of: Kind) -> dict[str, Any]:
     settings = config.evaluate
     return {
         **common,
+        **({"round": config.round} if config.round > 1 else {}),
         "tags": "not given",
         "scales": settings.scales,
         "flip": settings.flip,

@@ -1,12 +1,12 @@
 """Stage 2: pictures + tags + classifier → soft seeds → CRF → pseudo-masks.
 
-Reads `train_cls/model.safetensors`; writes `seeds/<id>.npz` and `pseudo_masks/<id>.png`. Each
-picture by itself, so that a killed stage goes on where it was and shards share the work.
+Reads `train_cls/model.safetensors`; writes `seeds/<id>.npz` and `pseudo_masks/<id>.png`, and
+`confidence/<id>.png` where asked. Each picture by itself, so that a killed stage goes on where it
+was and shards share the work.
 """
 
-import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,13 +16,13 @@ from torch import Tensor
 from wsss import seeds
 from wsss.config import PseudoMasksConfig, RunConfig
 from wsss.crf import DenseCRF
+from wsss.data.confidence import harden, write_confidence
 from wsss.data.sources import open_masked
 from wsss.data.tags import Picture, read_image
 from wsss.engine.checkpoint import load_trained
+from wsss.engine.mask_making import make_masks
 from wsss.engine.runtime import start
 from wsss.engine.timing import Stopwatch
-from wsss.engine.tracking import track
-from wsss.errors import WsssError
 from wsss.models.classifier import TagClassifier, build_classifier
 from wsss.models.evidence import check_walks, needs_attention, observe, seed_size, seeding_of
 from wsss.run_dir import RunDir, write_atomic
@@ -66,40 +66,20 @@ def run(config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0,
     crf = make_crf(config.pseudo_masks)
     check_walks(seeding_of(config.pseudo_masks), model)
     run_dir.begin("pseudo_masks", config)
-    share = pictures[shard[0] :: shard[1]]
-    for picture in share if overwrite else ():
-        # now, not one by one: if this start is cut short, the next may not keep an old mask
-        run_dir.pseudo_mask(picture.id).unlink(missing_ok=True)
-    todo = [picture for picture in share if not _made(run_dir, picture)]
-    watch = Stopwatch(runtime.device)
-    for picture in track(todo, "generate-pseudo-masks", len(todo)):
+    settings, watch = config.pseudo_masks, Stopwatch(runtime.device)
+
+    def make(picture: Picture) -> None:
         image = read_image(picture.path)
-        soft = soft_seeds(model, image, picture.tags, config.pseudo_masks, watch)
-        mask = pseudo_mask(image, soft, config.pseudo_masks, crf, watch)
-        write_atomic(run_dir.seed(picture.id), lambda path: _save(path, soft))  # noqa: B023
+        soft = soft_seeds(model, image, picture.tags, settings, watch)
+        mask, sure = pseudo_mask(image, soft, settings, crf, watch)
+        write_atomic(run_dir.seed(picture.id), lambda path: _save(path, soft))
+        if settings.save_confidence:
+            write_confidence(run_dir.confidence(picture.id), sure)
         write_mask(run_dir.pseudo_mask(picture.id), mask)
-    time: dict[str, Any] = {
-        "timed_pictures": len(todo),
-        "ms_per_picture": watch.per_unit(len(todo)),
-    }
-    if todo:
-        parts = ", ".join(f"{part} {ms:.1f}" for part, ms in time["ms_per_picture"].items())
-        print(f"generate-pseudo-masks  ms a picture: {parts}", file=sys.stderr)
-    if all(_made(run_dir, picture) for picture in pictures):
-        run_dir.finish("pseudo_masks", {"pictures": len(pictures), **time})
+
+    beside = [run_dir.seed, *([run_dir.confidence] if settings.save_confidence else [])]
+    make_masks(run_dir, pictures, make, beside, overwrite, shard, watch)
     return folder
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """`i/n` → (i, n).
-
-    Raises:
-        WsssError: it isn't of that form, or i is no shard of n.
-    """
-    first, _, count = text.partition("/")
-    if not (first.isdigit() and count.isdigit() and int(first) < int(count)):
-        raise WsssError(f"--shard is {text!r}: expected i/n with 0 ≤ i < n, such as 0/2.")
-    return int(first), int(count)
 
 
 def make_crf(settings: PseudoMasksConfig) -> DenseCRF | None:
@@ -147,44 +127,61 @@ def _compact(maps: Tensor) -> NDArray[np.float16]:
     return maps.cpu().numpy().astype(np.float16)
 
 
+def marginals(
+    image: NDArray[np.uint8],
+    soft: SoftSeeds,
+    settings: PseudoMasksConfig,
+    crf: DenseCRF | None,
+    watch: Stopwatch,
+    shift: float = 0.0,
+) -> Tensor:
+    """Seeds, refined by the CRF over the picture's own labels.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        soft: its seeds.
+        settings: threshold and slope.
+        crf: refines, or nothing does.
+        watch: counts its time as `crf`.
+        shift: added to every threshold.
+
+    Returns:
+        (L + 1, H, W), background first, each pixel summing to 1.
+    """
+    if len(soft.labels) == 0:
+        return torch.ones(1, *image.shape[:2], device=watch.device)
+    scores = torch.from_numpy(soft.seed).to(watch.device).float()
+    margins = seeds.margins(scores, settings.background, image.shape[:2]) - shift
+    probs = seeds.seed_probabilities(margins, settings.sharpness)
+    if crf is not None:
+        pixels = torch.from_numpy(image).permute(2, 0, 1)[None].to(watch.device)
+        with watch("crf"):
+            probs = crf(pixels, probs[None])[0]
+    return probs
+
+
 def pseudo_mask(
     image: NDArray[np.uint8],
     soft: SoftSeeds,
     settings: PseudoMasksConfig,
     crf: DenseCRF | None,
     watch: Stopwatch,
-) -> NDArray[np.uint8]:
-    """Seeds, refined by the CRF over the picture's own labels.
+) -> tuple[NDArray[np.uint8], Tensor]:
+    """The mask of a picture, and the marginals that it is made of (with a band: the strict ones).
 
     Returns:
-        (H, W) uint8: a class index, or 255 where the best marginal is below the confidence, or
-        where the two thresholds of a band differ.
+        (H, W) uint8: a class index, or 255 where the best marginal is below the confidence or the
+        two thresholds of a band differ; (L + 1, H, W) marginals, background first.
     """
-    if len(soft.labels) == 0:
-        return np.zeros(image.shape[:2], np.uint8)
-    scores = torch.from_numpy(soft.seed).to(watch.device).float()
-    margins = seeds.margins(scores, settings.background, image.shape[:2])
-    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].to(watch.device)
-    values = torch.from_numpy(np.concatenate([[0], soft.labels])).to(watch.device)
 
-    def decide(margins: Tensor) -> Tensor:
-        probs = seeds.seed_probabilities(margins, settings.sharpness)
-        if crf is not None:
-            with watch("crf"):
-                probs = crf(pixels, probs[None])[0]
-        best, index = probs.max(dim=0)
-        return torch.where(best >= settings.confidence, values[index], IGNORE_INDEX)
+    def decide(shift: float) -> tuple[Tensor, Tensor]:
+        probs = marginals(image, soft, settings, crf, watch, shift)
+        return torch.from_numpy(harden(probs, soft.labels.tolist(), settings.confidence)), probs
 
-    if settings.band == 0:
-        mask = decide(margins)
-    else:
-        strict, loose = decide(margins - settings.band), decide(margins + settings.band)
-        mask = seeds.within_band(strict, loose, IGNORE_INDEX)
-    return mask.cpu().numpy().astype(np.uint8)
-
-
-def _made(run_dir: RunDir, picture: Picture) -> bool:
-    return run_dir.pseudo_mask(picture.id).is_file() and run_dir.seed(picture.id).is_file()
+    mask, probs = decide(settings.band)
+    if settings.band:
+        mask = seeds.within_band(mask, decide(-settings.band)[0], IGNORE_INDEX)
+    return mask.numpy(), probs
 
 
 def _save(path: Path, soft: SoftSeeds) -> None:

@@ -81,7 +81,7 @@ def _train(
     )
 
     def loss_function(
-        trained: nn.Module, batch: Sequence[Tensor]
+        trained: nn.Module, batch: Sequence[Tensor], progress: float
     ) -> tuple[Tensor, dict[str, float]]:
         images, tags = batch
         output = cast(ClassifierOutput, trained(images))

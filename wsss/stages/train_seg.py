@@ -1,6 +1,7 @@
 """Stage 3: pictures + pseudo-masks → segmenter.
 
-Reads `pseudo_masks/<id>.png` of the run, never a true mask; writes `train_seg/model.safetensors`.
+Reads `pseudo_masks/<id>.png` of the run, and `confidence/<id>.png` where pixels are weighted, never
+a true mask; writes `train_seg/model.safetensors`.
 """
 
 from collections.abc import Sequence
@@ -8,21 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss.config import RunConfig
-from wsss.data.masks import MaskTrainingSet
+from wsss.data.masks import MaskSample, MaskTrainingSet
 from wsss.data.sources import open_masked
+from wsss.data.tags import TaggedPictures
 from wsss.engine import loop
-from wsss.engine.checkpoint import load_trained, save_model
+from wsss.engine.checkpoint import load_trained, load_weights, save_model
 from wsss.engine.runtime import Runtime, start
+from wsss.errors import WsssError
 from wsss.models.backbone import create_backbone
 from wsss.models.classifier import build_classifier
 from wsss.models.parameters import parameter_groups
 from wsss.models.segmenter import Segmenter, build_segmenter
+from wsss.models.segmenter_loss import SegmenterLoss
 from wsss.run_dir import RunDir
-from wsss.voc import IGNORE_INDEX
 
 
 def run(config: RunConfig, overwrite: bool = False) -> Path:
@@ -34,7 +36,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     run_dir.require("pseudo_masks", "generate-pseudo-masks")
     runtime = start(config.runtime, config.seed)
     pictures = open_masked(config.data, config.seed)
-    pairs = [(p.path, run_dir.pseudo_mask(p.id)) for p in pictures.pictures]
+    dataset = _crops(config, run_dir, pictures)
     metadata = {
         "kind": "segmenter",
         "backbone": config.backbone.name,
@@ -45,10 +47,10 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     }
     model = _build(config, metadata, run_dir).to(runtime.device)
     run_dir.begin("train_seg", config)
-    _train(config, runtime, model, pairs)
+    _train(config, runtime, model, dataset)
     if runtime.is_main:
         save_model(path, model, metadata)
-        run_dir.finish("train_seg", {"pictures": len(pairs)})
+        run_dir.finish("train_seg", {"pictures": len(dataset)})
         run_dir.checkpoint("train_seg").unlink(missing_ok=True)
     return path
 
@@ -56,10 +58,11 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
 def _build(config: RunConfig, metadata: dict[str, Any], run_dir: RunDir) -> Segmenter:
     torch.manual_seed(config.seed)
     model = build_segmenter(metadata)
-    if config.train_seg.from_classifier:
-        classifier, _ = load_trained(
-            run_dir.model("train_cls"), "classifier", build_classifier, torch.device("cpu")
-        )
+    if config.round > 1 and config.self_training.start == "former":
+        load_weights(RunDir.of_round(config, config.round - 1).model("train_seg"), model)
+    elif config.train_seg.from_classifier:
+        weights = RunDir.of_round(config, 1).model("train_cls")
+        classifier, _ = load_trained(weights, "classifier", build_classifier, torch.device("cpu"))
         model.load_backbone(classifier.backbone)
     elif config.backbone.weights is not None:
         model.load_backbone(
@@ -68,39 +71,42 @@ def _build(config: RunConfig, metadata: dict[str, Any], run_dir: RunDir) -> Segm
     return model
 
 
-def balanced_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean of the cross-entropies over background and over foreground pixels, 255 ignored.
-
-    Args:
-        logits: (B, C + 1, H, W).
-        target: (B, H, W) int64 in {0..C, 255}.
-
-    Returns:
-        Scalar; 0 where every pixel is ignored.
-    """
-    loss = F.cross_entropy(logits.float(), target, ignore_index=IGNORE_INDEX, reduction="none")
-    background = target == 0
-    foreground = (target != 0) & (target != IGNORE_INDEX)
-    halves = [loss[part].mean() for part in (background, foreground) if bool(part.any())]
-    return torch.stack(halves).mean() if halves else loss.sum() * 0.0
-
-
-def _train(
-    config: RunConfig,
-    runtime: Runtime,
-    model: Segmenter,
-    pairs: list[tuple[Path, Path]],
-) -> None:
-    settings = config.train_seg
-    dataset = MaskTrainingSet(
-        pairs, settings.crop, config.seed, scale=settings.scale, jitter=settings.jitter
+def _crops(config: RunConfig, run_dir: RunDir, pictures: TaggedPictures) -> MaskTrainingSet:
+    settings, ids = config.train_seg, [p.id for p in pictures.pictures]
+    confidences = [run_dir.confidence(i) for i in ids] if _weighting(config) > 0 else None
+    missing = [path for path in confidences or () if not path.is_file()]
+    if missing:
+        raise WsssError(
+            f"train_seg.loss.confidence weighs pixels by files that are missing, the first "
+            f"{missing[0]}: set pseudo_masks.save_confidence=true and run generate-pseudo-masks "
+            "--overwrite, or leave the setting out."
+        )
+    return MaskTrainingSet(
+        [(p.path, run_dir.pseudo_mask(p.id)) for p in pictures.pictures],
+        settings.crop,
+        config.seed,
+        scale=settings.scale,
+        jitter=settings.jitter,
+        max_class_share=settings.max_class_share,
+        confidences=confidences,
+        tags=pictures.tag_matrix(),
     )
 
+
+def _weighting(config: RunConfig) -> float:
+    """Exponent of the confidence, of the first round or of those after it."""
+    return config.train_seg.loss.confidence if config.round == 1 else config.self_training.weighting
+
+
+def _train(config: RunConfig, runtime: Runtime, model: Segmenter, dataset: MaskTrainingSet) -> None:
+    settings = config.train_seg
+    loss = SegmenterLoss(settings.loss.model_copy(update={"confidence": _weighting(config)}))
+
     def loss_function(
-        trained: nn.Module, batch: Sequence[Tensor]
+        trained: nn.Module, batch: Sequence[Tensor], progress: float
     ) -> tuple[Tensor, dict[str, float]]:
-        images, masks = batch
-        return balanced_cross_entropy(trained(images), masks), {}
+        sample = MaskSample(*batch)
+        return loss(trained(sample.image), sample, progress)
 
     loop.train_stage(
         config,
@@ -113,8 +119,9 @@ def _train(
             settings.lr,
             settings.backbone_lr_factor,
             settings.weight_decay,
+            settings.layer_decay,
         ),
         dataset,
         loss_function,
-        loop.schedule_of(settings, len(pairs), settings.ema),
+        loop.schedule_of(settings, len(dataset), settings.ema),
     )

@@ -55,10 +55,13 @@ def run(
     run_dir = RunDir(config.run)
     runtime = start(config.runtime, config.seed)
     split = split or config.data.score_split
-    ids = ids if worst is None else _worst(config, run_dir, split, count, worst)
-    pictures = _choose(config, run_dir, split, count, ids)
+    # the rounds after the first have neither classifier nor seeds of their own
+    first = RunDir.of_round(config, 1)
+    if worst is not None:
+        ids = _worst(config, run_dir, split, count, worst)
+    pictures = _choose(config, first, split, count, ids)
     classifier, _ = load_trained(
-        run_dir.model("train_cls"), "classifier", build_classifier, runtime.device
+        first.model("train_cls"), "classifier", build_classifier, runtime.device
     )
     segmenter = None
     if run_dir.finished("train_seg"):
@@ -110,7 +113,7 @@ def _worst(config: RunConfig, run_dir: RunDir, split: str, count: int, kind: str
     labels = {name: i for i, name in enumerate(pictures.class_names, start=1)}
     bad: dict[str, float] = {}
     for picture in pictures.pictures:
-        if not (run_dir.pseudo_mask(picture.id).is_file() and run_dir.seed(picture.id).is_file()):
+        if not run_dir.pseudo_mask(picture.id).is_file():
             continue
         objects = Counter(labels[n] for n in read_objects(annotation_path(root, picture.id)))
         pred = read_mask(run_dir.pseudo_mask(picture.id))
@@ -140,7 +143,7 @@ def _row(
 ) -> list[Cell]:
     image = read_image(picture.path)
     tensor = normalise(image)[None].to(runtime.device)
-    with np.load(run_dir.seed(picture.id)) as soft:
+    with np.load(RunDir.of_round(config, 1).seed(picture.id)) as soft:
         plain = soft["cam"].astype(np.float32)
         scores = torch.from_numpy(soft["seed"]).float()
         labels = torch.from_numpy(soft["labels"])

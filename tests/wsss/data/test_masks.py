@@ -71,13 +71,44 @@ def test_crops_keep_picture_and_mask_together(pair: tuple[Path, Path]) -> None:
     data = MaskTrainingSet([pair], 40, 0, jitter=0)
     agreement = []
     for epoch in range(30):
-        image, mask = data[(epoch, 0)]
+        image, mask, *_ = data[(epoch, 0)]
         assert (image.shape, image.dtype) == ((3, 40, 40), torch.float32)
         assert (mask.shape, mask.dtype) == ((40, 40), torch.int64)
         grey, valid = denormalise(image)[..., 0].astype(int), mask.numpy() != 255
         agreement.append((abs(grey - 30 * mask.numpy())[valid] <= 2).mean())
     # only the borders between classes, blurred by resizing, may differ
     assert min(agreement) > 0.5 and np.mean(agreement) > 0.75
+
+
+def test_a_mask_without_confidence_is_sure_inside_the_picture(pair: tuple[Path, Path]) -> None:
+    data = MaskTrainingSet([pair], 60, 0, scale=(1, 1))
+    for epoch in range(5):
+        sample = data[(epoch, 0)]
+        assert torch.equal(sample.confidence, (sample.mask != 255).float())
+        assert 0 < sample.confidence.mean() < 1 and sample.tags.shape == (0,)
+
+
+def test_confidence_and_tags_come_with_their_picture(
+    tmp_path: Path, pair: tuple[Path, Path]
+) -> None:
+    # as sure as the picture is bright, so the two can be compared after any crop
+    grey = Image.open(pair[0]).convert("L")
+    grey.save(tmp_path / "c.png")
+    tags = np.array([[0, 0], [1, 0]], np.float32)
+    data = MaskTrainingSet(
+        [pair, pair], 40, 0, jitter=0, confidences=[tmp_path / "c.png"] * 2, tags=tags
+    )
+    for epoch in range(10):
+        image, mask, confidence, own = data[(epoch, 1)]
+        assert (confidence.dtype, own.dtype) == (torch.float32, torch.float32)
+        assert own.tolist() == [1, 0]
+        inside = mask.numpy() != 255
+        bright, sure = denormalise(image)[..., 0].astype(int), 255 * confidence.numpy()
+        # at the picture's border one fades to grey, the other to 0
+        assert (abs(bright - sure)[inside] <= 1).mean() > 0.9
+    grey.crop((0, 0, 9, 9)).save(tmp_path / "c.png")
+    with pytest.raises(WsssError, match=r"c\.png is not of the size of its mask .*m\.png"):
+        data[(0, 0)]
 
 
 def test_a_sample_follows_from_seed_epoch_and_index(pair: tuple[Path, Path]) -> None:

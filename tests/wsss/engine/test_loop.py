@@ -1,7 +1,9 @@
 """The training loop: a training that was cut short ends with the weights of an unbroken one."""
 
+import copy
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +48,12 @@ def network() -> nn.Module:
     )
 
 
-def loss(model: nn.Module, batch: Sequence[Tensor]) -> tuple[Tensor, dict[str, float]]:
+def loss(
+    model: nn.Module, batch: Sequence[Tensor], progress: float
+) -> tuple[Tensor, dict[str, float]]:
     images, targets = batch
-    return nn.functional.binary_cross_entropy_with_logits(model(images), targets), {"extra": 1.0}
+    value = nn.functional.binary_cross_entropy_with_logits(model(images), targets)
+    return value, {"extra": 1.0, "progress": progress}
 
 
 SCHEDULE = Schedule(steps=9, batch_size=2, warmup_steps=2, poly_power=0.9, clip_grad=1.0, ema=0.9)
@@ -65,7 +70,7 @@ def fit(
         [{"params": list(model.parameters()), "lr": 0.1}],
         dataset,
         changes.pop("loss", loss),
-        SCHEDULE,
+        changes.pop("schedule", SCHEDULE),
         title="test",
         seed=4,
         checkpoint=folder / "checkpoint.pt",
@@ -117,6 +122,39 @@ def test_the_log_tells_the_loss(tmp_path: Path) -> None:
     records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert records[-1]["done"] == records[-1]["of"] == 9
     assert records[-1]["loss"] > 0 and records[-1]["extra"] == 1.0
+    assert [record["progress"] for record in records] == [0, 8 / 9]
+
+
+def plain() -> nn.Module:
+    """Without dropout and batch statistics, so that a batch is the sum of its parts."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1)
+    )
+
+
+def test_a_batch_in_parts_trains_as_a_whole_one(tmp_path: Path) -> None:
+    whole, parts = (replace(SCHEDULE, batch_size=4, accumulate=n) for n in (1, 4))
+    start = plain()
+    one, _ = fit(tmp_path / "a", Noise(), model=copy.deepcopy(start), schedule=whole)
+    four, _ = fit(tmp_path / "b", Noise(), model=copy.deepcopy(start), schedule=parts)
+    for name, value in one.state_dict().items():
+        torch.testing.assert_close(value, four.state_dict()[name], rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(value, start.state_dict()[name], rtol=1e-2), name
+    logs = [(tmp_path / run / "log.jsonl").read_text().splitlines() for run in ("a", "b")]
+    losses = [[json.loads(line)["loss"] for line in log] for log in logs]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_a_training_in_parts_that_was_cut_ends_as_an_unbroken_one(tmp_path: Path) -> None:
+    parts = replace(SCHEDULE, batch_size=4, accumulate=2)
+    _, whole = fit(tmp_path / "whole", Noise(), schedule=parts)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "cut", Noise(stop_after=4 * 3 + 2), schedule=parts)
+    state = load_state(tmp_path / "cut" / "checkpoint.pt")
+    assert state is not None and state["step"] == 3
+    _, resumed = fit(tmp_path / "cut", Noise(), schedule=parts)
+    assert_same(whole, resumed)
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
@@ -151,8 +189,10 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
 
 
 def test_a_training_that_diverges_is_stopped_with_a_sentence(tmp_path: Path) -> None:
-    def broken(model: nn.Module, batch: Sequence[Tensor]) -> tuple[Tensor, dict[str, float]]:
-        value, figures = loss(model, batch)
+    def broken(
+        model: nn.Module, batch: Sequence[Tensor], progress: float
+    ) -> tuple[Tensor, dict[str, float]]:
+        value, figures = loss(model, batch, progress)
         return value * float("nan"), figures
 
     with pytest.raises(WsssError, match="test: the loss is nan at step 0: lower the learning rate"):

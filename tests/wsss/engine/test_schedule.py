@@ -1,5 +1,7 @@
 """Steps, rates, the order of samples and the average of weights, by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -53,6 +55,14 @@ def test_processes_share_each_batch() -> None:
     whole, parts = list(order()), [list(order(rank=rank, world=2)) for rank in (0, 1)]
     for batch, even, odd in zip(whole, *parts, strict=True):
         assert (batch[0::2], batch[1::2]) == (even, odd)
+
+
+def test_a_batch_in_parts_holds_the_same_pictures() -> None:
+    parts = SampleOrder(7, replace(schedule(10, batch=4), accumulate=2), 0, 3, 0, 1)
+    batches = list(parts)
+    assert len(parts) == len(batches) == 14 and {len(batch) for batch in batches} == {2}
+    for whole, even, odd in zip(order(3), batches[0::2], batches[1::2], strict=True):
+        assert (whole[0::2], whole[1::2]) == (even, odd)
 
 
 def one_weight(value: float) -> nn.Module:

@@ -3,19 +3,20 @@
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from wsss.config import PseudoMasksConfig
 from wsss.crf import DenseCRF
+from wsss.engine.mask_making import parse_shard
 from wsss.engine.timing import Stopwatch
 from wsss.errors import WsssError
 from wsss.models.backbone import create_backbone
 from wsss.models.classifier import TagClassifier
 from wsss.models.evidence import check_walks, seeding_of
+from wsss.stages import generate_pseudo_masks as stage
 from wsss.stages.generate_pseudo_masks import (
     SoftSeeds,
     make_crf,
-    parse_shard,
-    pseudo_mask,
     soft_seeds,
 )
 
@@ -31,6 +32,18 @@ def settings(**values: object) -> PseudoMasksConfig:
         "walks": [{"block": "8.0", "steps": 4}, {"block": "16.0", "steps": 2}],
     }
     return PseudoMasksConfig.model_validate({**chosen, **values})
+
+
+def pseudo_mask(
+    image: NDArray[np.uint8],
+    soft: SoftSeeds,
+    chosen: PseudoMasksConfig,
+    crf: DenseCRF | None,
+    watch: Stopwatch,
+) -> NDArray[np.uint8]:
+    mask, probs = stage.pseudo_mask(image, soft, chosen, crf, watch)
+    torch.testing.assert_close(probs.sum(0), torch.ones(image.shape[:2]))
+    return mask
 
 
 @pytest.mark.parametrize(
