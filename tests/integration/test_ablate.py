@@ -14,7 +14,7 @@ from wsss.cli import app
 from wsss.config import RunConfig, parse
 from wsss.stages import ablate, evaluate
 
-ROWS = "cam;default;default + crf;token attention, t=1;pixel affinity, β=10, t=16;P?M?G*"
+ROWS = "cam;default;default + crf;token attention, t=1;pixel affinity, β=10, t=16;P?M?G*=1"
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_rows_agree_with_what_the_stages_make_and_score(config: RunConfig) -> No
         "cam",
         "token attention, t=1",
         "pixel affinity, β=10, t=16",
-        "P·M·G 16.0",
+        "P·M·G 16.0, t=1",
         "default",
         "default + crf",
     ]

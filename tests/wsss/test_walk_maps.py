@@ -148,6 +148,14 @@ def test_a_confined_walk_leaves_nothing_outside(kind: str) -> None:
     assert (found[region == 0] == 0).all() and (found[region == 1] > 0).all()
 
 
+@pytest.mark.parametrize("kind", ["limit", "attention", "tokens"])
+def test_other_walks_cannot_be_confined(kind: str) -> None:
+    walk = Walk("16.0", kind=kind, alpha=0.5)  # type: ignore[arg-type]
+    assert Seeding((walk,)).confine is None
+    with pytest.raises(ValueError, match=f"confined walks are symmetric or one-way, not {kind}"):
+        Seeding((walk,), confine=0.5)
+
+
 def test_maps_over_scales_and_flip() -> None:
     given = random_evidence()
     maps = score_maps([given, given], Seeding((Walk("16.0", 2),)), (6, 8))

@@ -14,10 +14,16 @@ from wsss.cam import fold_flip, merge_scales, resize
 from wsss.errors import WsssError
 from wsss.walk import Evidence, Seeding, Walk, blocks_of, min_max, score_maps
 from wsss.walk.dense import pixel_transition, squared_walk
+from wsss.walk.maps import CONFINABLE, Kind, Shape
 
 Refiner = Literal["crf", "par"]
 # Blocks that are walked by themselves, where the backbone has them.
 BLOCKS = ("4.0", "8.0", "8.1", "16.0", "16.2", "16.4")
+
+STEPPING: frozenset[Kind] = frozenset(("symmetric", "one-way", "attention", "tokens"))
+"""Kinds that take any number of steps."""
+BOX: Shape = "box"
+MASK: Shape = "mask"
 
 
 @dataclass(frozen=True)
@@ -160,7 +166,8 @@ def _kinds() -> list[Row]:
         for alpha in (0.5, 0.8):
             walk = Walk(block, kind="limit", alpha=alpha)
             rows.append(Row(f"limit {block}, α={alpha}", Seeding((walk,))))
-        rows.append(Row(f"P·M·G {block}", Seeding((Walk(block, 1, "attention"),))))
+        for t in (1, 2):
+            rows.append(Row(f"P·M·G {block}, t={t}", Seeding((Walk(block, t, "attention"),))))
     return rows
 
 
@@ -169,22 +176,29 @@ def _variants(recipe: Seeding) -> list[Row]:
         walks = tuple(replace(walk, **values) for walk in recipe.walks)  # type: ignore[arg-type]
         return replace(recipe, walks=walks)
 
-    attended = (*recipe.walks, Walk("all", 2, "tokens"))
+    def beside(walk: Walk) -> Seeding:
+        return replace(recipe, walks=(*recipe.walks, walk), confine=None)
+
     rows = [Row("default", recipe)]
     rows += [Row(f"default, temperature {t}", each(temperature=t)) for t in (0.5, 0.7, 1.5)]
     rows += [Row(f"default, top {k}", each(top_k=k)) for k in (4, 16)]
     rows += [
-        Row("default + token attention, t=2", replace(recipe, walks=attended)),
+        Row("default + token attention, t=2", beside(Walk("all", 2, "tokens"))),
+        Row("default + 4.0, t=2", beside(Walk("4.0", 2))),
         Row("default + slot head", replace(recipe, slot_map=0.5)),
         Row("all blocks, t=1", Seeding(_symmetric(1, "all"))),
         Row("all blocks, t=2", Seeding(_symmetric(2, "all"))),
         Row("8.1 + 16.0 + 16.2, t=2", replace(recipe, walks=_symmetric(2, "8.1", "16.0", "16.2"))),
     ]
-    rows += _borders(recipe)
-    for share in (0.1, 0.3):
-        rows.append(Row(f"default, box {share}", replace(recipe, confine=share)))
-    masked = replace(recipe, confine=0.1, confine_to="mask")
-    return [*rows, Row("default, mask 0.1", masked)]
+    kinds = {walk.kind for walk in recipe.walks}
+    if kinds <= STEPPING:
+        rows += [Row(f"default, t={t}", each(steps=t)) for t in (1, 3, 4)]
+        rows.append(Row("default, top 16, t=4", each(top_k=16, steps=4)))
+    if kinds <= CONFINABLE:
+        for share, shape in ((0.1, BOX), (0.3, BOX), (0.1, MASK)):
+            confined = replace(recipe, confine=share, confine_to=shape)
+            rows.append(Row(f"default, {shape} {share}", confined))
+    return [*rows, *_borders(recipe)]
 
 
 def _borders(recipe: Seeding) -> list[Row]:
@@ -195,6 +209,10 @@ def _borders(recipe: Seeding) -> list[Row]:
     return [
         Row("default, no border", replace(recipe, border=None)),
         Row("cam, border", Seeding(border=border)),
+        Row(
+            "token attention of stride 16, t=2, border",
+            Seeding((Walk("16", 2, "tokens"),), border=border),
+        ),
         Row("default, border × 0.5", replace(recipe, border=replace(border, weight=0.5))),
         *(
             Row(

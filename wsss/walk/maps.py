@@ -23,6 +23,8 @@ from wsss.walk.slots import (
 
 Kind = Literal["symmetric", "one-way", "limit", "attention", "tokens"]
 Shape = Literal["mask", "box"]
+CONFINABLE: frozenset[Kind] = frozenset(("symmetric", "one-way"))
+"""Kinds that a region can hold."""
 
 
 class Evidence(NamedTuple):
@@ -109,6 +111,16 @@ class Seeding:
     confine: float | None = None
     confine_to: Shape = "box"
     border: Border | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses to confine what no region can hold.
+
+        Raises:
+            ValueError: a walk is neither symmetric nor one-way.
+        """
+        kinds = {walk.kind for walk in self.walks} - CONFINABLE
+        if self.confine is not None and kinds:
+            raise ValueError(f"confined walks are symmetric or one-way, not {min(kinds)}")
 
     @property
     def every_walk(self) -> tuple[Walk, ...]:

@@ -6,7 +6,7 @@ import torch
 from wsss.ablation.rows import PixelWalk, Row, all_rows, choose, row_maps
 from wsss.cam import resize
 from wsss.errors import WsssError
-from wsss.walk import Evidence, Seeding, Walk, min_max
+from wsss.walk import Border, Evidence, Seeding, Walk, min_max
 from wsss.walk.dense import pixel_transition
 
 RECIPE = Seeding((Walk("8.0", 2), Walk("16.0", 2)))
@@ -19,6 +19,25 @@ def test_names_are_unique_and_sources_differ() -> None:
     names = {row.name for row in rows}
     assert {"cam", "cam + crf", "cam + par", "default", "default + par + crf"} <= names
     assert {f"symmetric {b}, t={t}" for b in NANO for t in (1, 2, 4, 8)} <= names
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        RECIPE,
+        Seeding((Walk("8.0", kind="limit", alpha=0.5),)),
+        Seeding((Walk("all", 2, "tokens"),), slot_map=0.2),
+        Seeding((Walk("8.0"),), confine=0.2, border=Border(Walk("16.0", 4))),
+    ],
+)
+def test_any_recipe_has_its_rows(recipe: Seeding) -> None:
+    rows = {row.name: row for row in all_rows(recipe, NANO)}
+    assert rows["default"].source == rows["default + crf"].source == recipe
+    # steps mean nothing to a limit, a region nothing to attention among tokens
+    kind = recipe.walks[0].kind
+    assert ("default, t=4" in rows) == (kind != "limit")
+    assert ("default, box 0.1" in rows) == (kind == "symmetric")
+    assert ("default, no border" in rows) == (recipe.border is not None)
 
 
 def test_rows_through_blocks_that_a_backbone_lacks_are_left_out() -> None:
