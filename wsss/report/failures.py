@@ -1,7 +1,8 @@
 """How a mask fails, in kinds, and how badly: to look at the worst pictures of each. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,34 +13,43 @@ KINDS: dict[str, str] = {
     "part": "what is found is right, and most of the class is missing",
     "mixed": "a class is taken for another one in the picture",
     "small": "a class of less than 2 % of the picture",
-    "crowd": "four or more objects of one class",
+    "crowd": "four or more pieces of one class",
 }
 SMALL = 0.02
 CROWD = 4
+PIECE = 0.001
+"""Least share of the picture that counts as a piece."""
 Mask = NDArray[np.uint8]
 
 
-def failures(pred: Mask, target: Mask, objects: Mapping[int, int]) -> dict[str, float]:
+def failures(pred: Mask, target: Mask, labels: Iterable[int]) -> dict[str, float]:
     """Kind of failure → how badly a picture fails so, its worst class.
 
     Args:
         pred: (H, W) labels; 255 counts as background.
-        target: (H, W) labels; 255 is left out.
-        objects: label → objects of it in the picture.
+        target: (H, W) labels; 255 is left out, and parts objects that touch.
+        labels: those that the picture is tagged with.
 
     Returns:
         Kinds of `KINDS` that occur, each in (0, 1]: of `leak` the share of the prediction that is
         ground, of `part` the share of the class that is missing, of `mixed` the share that another
         class took, of `small` and `crowd` 1 − IoU.
     """
+    counts = {label: _pieces(target == label) for label in labels}
     known = target != IGNORE_INDEX
     pred, target = pred[known], target[known]
     worst: dict[str, float] = {}
-    for label, count in objects.items():
+    for label, count in counts.items():
         for kind, badness in _of_class(pred, target, label, count).items():
             if badness > worst.get(kind, 0.0):
                 worst[kind] = badness
     return worst
+
+
+def _pieces(mask: NDArray[np.bool_]) -> int:
+    """How many pieces of a mask (H, W) are as large as an object may be small."""
+    stats = cv2.connectedComponentsWithStats(mask.astype(np.uint8))[2]
+    return int((stats[1:, cv2.CC_STAT_AREA] >= PIECE * mask.size).sum())
 
 
 def _of_class(pred: Mask, target: Mask, label: int, count: int) -> dict[str, float]:

@@ -4,7 +4,6 @@ Reads whatever of these the run has; writes `report/<split>.png`. True masks are
 and for finding the worst pictures of a kind.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from wsss import seeds
 from wsss.config import RunConfig
 from wsss.data.masks import has_masks, mask_path, true_masks
 from wsss.data.sources import open_tagged
-from wsss.data.tags import Picture, annotation_path, read_image, read_objects
+from wsss.data.tags import Picture, read_image
 from wsss.data.transforms import normalise
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.runtime import Runtime, start
@@ -109,16 +108,13 @@ def _worst(config: RunConfig, run_dir: RunDir, split: str, count: int, kind: str
     if kind not in KINDS:
         raise WsssError(f"--worst is {kind!r}: expected one of {', '.join(KINDS)}.")
     root = true_masks(config.data)
-    pictures = open_tagged(config.data, split)
-    labels = {name: i for i, name in enumerate(pictures.class_names, start=1)}
     bad: dict[str, float] = {}
-    for picture in pictures.pictures:
+    for picture in open_tagged(config.data, split).pictures:
         if not run_dir.pseudo_mask(picture.id).is_file():
             continue
-        objects = Counter(labels[n] for n in read_objects(annotation_path(root, picture.id)))
         pred = read_mask(run_dir.pseudo_mask(picture.id))
         target = read_mask(mask_path(root, picture.id))
-        bad[picture.id] = failures(pred, target, objects).get(kind, 0.0)
+        bad[picture.id] = failures(pred, target, [t + 1 for t in picture.tags]).get(kind, 0.0)
     found = [id_ for id_ in sorted(bad, key=lambda i: -bad[i]) if bad[id_] > 0][:count]
     if not found:
         raise WsssError(

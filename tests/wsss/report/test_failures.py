@@ -22,24 +22,32 @@ TARGET = [0, 0, 0, 3, 3, 3, 3, 0, 0, 255]
     ],
 )
 def test_kinds_by_hand(pred: list[int], expected: dict[str, float]) -> None:
-    found = failures(np.array([pred], np.uint8), np.array([TARGET], np.uint8), {3: 1})
+    found = failures(np.array([pred], np.uint8), np.array([TARGET], np.uint8), [3])
     assert found == pytest.approx(expected)
 
 
 def test_small_objects_and_crowds_by_their_iou() -> None:
-    target = np.zeros((10, 20), np.uint8)
-    target[0, :3], target[5:, :] = 2, 7
-    pred = np.zeros_like(target)
-    pred[0, :2], pred[5:, :10] = 2, 7
-    found = failures(pred, target, {2: 1, 7: 4})
+    target = np.zeros((40, 50), np.uint8)
+    target[0, :3] = 2
+    for row in range(10, 40, 8):
+        target[row : row + 4, :20] = 7
+    pred = np.where(target == 2, 0, target)
+    pred[:, 10:], pred[0, :2] = 0, 2
+    found = failures(pred, target, [2, 7])
     assert found == pytest.approx({"small": 1 / 3, "crowd": 1 / 2})
     assert set(found) <= set(KINDS)
+    # two of four touch, unless void parts them; a speck is no piece
+    target[14:18, :20] = 7
+    target[5, 30] = 7
+    assert "crowd" not in failures(pred, target, [2, 7])
+    target[15] = 255
+    assert "crowd" in failures(pred, target, [2, 7])
 
 
 def test_the_worst_class_of_a_picture_counts() -> None:
     target = np.array([[1, 1, 1, 1, 2, 2, 2, 2, 0]], np.uint8)
     pred = np.array([[1, 0, 0, 0, 2, 0, 0, 0, 0]], np.uint8)
     pred[0, 5] = 2
-    assert failures(pred, target, {1: 1, 2: 1}) == {"part": 0.75}
+    assert failures(pred, target, [1, 2]) == {"part": 0.75}
     # a tag whose pixels are all unknown fails nowhere
-    assert failures(pred, np.full_like(target, 255), {1: 9}) == {}
+    assert failures(pred, np.full_like(target, 255), [1]) == {}
