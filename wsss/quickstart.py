@@ -30,6 +30,7 @@ SETTINGS = {
         "walks": [{"block": "8.0", "steps": 4}, {"block": "16.0", "steps": 2}],
         "sharpness": 10.0,
     },
+    "evaluate": {"fast": True},
     "runtime": {"precision": "bf16"},
     "train_seg": {
         "decoder_args": {"decoder_segmentation_channels": 64},
