@@ -4,7 +4,7 @@ import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
 from pydantic import (
@@ -266,13 +266,54 @@ class SelfTrainingConfig(Section):
     """A pixel weighs its marginal to this power, in place of train_seg.loss.confidence."""
 
 
+class PredictionMode(NamedTuple):
+    """How a picture is looked at to predict its mask."""
+
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    crf: str = "none"
+
+
 class EvaluateConfig(Section):
-    """Scoring of predictions: test-time scales, flip, CRF; what an unsure pixel counts as."""
+    """Predictions and their scores: test-time scales, flip, CRF; what an unsure pixel counts as."""
 
     scales: tuple[PositiveFloat, ...] = Field((1.0,), min_length=1)
     flip: bool = False
     crf: str = "none"
     unsure: Literal["background", "wrong"] = "background"
+    fast: bool = False
+    """Score predictions by `scales`, `flip` and `crf` alone, without the columns beside them."""
+    test_scales: tuple[PositiveFloat, ...] = Field((0.5, 0.75, 1.0, 1.25, 1.5, 1.75), min_length=1)
+    """Scales of the columns over scales and flip."""
+    test_crf: str = "deeplab"
+    """Preset of the column with a CRF."""
+    tile: int | None = Field(1024, ge=64)
+    """Larger pictures are cut into overlapping windows of this side; null for no limit."""
+    max_side: int | None = Field(1024, ge=32)
+    """Pictures are reduced to this long side first; null predicts at full resolution."""
+
+    @property
+    def own(self) -> PredictionMode:
+        """The column that `predict` makes."""
+        return PredictionMode(self.scales, self.flip, self.crf)
+
+    def columns(self) -> dict[str, PredictionMode]:
+        """The columns of an evaluation by name.
+
+        `single` scale, over `scales` and flip, and that with a `crf`; before them, as `configured`,
+        the one that `predict` makes where it is none of the three. That one alone if `fast`; no
+        CRF where `test_crf` is `none`.
+        """
+        columns = {
+            "single": PredictionMode(),
+            "scales": PredictionMode(self.test_scales, True),
+            "crf": PredictionMode(self.test_scales, True, self.test_crf),
+        }
+        if self.test_crf == "none":
+            del columns["crf"]
+        if self.own not in columns.values():
+            columns = {"configured": self.own, **columns}
+        return {n: c for n, c in columns.items() if c == self.own or not self.fast}
 
 
 class AblateConfig(Section):

@@ -32,6 +32,7 @@ SETTINGS = {
         "border": None,
         "sharpness": 10.0,
     },
+    "evaluate": {"fast": True},
     "runtime": {"precision": "bf16"},
     "train_seg": {
         "decoder_args": {"decoder_segmentation_channels": 64},

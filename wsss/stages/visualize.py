@@ -22,7 +22,8 @@ from wsss.engine.checkpoint import load_trained
 from wsss.engine.runtime import Runtime, start
 from wsss.errors import WsssError
 from wsss.models.classifier import TagClassifier, build_classifier
-from wsss.models.segmenter import Segmenter, build_segmenter, predict_probs
+from wsss.models.predictor import predict_masks
+from wsss.models.segmenter import Segmenter, build_segmenter
 from wsss.report.sheet import contact_sheet, heat, mask_over, slots_over
 from wsss.run_dir import RunDir, write_atomic
 from wsss.voc import read_mask
@@ -125,8 +126,8 @@ def _row(
     row.append(mask_over(read_mask(run_dir.pseudo_mask(picture.id)), image))
     if segmenter is not None:
         settings = config.evaluate
-        probs = predict_probs(segmenter, tensor, settings.scales, settings.flip)
-        row.append(mask_over(probs.argmax(0).cpu().numpy().astype(np.uint8), image))
+        pred = predict_masks(segmenter, image, [settings.own], settings, runtime.device)[0]
+        row.append(mask_over(pred, image))
     if _truth(config):
         assert config.data.root is not None
         row.append(mask_over(read_mask(mask_path(config.data.root, picture.id)), image))
