@@ -271,12 +271,15 @@ def visualize(
     ids: Annotated[str, typer.Option(help="These pictures, separated by commas.")] = "",
     split: Split = None,
     out: Annotated[Path | None, typer.Option(help="Path of the sheet.")] = None,
+    worst: Annotated[
+        str | None, typer.Option(help="Worst masks: leak, part, mixed, small or crowd.")
+    ] = None,
 ) -> None:
     """A contact sheet: picture, CAM, slots, seed, pseudo-mask, prediction, truth."""
     config = _config(source, settings)
     from wsss.stages import visualize as stage
 
-    typer.echo(stage.run(config, count, [i for i in ids.split(",") if i], split, out))
+    typer.echo(stage.run(config, count, [i for i in ids.split(",") if i], split, out, worst))
 
 
 @app.command("visualize-slots")

@@ -109,6 +109,10 @@ def test_memory_is_measured_for_small_and_large_pictures(
         pytest.skip("this system doesn't tell a process its peak memory")
     assert large > small
     assert found["pixel affinity, β=10, t=16"]["peak_mib"]["large"] is None
+    # measured once
+    monkeypatch.setattr(ablate, "peak_memory", lambda *_: pytest.fail("measured again"))
+    again = table(ablate.run(parse(values, "here"), "default"))
+    assert again["default"]["peak_mib"] == found["default"]["peak_mib"]
 
 
 def test_the_command(config: RunConfig) -> None:

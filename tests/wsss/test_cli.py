@@ -5,14 +5,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import wsss
+
+from wsss import voc
 
 COMMANDS = (
     "train-cls",
     "generate-pseudo-masks",
     "train-seg",
     "evaluate",
+    "ablate",
     "run",
     "predict",
     "quickstart",
@@ -75,6 +79,16 @@ def test_the_stages_one_by_one(tmp_path: Path, tiny: Path, drawn: Path) -> None:
     assert result.stdout == f"{sheet}\n" and sheet.is_file()
     result = wsss("visualize", run, "--ids", "train_00003,train_00001")
     assert result.stdout == f"{run / 'report' / 'train.png'}\n"
+    # a class all over the picture
+    truth = voc.read_mask(drawn / "SegmentationClassAug" / "train_00001.png")
+    everywhere = np.full_like(truth, truth[(truth > 0) & (truth < 255)][0])
+    voc.write_mask(run / "pseudo_masks" / "train_00001.png", everywhere)
+    result = wsss("visualize", run, "--worst", "leak", "--count", 1)
+    assert result.stdout == f"{run / 'report' / 'train_leak.png'}\n", result.output
+    assert (
+        "--worst is 'lek': expected one of leak, part, "
+        in wsss("visualize", run, "--worst", "lek").stderr
+    )
 
 
 def test_settings_without_a_file(tmp_path: Path, drawn: Path) -> None:

@@ -33,7 +33,7 @@ from wsss.engine.checkpoint import load_trained
 from wsss.engine.memory import peak_memory
 from wsss.engine.runtime import start
 from wsss.engine.timing import Stopwatch
-from wsss.engine.tracking import Tracker
+from wsss.engine.tracking import Tracker, track
 from wsss.models.classifier import TagClassifier, build_classifier
 from wsss.models.evidence import check_walks, observe, seed_size, seeding_of
 from wsss.run_dir import RunDir, write_atomic, write_json
@@ -60,16 +60,19 @@ def run(config: RunConfig, rows: str = "*", overwrite: bool = False) -> Path:
     pictures = _sample(config)
     tallies: dict[str, list[Tally]] = {}
     chosen: dict[str, Row] = {}
-    memory: dict[str, dict[str, float | None]] = {}
+    benches: list[Bench] = []
     for folder in config.ablate.runs or (config.run,):
         bench = Bench(config, RunDir(folder), pictures, device)
         own = choose(bench.rows, rows)
         chosen |= {row.name: row for row in own}
         for row, tally in zip(own, bench.count(own, root, overwrite), strict=True):
             tallies.setdefault(row.name, []).append(tally)
-        if config.ablate.memory and not memory:
-            memory = bench.memory(own)
-    return _write(config, list(chosen.values()), tallies, memory, len(pictures))
+        benches.append(bench)
+    write = partial(_write, config, list(chosen.values()), tallies, len(pictures))
+    path = write({})
+    if config.ablate.memory:
+        path = write(benches[0].memory([row for row in benches[0].rows if row.name in chosen]))
+    return path
 
 
 class Bench:
@@ -158,18 +161,26 @@ class Bench:
 
     @torch.inference_mode()
     def memory(self, rows: Sequence[Row]) -> dict[str, dict[str, float | None]]:
-        """Row → size → MiB of its own part; two tags, scale 1, no mirror image."""
-        found: dict[str, dict[str, float | None]] = {row.name: {} for row in rows}
+        """Row → size → MiB of its own part; two tags, scale 1, no mirror image.
+
+        What was measured before, with the same settings, is taken from the run's folder.
+        """
+        path = self.run_dir.ablation / "memory.json"
+        known = json.loads(path.read_text()) if path.is_file() else {}
+        keys = {row.name: self._settings(row) for row in rows}
         labels = torch.tensor([1, 2], device=self.watch.device)
         for size, (height, width) in SIZES.items():
+            lacking = [row for row in rows if size not in known.get(keys[row.name], {})]
+            if not lacking:
+                continue
             rng = np.random.default_rng(0)
             image = rng.integers(0, 256, (height, width, 3), np.uint8)
             evidence = observe(self.model, image, (0, 1), (1.0,), False, attention=True)
-            with Tracker(f"memory {size}", len(rows)) as tracker:
-                for row in rows:
-                    found[row.name][size] = self._peak(row, evidence, image, labels)
-                    tracker.advance()
-        return found
+            for row in track(lacking, f"memory {size}", len(lacking)):
+                peak = self._peak(row, evidence, image, labels)
+                known.setdefault(keys[row.name], {})[size] = peak
+                write_json(path, known)
+        return {name: {size: known[key][size] for size in SIZES} for name, key in keys.items()}
 
     def _peak(
         self, row: Row, evidence: Sequence[Evidence], image: NDArray[np.uint8], labels: Tensor
@@ -222,8 +233,8 @@ def _write(
     config: RunConfig,
     rows: Sequence[Row],
     tallies: dict[str, list[Tally]],
-    memory: dict[str, dict[str, float | None]],
     pictures: int,
+    memory: dict[str, dict[str, float | None]],
 ) -> Path:
     settings, masks = config.ablate, config.pseudo_masks
     rule = str(masks.background)

@@ -1,9 +1,10 @@
 """Pictures of a run: a contact sheet of CAM, slots, seed, pseudo-mask, prediction and truth.
 
-Reads whatever of these the run has; writes `report/<split>.png`. True masks are opened for showing
-alone.
+Reads whatever of these the run has; writes `report/<split>.png`. True masks are opened for showing,
+and for finding the worst pictures of a kind.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 from wsss import cam as cams
 from wsss import seeds
 from wsss.config import RunConfig
-from wsss.data.masks import has_masks, mask_path
+from wsss.data.masks import has_masks, mask_path, true_masks
 from wsss.data.sources import open_tagged
-from wsss.data.tags import Picture, read_image
+from wsss.data.tags import Picture, annotation_path, read_image, read_objects
 from wsss.data.transforms import normalise
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.runtime import Runtime, start
@@ -24,9 +25,11 @@ from wsss.errors import WsssError
 from wsss.models.classifier import TagClassifier, build_classifier
 from wsss.models.predictor import predict_masks
 from wsss.models.segmenter import Segmenter, build_segmenter
+from wsss.report.failures import KINDS, failures
 from wsss.report.sheet import contact_sheet, heat, mask_over, slots_over
 from wsss.run_dir import RunDir, write_atomic
 from wsss.voc import read_mask
+from wsss.walk import blocks_of
 
 Cell = NDArray[np.uint8]
 
@@ -37,6 +40,7 @@ def run(
     ids: Sequence[str] = (),
     split: str | None = None,
     out: Path | None = None,
+    worst: str | None = None,
 ) -> Path:
     """Draw the contact sheet of a run; returns its path.
 
@@ -47,12 +51,14 @@ def run(
         ids: these pictures instead.
         split: `data.score_split` by default.
         out: path of the sheet instead of the run's report folder.
+        worst: kind of failure, whose worst pseudo-masks are shown instead of drawn pictures.
     """
     run_dir = RunDir(config.run)
     runtime = start(config.runtime, config.seed)
     split = split or config.data.score_split
     # the rounds after the first have neither classifier nor seeds of their own
     first = RunDir.of_round(config, 1)
+    ids = ids if worst is None else _worst(config, run_dir, split, count, worst)
     pictures = _choose(config, first, split, count, ids)
     classifier, _ = load_trained(
         first.model("train_cls"), "classifier", build_classifier, runtime.device
@@ -67,7 +73,8 @@ def run(
     titles += ["prediction"] if segmenter else []
     titles += ["truth"] if _truth(config) else []
     sheet = contact_sheet(rows, titles)
-    path = out or run_dir.report / f"{split}.png"
+    name = split if worst is None else f"{split}_{worst}"
+    path = out or run_dir.report / f"{name}.png"
     write_atomic(path, sheet.save)
     return path
 
@@ -97,6 +104,30 @@ def _choose(
     return [ready[i] for i in sorted(order)]
 
 
+def _worst(config: RunConfig, run_dir: RunDir, split: str, count: int, kind: str) -> list[str]:
+    """Ids of the pictures whose pseudo-masks fail worst in one way, the worst first."""
+    if kind not in KINDS:
+        raise WsssError(f"--worst is {kind!r}: expected one of {', '.join(KINDS)}.")
+    root = true_masks(config.data)
+    pictures = open_tagged(config.data, split)
+    labels = {name: i for i, name in enumerate(pictures.class_names, start=1)}
+    bad: dict[str, float] = {}
+    for picture in pictures.pictures:
+        if not (run_dir.pseudo_mask(picture.id).is_file() and run_dir.seed(picture.id).is_file()):
+            continue
+        objects = Counter(labels[n] for n in read_objects(annotation_path(root, picture.id)))
+        pred = read_mask(run_dir.pseudo_mask(picture.id))
+        target = read_mask(mask_path(root, picture.id))
+        bad[picture.id] = failures(pred, target, objects).get(kind, 0.0)
+    found = [id_ for id_ in sorted(bad, key=lambda i: -bad[i]) if bad[id_] > 0][:count]
+    if not found:
+        raise WsssError(
+            f"No pseudo-mask of the split {split} in {run_dir.root} fails by {kind}: take another "
+            f"of {', '.join(KINDS)}, or run generate-pseudo-masks first."
+        )
+    return found
+
+
 def _truth(config: RunConfig) -> bool:
     return config.data.root is not None and has_masks(config.data.root)
 
@@ -118,8 +149,9 @@ def _row(
         labels = torch.from_numpy(soft["labels"])
     row = [image, heat(plain.max(axis=0, initial=0), image)]
     scaled = cams.resize(tensor, cams.scaled_size(image.shape[0], image.shape[1], 1.0))
-    block = config.pseudo_masks.walks[0].block
-    chosen = classifier(scaled).assignments[block]
+    assignments = classifier(scaled).assignments
+    walked = [b for w in config.pseudo_masks.walks for b in blocks_of(w.block, assignments)]
+    chosen = assignments[[*walked, classifier.slot_block][0]]
     row.append(slots_over(chosen.logits[0].argmax(0).reshape(chosen.grid).cpu().numpy(), image))
     margins = seeds.margins(scores, config.pseudo_masks.background, image.shape[:2])
     row.append(mask_over(seeds.seed_mask(margins, labels).numpy(), image))

@@ -1,0 +1,45 @@
+"""Kinds of failure by hand: ten pixels in a row, class 3 in the middle four."""
+
+import numpy as np
+import pytest
+
+from wsss.report.failures import KINDS, failures
+
+TARGET = [0, 0, 0, 3, 3, 3, 3, 0, 0, 255]
+
+
+@pytest.mark.parametrize(
+    ("pred", "expected"),
+    [
+        ([0, 0, 0, 3, 3, 3, 3, 0, 0, 3], {}),
+        ([3, 3, 0, 3, 3, 3, 3, 0, 0, 0], {"leak": 2 / 6}),
+        ([0, 0, 0, 3, 0, 0, 0, 0, 0, 0], {"part": 3 / 4}),
+        ([0, 0, 0, 3, 255, 255, 255, 0, 0, 0], {"part": 3 / 4}),
+        ([0, 0, 0, 5, 5, 5, 3, 0, 0, 0], {"mixed": 3 / 4, "part": 3 / 4}),
+        # neither right nor most of it
+        ([3, 3, 3, 3, 0, 0, 0, 0, 0, 0], {}),
+        ([0] * 10, {}),
+    ],
+)
+def test_kinds_by_hand(pred: list[int], expected: dict[str, float]) -> None:
+    found = failures(np.array([pred], np.uint8), np.array([TARGET], np.uint8), {3: 1})
+    assert found == pytest.approx(expected)
+
+
+def test_small_objects_and_crowds_by_their_iou() -> None:
+    target = np.zeros((10, 20), np.uint8)
+    target[0, :3], target[5:, :] = 2, 7
+    pred = np.zeros_like(target)
+    pred[0, :2], pred[5:, :10] = 2, 7
+    found = failures(pred, target, {2: 1, 7: 4})
+    assert found == pytest.approx({"small": 1 / 3, "crowd": 1 / 2})
+    assert set(found) <= set(KINDS)
+
+
+def test_the_worst_class_of_a_picture_counts() -> None:
+    target = np.array([[1, 1, 1, 1, 2, 2, 2, 2, 0]], np.uint8)
+    pred = np.array([[1, 0, 0, 0, 2, 0, 0, 0, 0]], np.uint8)
+    pred[0, 5] = 2
+    assert failures(pred, target, {1: 1, 2: 1}) == {"part": 0.75}
+    # a tag whose pixels are all unknown fails nowhere
+    assert failures(pred, np.full_like(target, 255), {1: 9}) == {}
