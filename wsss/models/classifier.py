@@ -73,7 +73,10 @@ class TagClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> ClassifierOutput:
         """(B, 3, H, W), normalised pictures of any size."""
-        features, found = self.backbone.forward_slots(images)
+        return self.heads(*self.backbone.forward_slots(images))
+
+    def heads(self, features: list[Tensor], found: list[SlotAssignment]) -> ClassifierOutput:
+        """The answer from what the backbone's `forward_slots` gave."""
         assignments = {assignment.name: assignment for assignment in found}
         third = self.norm3(features[2])
         cam = self.cam3(third)

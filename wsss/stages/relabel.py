@@ -53,6 +53,8 @@ def run(config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0,
     crf = None
     if settings.crf != "none":
         crf = DenseCRF(settings.crf, iterations=settings.crf_iterations)
+    # a segmenter that was trained in a single stage leaves no masks
+    mixed = settings.former_masks > 0 and former.finished("pseudo_masks")
     run_dir.begin("pseudo_masks", config)
 
     @torch.inference_mode()
@@ -61,7 +63,7 @@ def run(config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0,
         labels = [tag + 1 for tag in picture.tags]
         tensor = normalise(image)[None].to(runtime.device)
         probs = predict_probs(model, tensor, settings.scales, settings.flip)
-        old = read_mask(former.pseudo_mask(picture.id)) if settings.former_masks > 0 else None
+        old = read_mask(former.pseudo_mask(picture.id)) if mixed else None
         refined = marginals(image, probs, labels, old, settings, crf)
         write_confidence(run_dir.confidence(picture.id), refined)
         write_mask(run_dir.pseudo_mask(picture.id), harden(refined, labels, settings.confidence))
