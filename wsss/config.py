@@ -226,6 +226,21 @@ class MaskLossConfig(Section):
     """Weight of the tags' binary cross-entropy with the pooled answer."""
 
 
+class SingleStageConfig(Section):
+    """Classifier and segmenter trained together, their masks made online from the CAM."""
+
+    enabled: bool = False
+    """Train the segmenter from tags at once, without classifier and pseudo-masks before it."""
+    warmup: float = Field(0.3, ge=0, lt=1)
+    """Share of the training in which the classifier alone learns."""
+    weight: float = Field(1.0, gt=0)
+    """Of the segmenter's loss beside the classifier's."""
+    par_iterations: int = Field(10, ge=1)
+    """Steps of pixel-adaptive refinement of the seeds."""
+    confidence: float = Field(0.6, ge=0, lt=1)
+    """A pixel whose best probability is lower becomes 255."""
+
+
 class TrainSegConfig(OptimConfig):
     """Stage 3: the segmenter, from the pseudo-masks alone."""
 
@@ -244,6 +259,7 @@ class TrainSegConfig(OptimConfig):
     max_class_share: float = Field(1.0, gt=0, le=1)
     """Below 1, prefer crops in which no class covers more than this share."""
     loss: MaskLossConfig = Field(default_factory=MaskLossConfig)
+    single_stage: SingleStageConfig = Field(default_factory=SingleStageConfig)
 
 
 class SelfTrainingConfig(Section):
@@ -255,9 +271,9 @@ class SelfTrainingConfig(Section):
     """Start from the former round's segmenter, or as the first round did."""
     scales: tuple[PositiveFloat, ...] = Field((0.75, 1.0, 1.25), min_length=1)
     flip: bool = True
-    former_masks: float = Field(0.0, ge=0, lt=1)
+    former_masks: float = Field(0.3, ge=0, lt=1)
     """Weight of the former round's masks, mixed into the segmenter's probabilities."""
-    crf: str = "irn"
+    crf: str = "deeplab"
     """Preset of the CRF, or `none`."""
     crf_iterations: int = Field(10, ge=1)
     confidence: float = Field(0.7, ge=0, lt=1)

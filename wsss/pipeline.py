@@ -21,6 +21,7 @@ from wsss.stages import (
     report,
     train_cls,
     train_seg,
+    train_single,
     visualize,
     voc_archive,
 )
@@ -50,9 +51,11 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     _check_crfs(config)
     _check_splits(config)
     RunDir.create(config, again="train_cls" if overwrite else None)
-    train_cls.run(config)
-    generate_pseudo_masks.run(config)
-    train_seg.run(config)
+    single = config.train_seg.single_stage.enabled
+    if not single:
+        train_cls.run(config)
+        generate_pseudo_masks.run(config)
+    segmenter(config)
     later = [config_of_round(config, n) for n in range(2, config.self_training.rounds + 1)]
     for round_config in later:
         segmenter(round_config)
@@ -60,13 +63,15 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     scored = root is not None and has_masks(root)
     if scored:
         predict.run_split(config)
-        scores = [evaluate.run(config, kind) for kind in evaluate.KINDS]
+        kinds = evaluate.KINDS[-1:] if single else evaluate.KINDS
+        scores = [evaluate.run(config, kind) for kind in kinds]
         for round_config in later:
             predict.run_split(round_config)
             scores += [evaluate.run(round_config, kind) for kind in evaluate.KINDS[-2:]]
         show_summary(scores)
-    # without true masks a VOC folder needs no list to score on
-    visualize.run(config, split=None if scored or root is None else config.data.mask_split)
+    if not single:  # which leaves no maps to show
+        # without true masks a VOC folder needs no list to score on
+        visualize.run(config, split=None if scored or root is None else config.data.mask_split)
     return report.run(config)
 
 
@@ -82,6 +87,8 @@ def segmenter(config: RunConfig, overwrite: bool = False) -> Path:
     """The segmenter of the config's round; a later round's pseudo-masks are made first."""
     if config.round > 1:
         relabel.run(config)
+    elif config.train_seg.single_stage.enabled:
+        return train_single.run(config, overwrite)
     return train_seg.run(config, overwrite)
 
 

@@ -85,6 +85,23 @@ class Segmenter(nn.Module):
         own = self.encoder.state_dict()
         self.encoder.load_state_dict({k: v for k, v in backbone.state_dict().items() if k in own})
 
+    def share_backbone(self, backbone: glmix.GLNet) -> None:
+        """Let another network's backbone be the encoder, weights and all."""
+        self.net.encoder.model.model = backbone  # type: ignore[union-attr]
+
+    def decode(self, images: Tensor, features: list[Tensor]) -> Tensor:
+        """Logits from features that were computed already, for pictures of whole strides.
+
+        Args:
+            images: (B, 3, H, W), sides divisible by 32.
+            features: of the encoder at strides 4, 8, 16, 32.
+        """
+        net: Any = self.net
+        # the library counts the picture and an empty map at stride 2 among an encoder's features
+        empty = images.new_empty(len(images), 0, images.shape[-2] // 2, images.shape[-1] // 2)
+        logits: Tensor = net.segmentation_head(net.decoder([images, empty, *features]))
+        return logits
+
     def forward(self, images: Tensor) -> Tensor:
         """Pad to whole strides, run, crop: any picture size of at least one pixel."""
         height, width = images.shape[-2:]

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from wsss.config import RunConfig
-from wsss.data.masks import MaskSample, MaskTrainingSet
+from wsss.data.masks import MaskTrainingSet
+from wsss.data.samples import MaskSample
 from wsss.data.sources import open_masked
 from wsss.data.tags import TaggedPictures
 from wsss.engine import loop
