@@ -5,15 +5,14 @@
     scripts/bench_predict.py runs/voc61_nano --photo 4032x3024 [--max-side 1024] [--tile 1024]
 
 The first prints pictures a second from file to mask: `predict` with the segmenter of the run, and a
-plain loop over the same files with the same encoder under each of segmentation-models-pytorch's
-decoders as they come (their own channels; a GLNet encoder; PIL, pad, forward, argmax, PNG). What is
-compared runs in turn in one process, on the same pictures; the ratio is of the least times. Peak
-memory is of the whole process, each contestant in a process of its own. The second times one large
-noise photograph with limits on its side and without. Threads: --threads, 1 if not given.
+plain loop over the same files (PIL, pad, forward, argmax, PNG) with the run's own network and with
+its encoder under each of segmentation-models-pytorch's decoders as they come. What is compared runs
+in turn in one process, on the same pictures; the ratio is of the least times. Peak memory is of the
+whole process (Linux), each contestant in one of its own. The second times one large picture, made
+of noise, with limits on its side and without. Threads: --threads, 1 if not given.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -37,10 +36,12 @@ from wsss.models.segmenter import Segmenter, build_segmenter
 from wsss.voc import write_mask
 
 DECODERS = {"segformer": smp.Segformer, "fpn": smp.FPN, "upernet": smp.UPerNet, "unet": smp.Unet}
+NAMES = ("predict", "own", *DECODERS)
+Step = Callable[[Path, Path], None]
 CPU = torch.device("cpu")
 
 
-def ours(model: Segmenter, settings: EvaluateConfig) -> Callable[[Path, Path], None]:
+def ours(model: Segmenter, settings: EvaluateConfig) -> Step:
     def run(picture: Path, mask: Path) -> None:
         masks = predict_masks(model, read_image(picture), [settings.own], settings, CPU)
         write_mask(mask, masks[0])
@@ -48,7 +49,7 @@ def ours(model: Segmenter, settings: EvaluateConfig) -> Callable[[Path, Path], N
     return run
 
 
-def plain(model: nn.Module) -> Callable[[Path, Path], None]:
+def plain(model: nn.Module) -> Step:
     """The usual loop."""
     mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
 
@@ -64,21 +65,24 @@ def plain(model: nn.Module) -> Callable[[Path, Path], None]:
     return run
 
 
-def contestants(run: Path) -> dict[str, Callable[[Path, Path], None]]:
+def contestant(run: Path, name: str) -> Step:
+    """What goes from a picture's file to its mask's: `predict`, or the loop under a decoder."""
     path = run / "train_seg" / "model.safetensors"
     model, metadata = load_trained(path, "segmenter", build_segmenter, CPU)
-    encoder, args = f"tu-{metadata['backbone']}", metadata["backbone_args"]
+    if name == "predict":
+        return ours(model, EvaluateConfig())
+    if name == "own":
+        return plain(model)
+    del model
     classes = len(metadata["class_names"]) + 1
-    found = {"predict": ours(model, EvaluateConfig())}
-    for name, build in DECODERS.items():
-        net = build(encoder, encoder_weights=None, classes=classes, **args).eval()
-        found[f"loop, {name}"] = plain(net)
-    return found
+    encoder, args = f"tu-{metadata['backbone']}", metadata["backbone_args"]
+    net = DECODERS[name](encoder, encoder_weights=None, classes=classes, **args)
+    return plain(net.eval())
 
 
 def compare(run: Path, images: Path, count: int, repeats: int) -> None:
     pictures = sorted(images.glob("*.jpg"))[:count]
-    steps = contestants(run)
+    steps = {name: contestant(run, name) for name in NAMES}
     taken: dict[str, list[float]] = {name: [] for name in steps}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(repeats + 1):
@@ -91,8 +95,9 @@ def compare(run: Path, images: Path, count: int, repeats: int) -> None:
     print(f"{len(pictures)} pictures, {torch.get_num_threads()} thread(s), processor time")
     for name, seconds in least.items():
         memory = peak(run, images, count, name)
-        ratio = least[name] / least["predict"]
-        print(f"{name:18} {len(pictures) / seconds:6.2f}/s  {ratio:5.2f}x  {memory:6.0f} MiB")
+        ratio = seconds / least["predict"]
+        title = name if name == "predict" else f"loop, {name}"
+        print(f"{title:18} {len(pictures) / seconds:6.2f}/s  {ratio:5.2f}x  {memory:6.0f} MiB")
 
 
 def peak(run: Path, images: Path, count: int, name: str) -> float:
@@ -104,11 +109,17 @@ def peak(run: Path, images: Path, count: int, name: str) -> float:
 
 
 def only(run: Path, images: Path, count: int, name: str) -> None:
-    step = contestants(run)[name]
+    step = contestant(run, name)
     with tempfile.TemporaryDirectory() as folder:
         for picture in sorted(images.glob("*.jpg"))[:count]:
             step(picture, Path(folder) / "mask.png")
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(peak_so_far())
+
+
+def peak_so_far() -> float:
+    """Peak memory of this process in MiB; getrusage would count what the parent held, too."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def photograph(run: Path, size: str, max_side: int, tile: int) -> None:
@@ -129,8 +140,8 @@ def photograph(run: Path, size: str, max_side: int, tile: int) -> None:
         predict_masks(model, image, [settings.own], settings, CPU)
         seconds = time.process_time() - start
         first = first or seconds
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{name:18} {seconds:7.2f} s  {seconds / first:6.2f}x  peak so far {memory:6.0f} MiB")
+        times = f"{seconds:7.2f} s  {seconds / first:6.2f}x"
+        print(f"{name:18} {times}  peak so far {peak_so_far():6.0f} MiB", flush=True)
 
 
 def main() -> None:
