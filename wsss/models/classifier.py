@@ -23,12 +23,14 @@ class ClassifierOutput(NamedTuple):
         cam: (B, C, h, w) at stride 16, logits of every place; pooled over the grid: `logits`.
         slot_logits: (B, C), from the slots of one block.
         assignments: block name (stride.index) → slot assignment.
+        features: (B, D, h, w) at stride 16, normalised.
     """
 
     logits: Tensor
     cam: Tensor
     slot_logits: Tensor
     assignments: dict[str, SlotAssignment]
+    features: Tensor
 
 
 class TagClassifier(nn.Module):
@@ -85,7 +87,7 @@ class TagClassifier(nn.Module):
             soft_cluster(assignments[self.slot_block].logits, third.flatten(2).transpose(1, 2))
         )
         top = slot_scores.topk(min(self.slot_top, slot_scores.shape[1]), dim=1).values
-        return ClassifierOutput(self._pool(cam), cam, top.mean(dim=1), assignments)
+        return ClassifierOutput(self._pool(cam), cam, top.mean(dim=1), assignments, third)
 
     def _pool(self, cam: Tensor) -> Tensor:
         flat = cam.flatten(2)
@@ -106,9 +108,18 @@ class TagClassifier(nn.Module):
         return main + slot_weight * auxiliary
 
 
+def slot_blocks(backbone: glmix.GLNet) -> list[str]:
+    """Names of the blocks with slots, as stride.index, in network order."""
+    return [
+        f"{4 * 2**stage}.{i}"
+        for stage, blocks in enumerate(cast(Stage, stage).blocks for stage in backbone.stages)
+        for i, block in enumerate(blocks)
+        if isinstance(block, GLMixBlock)
+    ]
+
+
 def _check_block(backbone: glmix.GLNet, slot_block: str) -> None:
-    third = cast(Stage, backbone.stages[2])
-    known = [f"16.{i}" for i, block in enumerate(third.blocks) if isinstance(block, GLMixBlock)]
+    known = [name for name in slot_blocks(backbone) if name.startswith("16.")]
     if slot_block not in known:
         raise WsssError(
             f"train_cls.slot_block is {slot_block!r}, which is no block with slots at stride 16 of "
