@@ -101,6 +101,30 @@ class OptimConfig(Section):
         return self
 
 
+class GroupingConfig(Section):
+    """What teaches slots to group objects in stage 1: weights of losses, 0 leaves one out."""
+
+    blocks: tuple[str, ...] = Field(("8.1", "16.0", "16.2"), min_length=1)
+    """Blocks that learn, as stride.index; `contrast` learns on `train_cls.slot_block`."""
+    walked: float = Field(0, ge=0)
+    """The map after a walk through the slots has to give the tags, too."""
+    consistency: float = Field(0, ge=0)
+    """The map has to agree with the seeds of the mirrored, smaller picture."""
+    erasing: float = Field(0, ge=0)
+    """Without the places where the slots speak loudest, the rest has to give the tags."""
+    contrast: float = Field(0, ge=0)
+    """Slots of a class have to be alike over the batch, and unlike other slots."""
+    background: float = Field(0, ge=0)
+    """The quieter half of the slots has to deny the picture's tags."""
+    sharpness: float = Field(0, ge=0)
+    """Tokens have to choose among slots with certainty."""
+
+    @property
+    def active(self) -> bool:
+        """Whether any weight is above 0."""
+        return any(value > 0 for name, value in self if name != "blocks")
+
+
 class TrainClsConfig(OptimConfig):
     """Stage 1: the classifier, from tags."""
 
@@ -116,6 +140,7 @@ class TrainClsConfig(OptimConfig):
     slot_top: int = Field(6, ge=1)
     slot_loss: float = Field(0.5, ge=0)
     """Weight of the auxiliary loss."""
+    grouping: GroupingConfig = Field(default_factory=GroupingConfig)
 
 
 class WalkConfig(Section):

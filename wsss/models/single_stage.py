@@ -13,9 +13,12 @@ from wsss import seeds
 from wsss.config import PseudoMasksConfig, SingleStageConfig
 from wsss.crf import DenseCRF
 from wsss.data.transforms import to_pixels
+from wsss.errors import WsssError
 from wsss.models.classifier import ClassifierOutput, TagClassifier
+from wsss.models.evidence import evidence_in_training, needs_attention, seeding_of
 from wsss.models.segmenter import Segmenter
 from wsss.voc import IGNORE_INDEX
+from wsss.walk import batch_maps
 
 
 class SingleStage(nn.Module):
@@ -47,10 +50,21 @@ class OnlineMasks:
     Args:
         seeding: walks, threshold and sharpness, as in stage 2.
         settings: of the refinement.
+        slot_block: of the classifier.
+
+    Raises:
+        WsssError: a walk goes by attention, which isn't kept in training.
     """
 
-    def __init__(self, seeding: PseudoMasksConfig, settings: SingleStageConfig) -> None:
-        self.seeding, self.settings = seeding, settings
+    def __init__(
+        self, seeding: PseudoMasksConfig, settings: SingleStageConfig, slot_block: str
+    ) -> None:
+        if needs_attention(seeding_of(seeding)):
+            raise WsssError(
+                "pseudo_masks.walks holds a walk by attention, which a single stage doesn't keep "
+                "in training: take kinds symmetric, one-way or limit."
+            )
+        self.seeding, self.settings, self.slot_block = seeding, settings, slot_block
         # half resolution, as the paper has it; the preset gives nothing but its name
         self.refine = DenseCRF(
             "irn", backend="par", iterations=settings.par_iterations, downsample=2
@@ -68,13 +82,8 @@ class OnlineMasks:
         Returns:
             (B, H, W) int64 in {0..C, 255}.
         """
-        walks = {walk.block: walk.steps for walk in self.seeding.walks}
-        cam = output.cam.detach().float().relu() * tags[:, :, None, None]
-        assignments = {
-            name: found._replace(logits=found.logits.detach().float())
-            for name, found in output.assignments.items()
-        }
-        scores = seeds.slot_seeds(cam, assignments, walks)
+        evidence = evidence_in_training(output, tags, self.slot_block)
+        scores = batch_maps(evidence, seeding_of(self.seeding))
         pixels = to_pixels(images)
         present: Sequence[Tensor] = [row.nonzero().flatten() for row in tags]
         return torch.stack(

@@ -88,7 +88,7 @@ def _train(
         scale=config.train_cls.crop_area,
         jitter=settings.jitter,
     )
-    make_masks = OnlineMasks(config.pseudo_masks, single)
+    make_masks = OnlineMasks(config.pseudo_masks, single, config.train_cls.slot_block)
     mask_loss = SegmenterLoss(settings.loss.model_copy(update={"confidence": 0.0}))
     decoder = [p for n, p in model.segmenter.named_parameters() if not n.startswith("net.encoder.")]
 

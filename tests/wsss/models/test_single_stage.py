@@ -55,7 +55,9 @@ def halves() -> tuple[Tensor, ClassifierOutput]:
     cam[:, 1, 0, 1] = 5.0  # class 1 speaks in a corner of the right half alone
     cam[:, 3] = 9.0  # class 3 everywhere, but it isn't tagged
     found = {"8.0": SlotAssignment(logits, (4, 4), 1, 0)}
-    return images, ClassifierOutput(torch.zeros(3, 4), cam, torch.zeros(3, 4), found)
+    none = torch.zeros(3, 4)
+    slots, features = torch.zeros(3, 2, 4), torch.zeros(3, 1, 2, 2)
+    return images, ClassifierOutput(none, cam, none, found, slots, features)
 
 
 SEEDING = PseudoMasksConfig.model_validate(
@@ -66,7 +68,7 @@ SEEDING = PseudoMasksConfig.model_validate(
 def test_masks_are_the_walked_seeds_of_the_tags() -> None:
     images, output = halves()
     tags = torch.tensor([[0.0, 1, 0, 0], [0, 0, 0, 0], [1, 1, 0, 0]])
-    masks = OnlineMasks(SEEDING, SingleStageConfig())(images, output, tags)
+    masks = OnlineMasks(SEEDING, SingleStageConfig(), "16.0")(images, output, tags)
     assert masks.dtype == torch.int64 and masks.shape == (3, 32, 32)
     # the walk fills the half, the untagged class has no say
     assert (masks[0, :, 20:] == 2).all() and (masks[0, :, :12] == 0).all()
@@ -79,5 +81,7 @@ def test_masks_are_the_walked_seeds_of_the_tags() -> None:
 def test_unsure_pixels_are_left_out() -> None:
     images, output = halves()
     tags = torch.tensor([[0.0, 1, 0, 0]] * 3)
-    sure = OnlineMasks(SEEDING, SingleStageConfig(confidence=0.999999))(images, output, tags)
+    sure = OnlineMasks(SEEDING, SingleStageConfig(confidence=0.999999), "16.0")(
+        images, output, tags
+    )
     assert (sure == 255).any()
