@@ -23,8 +23,7 @@ from wsss.engine.checkpoint import load_trained
 from wsss.engine.runtime import Runtime, start
 from wsss.errors import WsssError
 from wsss.models.classifier import TagClassifier, build_classifier
-from wsss.models.predictor import predict_masks
-from wsss.models.segmenter import Segmenter, build_segmenter
+from wsss.models.segmenter import Segmenter, build_segmenter, predict_probs
 from wsss.report.failures import KINDS, failures
 from wsss.report.sheet import contact_sheet, heat, mask_over, slots_over
 from wsss.run_dir import RunDir, write_atomic
@@ -58,7 +57,8 @@ def run(
     split = split or config.data.score_split
     # the rounds after the first have neither classifier nor seeds of their own
     first = RunDir.of_round(config, 1)
-    ids = ids if worst is None else _worst(config, run_dir, split, count, worst)
+    if worst is not None:
+        ids = _worst(config, run_dir, split, count, worst)
     pictures = _choose(config, first, split, count, ids)
     classifier, _ = load_trained(
         first.model("train_cls"), "classifier", build_classifier, runtime.device
@@ -113,7 +113,7 @@ def _worst(config: RunConfig, run_dir: RunDir, split: str, count: int, kind: str
     labels = {name: i for i, name in enumerate(pictures.class_names, start=1)}
     bad: dict[str, float] = {}
     for picture in pictures.pictures:
-        if not (run_dir.pseudo_mask(picture.id).is_file() and run_dir.seed(picture.id).is_file()):
+        if not run_dir.pseudo_mask(picture.id).is_file():
             continue
         objects = Counter(labels[n] for n in read_objects(annotation_path(root, picture.id)))
         pred = read_mask(run_dir.pseudo_mask(picture.id))
@@ -158,8 +158,8 @@ def _row(
     row.append(mask_over(read_mask(run_dir.pseudo_mask(picture.id)), image))
     if segmenter is not None:
         settings = config.evaluate
-        pred = predict_masks(segmenter, image, [settings.own], settings, runtime.device)[0]
-        row.append(mask_over(pred, image))
+        probs = predict_probs(segmenter, tensor, settings.scales, settings.flip)
+        row.append(mask_over(probs.argmax(0).cpu().numpy().astype(np.uint8), image))
     if _truth(config):
         assert config.data.root is not None
         row.append(mask_over(read_mask(mask_path(config.data.root, picture.id)), image))
