@@ -11,10 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from wsss import seeds
-from wsss.boundary import BoundaryIoU
 from wsss.cam import resize
 from wsss.config import RunConfig
 from wsss.data.masks import mask_path, read_pair, true_masks
@@ -25,11 +23,11 @@ from wsss.engine.tracking import track
 from wsss.errors import WsssError
 from wsss.metrics import ConfusionMatrix
 from wsss.report.confusion import confusion_csv, confusion_picture
+from wsss.report.scores import SplitScores, summary
 from wsss.report.sheet import contact_sheet, mask_over
 from wsss.run_dir import RunDir, write_atomic, write_json, write_text
-from wsss.voc import IGNORE_INDEX, read_mask
+from wsss.voc import read_mask
 
-Mask = NDArray[np.uint8]
 Kind = Literal["cam", "seeds", "pseudo-masks", "predictions"]
 KINDS: tuple[Kind, ...] = ("cam", "seeds", "pseudo-masks", "predictions")
 WORST = 12  # pictures on the sheet of the worst
@@ -78,42 +76,13 @@ def kind(name: str) -> Kind:
     raise WsssError(f"--of is {name!r}: expected one of {', '.join(KINDS)}.")
 
 
-class _Column:
-    """One set of masks of a split and what they score."""
-
-    def __init__(self, config: RunConfig, pictures: TaggedPictures) -> None:
-        self.pictures = pictures
-        self.unsure = config.evaluate.unsure
-        self.confusion = _confusion(config, pictures)
-        self.boundary = BoundaryIoU(self.confusion.num_classes)
-        self.mious: list[float] = []
-
-    def update(self, target: Mask, pred: Mask) -> None:
-        alone = ConfusionMatrix(self.confusion.num_classes, unsure=self.unsure)
-        alone.update(target, pred)
-        self.mious.append(alone.compute().miou)
-        self.confusion.merge(alone)
-        decided = np.where(pred == IGNORE_INDEX, 0, pred).astype(np.uint8)
-        self.boundary.update(target, decided if self.unsure == "background" else pred)
-
-    def summary(self) -> dict[str, Any]:
-        iou, miou = self.boundary.compute()
-        boundary = {"boundary_miou": miou, "boundary_iou": _by_class(iou, self.pictures)}
-        return {**_summary(self.confusion, self.pictures), **boundary}
-
-    def worst(self, count: int) -> list[int]:
-        """Indices of the pictures with the lowest mIoU by themselves, the lowest first."""
-        known = [i for i, miou in enumerate(self.mious) if not np.isnan(miou)]
-        return sorted(known, key=lambda i: self.mious[i])[:count]
-
-
 def _score_masks(
     config: RunConfig, pictures: TaggedPictures, root: Path, masks: Sequence[Sequence[Path]]
-) -> list[_Column]:
+) -> list[SplitScores]:
     """Every column of masks, each in the order of the pictures, in one pass over the targets."""
     for paths in masks:
         _require(paths)
-    columns = [_Column(config, pictures) for _ in masks]
+    columns = [SplitScores(pictures.class_names, config.evaluate.unsure) for _ in masks]
     for i, picture in enumerate(track(pictures.pictures, "evaluate", len(pictures))):
         target = read_pair(picture.path, mask_path(root, picture.id))[1]
         for column, paths in zip(columns, masks, strict=True):
@@ -134,8 +103,7 @@ def _score_predictions(
     columns = dict(zip(masks, found, strict=True))
     modes = config.evaluate.columns()
     own = next(name for name, mode in modes.items() if mode == config.evaluate.own)
-    names = ("background", *pictures.class_names)
-    matrix = columns[own].confusion.matrix
+    matrix, names = columns[own].confusion.matrix, columns[own].names
     write_text(run_dir.confusion(split), confusion_csv(matrix, names))
     picture = confusion_picture(matrix, names)
     write_atomic(run_dir.report / f"confusion_{split}.png", picture.save)
@@ -180,7 +148,8 @@ def _score_seeds(
     means = [matrix.compute().miou for matrix in sweep]
     best = int(np.nanargmax(means))
     return {
-        **_summary(confusion, pictures),
+        **summary(confusion, ("background", *pictures.class_names)),
+        "images": len(pictures),
         "oracle": {"threshold": float(SWEEP[best]), "miou": means[best]},
     }
 
@@ -192,21 +161,6 @@ def _soft(run_dir: RunDir, picture: Picture, key: str) -> tuple[torch.Tensor, to
 
 def _confusion(config: RunConfig, pictures: TaggedPictures) -> ConfusionMatrix:
     return ConfusionMatrix(len(pictures.class_names) + 1, unsure=config.evaluate.unsure)
-
-
-def _summary(confusion: ConfusionMatrix, pictures: TaggedPictures) -> dict[str, Any]:
-    scores = confusion.compute()
-    return {
-        "miou": scores.miou,
-        "iou": _by_class(scores.iou, pictures),
-        "pixel_accuracy": scores.pixel_accuracy,
-        "images": len(pictures),
-    }
-
-
-def _by_class(values: NDArray[np.float64], pictures: TaggedPictures) -> dict[str, float | None]:
-    names = ("background", *pictures.class_names)
-    return {n: None if np.isnan(v) else float(v) for n, v in zip(names, values, strict=True)}
 
 
 def _require(paths: Sequence[Path]) -> None:

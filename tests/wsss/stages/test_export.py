@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,22 @@ def test_a_file_that_is_no_model(
         path.write_bytes(content)
     with pytest.raises(WsssError, match=words):
         open_network(path.parent if "hub" in name else path, build_segmenter, CPU)
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript"])
+def test_an_export_without_its_packages(
+    finished: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(WsssError, match=f"{package} is not installed, .* 'wsss\\[export\\]'"):
+        export.run(finished, "onnx", tmp_path / "m.onnx")
+
+
+def test_an_onnx_file_without_onnxruntime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    (tmp_path / "m.onnx").write_bytes(b"")
+    with pytest.raises(WsssError, match=r"onnxruntime is not installed, and .*m.onnx needs it"):
+        open_network(tmp_path / "m.onnx", build_segmenter, CPU)
 
 
 def test_a_hub_folder_without_weights(finished: RunConfig, tmp_path: Path) -> None:
