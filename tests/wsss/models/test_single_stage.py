@@ -61,7 +61,7 @@ def halves() -> tuple[Tensor, ClassifierOutput]:
 
 
 SEEDING = PseudoMasksConfig.model_validate(
-    {"walks": [{"block": "8.0", "steps": 1}], "background": 0.5}
+    {"walks": [{"block": "8.0", "steps": 1}], "border": None, "background": 0.5}
 )
 
 
