@@ -71,8 +71,8 @@ class BackboneConfig(Section):
     """The GLNet under classifier and segmenter."""
 
     name: str = "glnet_nano"
-    weights: Path | None = None
-    """Released .pth or .safetensors; none starts from random weights."""
+    weights: Path | Literal["pretrained"] | None = "pretrained"
+    """`pretrained` finds them by the name; a released .pth or .safetensors; null: random ones."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of the model, as `glmix.GLNet` takes them."""
 
@@ -505,7 +505,7 @@ def _fault(item: Any) -> tuple[str, str]:
 
 
 # what pydantic adds to the place of a value that may take several forms
-_FORMS = ("float", "literal['otsu','mixture']")
+_FORMS = ("float", "path", "literal['otsu','mixture']", "literal['pretrained']")
 
 
 def _unknown_key(loc: tuple[int | str, ...]) -> str:

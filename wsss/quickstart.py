@@ -11,6 +11,7 @@ TRAIN, VAL, SIZE = 400, 60, 128
 SETTINGS = {
     "backbone": {
         "name": "glnet_nano",
+        "weights": None,
         "args": {"depths": [1, 1, 2, 1], "slot_scale": 8.0},
     },
     "train_cls": {
