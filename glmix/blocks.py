@@ -10,6 +10,7 @@ from glmix.clustering import (
     assignment_logits,
     dispatch,
     dispatch_unstored,
+    exporting,
     hard_assignment_logits,
     initial_slots,
     soft_cluster,
@@ -179,7 +180,9 @@ class GLMixBlock(Block):
         tokens = grid.flatten(2).transpose(1, 2)
         slots = self._initial_slots(block_input)
         logits = None
-        if keep_logits or self.hard or tokens.shape[1] < UNSTORED_TOKENS:
+        # a graph of any size takes one of the two ways for all
+        stored = keep_logits or self.hard or exporting() or tokens.shape[1] < UNSTORED_TOKENS
+        if stored:
             logits = self._assignment_logits(slots, tokens)
             out = dispatch(logits, self.relation_mha(soft_cluster(logits, tokens)))
         else:

@@ -51,7 +51,40 @@ def initial_slots(x: Tensor, slot_grid: tuple[int, int]) -> Tensor:
     Returns:
         (B, K, D).
     """
-    return F.adaptive_avg_pool2d(x, slot_grid).flatten(2).transpose(1, 2)
+    pool = regional_means if exporting() else F.adaptive_avg_pool2d
+    return pool(x, slot_grid).flatten(2).transpose(1, 2)
+
+
+def exporting() -> bool:
+    """Whether torch.export is tracing, for any size of picture at once."""
+    # before PyTorch 2.7 an export could not be told from a compilation
+    return bool(getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)())
+
+
+def regional_means(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """What `F.adaptive_avg_pool2d` answers, as two products with matrices of the regions' bounds.
+
+    For graphs of any size of picture: ONNX knows no adaptive pooling.
+
+    Args:
+        x: (B, D, h, w).
+        size: rows and columns of regions.
+
+    Returns:
+        (B, D, *size).
+    """
+    rows, columns = (_regions(x, n, dim) for n, dim in zip(size, (-2, -1), strict=True))
+    return rows @ x @ columns.transpose(0, 1)
+
+
+def _regions(x: Tensor, regions: int, dim: int) -> Tensor:
+    """(regions, length of `dim`): row i averages places ⌊i·n/r⌋ … ⌈(i + 1)·n/r⌉ − 1."""
+    length = x.shape[dim]
+    i = torch.arange(regions, device=x.device)[:, None]
+    place = torch.arange(length, device=x.device)
+    first, end = i * length // regions, ((i + 1) * length + regions - 1) // regions
+    member = ((place >= first) & (place < end)).to(x.dtype)
+    return member / member.sum(1, keepdim=True)
 
 
 def assignment_logits(slots: Tensor, tokens: Tensor, scale: Tensor) -> Tensor:

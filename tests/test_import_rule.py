@@ -23,6 +23,7 @@ FLOORS = {
     "wsss.walk": 2,
     "wsss.crf": 2,
     "wsss.metrics": 2,
+    "wsss.boundary": 2,
     "wsss.config": 1,
     "wsss.run_dir": 1,
     "wsss.voc": 1,
@@ -30,7 +31,7 @@ FLOORS = {
     "glmix": 0,
 }
 # Pure rooms take numbers and tensors: no config, no files, no logging.
-PURE = {"wsss.cam", "wsss.seeds", "wsss.walk", "wsss.crf", "wsss.metrics"}
+PURE = {"wsss.cam", "wsss.seeds", "wsss.walk", "wsss.crf", "wsss.metrics", "wsss.boundary"}
 # Within a floor, in the order of the files.
 ALLOWED_SIDEWAYS = {
     ("wsss.seeds", "wsss.walk"),

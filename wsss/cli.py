@@ -52,6 +52,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Do finished work a
 Round = Annotated[
     int | None, typer.Option(min=1, help="Round of self-training, from 2: masks by the last one.")
 ]
+Images = Annotated[Path | None, typer.Option(help="Picture, or folder of pictures.")]
 Split = Annotated[str | None, typer.Option(help="List of pictures, such as train or val.")]
 
 
@@ -117,12 +118,21 @@ def evaluate(
         str, typer.Option(help="cam, seeds, pseudo-masks or predictions.")
     ] = "predictions",
     split: Split = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Without the columns over scales, flip and CRF.")
+    ] = False,
+    ceiling: Annotated[
+        bool, typer.Option("--ceiling", help="Beside the same network trained on true masks.")
+    ] = False,
 ) -> None:
     """Score masks against true masks: one confusion matrix over the split."""
-    config = _config(source, settings)
+    config = _config(source, [*(settings or []), *(["evaluate.fast=true"] if fast else [])])
     from wsss import pipeline
 
-    typer.echo(pipeline.score(config, of, split))
+    if ceiling:
+        typer.echo(pipeline.score_beside_ceiling(config, split))
+    else:
+        typer.echo(pipeline.score(config, of, split))
 
 
 @app.command()
@@ -165,17 +175,79 @@ def run(
 def predict(
     source: Source = None,
     settings: Settings = None,
-    images: Annotated[Path | None, typer.Option(help="Picture, or folder of pictures.")] = None,
+    images: Images = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Model file or folder, in place of a run's.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the masks.")] = None,
+    max_side: Annotated[
+        int | None, typer.Option(help="Reduce pictures to this long side first; 0: never.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Masks for a folder of pictures, by the segmenter of a run."""
-    if images is None:
-        raise WsssError("predict was given no pictures: add --images with a picture or a folder.")
-    config = _config(source, settings)
+    """Masks for pictures, by the segmenter of a run, of a file, or of this package.
+
+    A picture may stand where the run does: `wsss predict photo.jpg`.
+    """
     from wsss.stages import predict as stage
 
-    typer.echo(stage.run(config, images, out, overwrite))
+    if max_side is not None:
+        settings = [*(settings or []), f"evaluate.max_side={max_side or 'null'}"]
+    if images is None and source is not None and stage.is_pictures(source):
+        source, images = None, source
+    if images is None:
+        raise WsssError("predict was given no pictures: add --images with a picture or a folder.")
+    if source is None:  # no run: where the pictures of a run lie isn't asked for
+        settings = ["data.root=.", "run=.", *(settings or [])]
+        model, out = model or stage.shipped_model(), out or Path("masks")
+    typer.echo(stage.run(_config(source, settings), images, out, overwrite, model))
+
+
+@app.command("pack-voc-test")
+def pack_voc_test(
+    source: Source = None,
+    settings: Settings = None,
+    images: Images = None,
+    out: Annotated[Path | None, typer.Option(help="The archive, .tar.gz.")] = None,
+) -> None:
+    """Segment the VOC test pictures and pack the masks as the evaluation server takes them."""
+    if images is None:
+        raise WsssError("pack-voc-test was given no pictures: add --images with their folder.")
+    config = _config(source, settings)
+    from wsss import pipeline
+
+    typer.echo(pipeline.pack_voc_test(config, images, out))
+
+
+@app.command("check-voc-archive")
+def check_voc_archive(
+    file: Annotated[Path, typer.Argument(help="The archive, .tar.gz.")],
+    ids: Annotated[Path | None, typer.Option(help="List of the ids it must hold.")] = None,
+    images: Images = None,
+) -> None:
+    """Name everything in an archive that the VOC server would refuse or score as 0."""
+    from wsss.stages import voc_archive as stage
+
+    problems = stage.check(file, ids, images)
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        raise WsssError(f"{len(problems)} problems in {file}: mend what is named above.")
+    typer.echo("The archive is as the server takes it.")
+
+
+@app.command()
+def export(
+    source: Source = None,
+    settings: Settings = None,
+    to: Annotated[str, typer.Option(help="onnx, torch-export, safetensors or hub.")] = "onnx",
+    out: Annotated[Path | None, typer.Option(help="File, or folder for the hub.")] = None,
+) -> None:
+    """The segmenter of a run as a file that `predict --model` runs without the run."""
+    config = _config(source, settings)
+    from wsss.stages import export as stage
+
+    typer.echo(stage.run(config, to, out))
 
 
 @app.command()

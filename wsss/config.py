@@ -4,7 +4,7 @@ import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
 from pydantic import (
@@ -71,8 +71,8 @@ class BackboneConfig(Section):
     """The GLNet under classifier and segmenter."""
 
     name: str = "glnet_nano"
-    weights: Path | None = None
-    """Released .pth or .safetensors; none starts from random weights."""
+    weights: Path | Literal["pretrained"] | None = "pretrained"
+    """`pretrained` finds them by the name; a released .pth or .safetensors; null: random ones."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of the model, as `glmix.GLNet` takes them."""
 
@@ -101,6 +101,30 @@ class OptimConfig(Section):
         return self
 
 
+class GroupingConfig(Section):
+    """What teaches slots to group objects in stage 1: weights of losses, 0 leaves one out."""
+
+    blocks: tuple[str, ...] = Field(("8.1", "16.0", "16.2"), min_length=1)
+    """Blocks that learn, as stride.index; `contrast` learns on `train_cls.slot_block`."""
+    walked: float = Field(0, ge=0)
+    """The map after a walk through the slots has to give the tags, too."""
+    consistency: float = Field(0, ge=0)
+    """The map has to agree with the seeds of the mirrored, smaller picture."""
+    erasing: float = Field(0, ge=0)
+    """Without the places where the slots speak loudest, the rest has to give the tags."""
+    contrast: float = Field(0, ge=0)
+    """Slots of a class have to be alike over the batch, and unlike other slots."""
+    background: float = Field(0, ge=0)
+    """The quieter half of the slots has to deny the picture's tags."""
+    sharpness: float = Field(0, ge=0)
+    """Tokens have to choose among slots with certainty."""
+
+    @property
+    def active(self) -> bool:
+        """Whether any weight is above 0."""
+        return any(value > 0 for name, value in self if name != "blocks")
+
+
 class TrainClsConfig(OptimConfig):
     """Stage 1: the classifier, from tags."""
 
@@ -116,6 +140,7 @@ class TrainClsConfig(OptimConfig):
     slot_top: int = Field(6, ge=1)
     slot_loss: float = Field(0.5, ge=0)
     """Weight of the auxiliary loss."""
+    grouping: GroupingConfig = Field(default_factory=GroupingConfig)
 
 
 class WalkConfig(Section):
@@ -226,6 +251,21 @@ class MaskLossConfig(Section):
     """Weight of the tags' binary cross-entropy with the pooled answer."""
 
 
+class SingleStageConfig(Section):
+    """Classifier and segmenter trained together, their masks made online from the CAM."""
+
+    enabled: bool = False
+    """Train the segmenter from tags at once, without classifier and pseudo-masks before it."""
+    warmup: float = Field(0.3, ge=0, lt=1)
+    """Share of the training in which the classifier alone learns."""
+    weight: float = Field(1.0, gt=0)
+    """Of the segmenter's loss beside the classifier's."""
+    par_iterations: int = Field(10, ge=1)
+    """Steps of pixel-adaptive refinement of the seeds."""
+    confidence: float = Field(0.6, ge=0, lt=1)
+    """A pixel whose best probability is lower becomes 255."""
+
+
 class TrainSegConfig(OptimConfig):
     """Stage 3: the segmenter, from the pseudo-masks alone."""
 
@@ -244,6 +284,7 @@ class TrainSegConfig(OptimConfig):
     max_class_share: float = Field(1.0, gt=0, le=1)
     """Below 1, prefer crops in which no class covers more than this share."""
     loss: MaskLossConfig = Field(default_factory=MaskLossConfig)
+    single_stage: SingleStageConfig = Field(default_factory=SingleStageConfig)
 
 
 class SelfTrainingConfig(Section):
@@ -255,9 +296,9 @@ class SelfTrainingConfig(Section):
     """Start from the former round's segmenter, or as the first round did."""
     scales: tuple[PositiveFloat, ...] = Field((0.75, 1.0, 1.25), min_length=1)
     flip: bool = True
-    former_masks: float = Field(0.0, ge=0, lt=1)
+    former_masks: float = Field(0.3, ge=0, lt=1)
     """Weight of the former round's masks, mixed into the segmenter's probabilities."""
-    crf: str = "irn"
+    crf: str = "deeplab"
     """Preset of the CRF, or `none`."""
     crf_iterations: int = Field(10, ge=1)
     confidence: float = Field(0.7, ge=0, lt=1)
@@ -266,13 +307,54 @@ class SelfTrainingConfig(Section):
     """A pixel weighs its marginal to this power, in place of train_seg.loss.confidence."""
 
 
+class PredictionMode(NamedTuple):
+    """How a picture is looked at to predict its mask."""
+
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    crf: str = "none"
+
+
 class EvaluateConfig(Section):
-    """Scoring of predictions: test-time scales, flip, CRF; what an unsure pixel counts as."""
+    """Predictions and their scores: test-time scales, flip, CRF; what an unsure pixel counts as."""
 
     scales: tuple[PositiveFloat, ...] = Field((1.0,), min_length=1)
     flip: bool = False
     crf: str = "none"
     unsure: Literal["background", "wrong"] = "background"
+    fast: bool = False
+    """Score predictions by `scales`, `flip` and `crf` alone, without the columns beside them."""
+    test_scales: tuple[PositiveFloat, ...] = Field((0.5, 0.75, 1.0, 1.25, 1.5, 1.75), min_length=1)
+    """Scales of the columns over scales and flip."""
+    test_crf: str = "deeplab"
+    """Preset of the column with a CRF."""
+    tile: int | None = Field(1024, ge=64)
+    """Larger pictures are cut into overlapping windows of this side; null for no limit."""
+    max_side: int | None = Field(1024, ge=32)
+    """Pictures are reduced to this long side first; null predicts at full resolution."""
+
+    @property
+    def own(self) -> PredictionMode:
+        """The column that `predict` makes."""
+        return PredictionMode(self.scales, self.flip, self.crf)
+
+    def columns(self) -> dict[str, PredictionMode]:
+        """The columns of an evaluation by name.
+
+        `single` scale, over `scales` and flip, and that with a `crf`; before them, as `configured`,
+        the one that `predict` makes where it is none of the three. That one alone if `fast`; no
+        CRF where `test_crf` is `none`.
+        """
+        columns = {
+            "single": PredictionMode(),
+            "scales": PredictionMode(self.test_scales, True),
+            "crf": PredictionMode(self.test_scales, True, self.test_crf),
+        }
+        if self.test_crf == "none":
+            del columns["crf"]
+        if self.own not in columns.values():
+            columns = {"configured": self.own, **columns}
+        return {n: c for n, c in columns.items() if c == self.own or not self.fast}
 
 
 class AblateConfig(Section):
@@ -423,7 +505,7 @@ def _fault(item: Any) -> tuple[str, str]:
 
 
 # what pydantic adds to the place of a value that may take several forms
-_FORMS = ("float", "literal['otsu','mixture']")
+_FORMS = ("float", "path", "literal['otsu','mixture']", "literal['pretrained']")
 
 
 def _unknown_key(loc: tuple[int | str, ...]) -> str:

@@ -10,9 +10,10 @@ from wsss.engine.mask_making import parse_shard
 from wsss.engine.runtime import require_one_process
 from wsss.errors import WsssError
 from wsss.models.segmenter import decoder_library
-from wsss.report.tables import show_classes, show_summary
+from wsss.report.tables import show_ceiling, show_classes, show_summary
 from wsss.run_dir import RunDir, config_of_round
 from wsss.stages import (
+    ceiling,
     evaluate,
     generate_pseudo_masks,
     predict,
@@ -20,7 +21,9 @@ from wsss.stages import (
     report,
     train_cls,
     train_seg,
+    train_single,
     visualize,
+    voc_archive,
 )
 from wsss.voc import split_ids
 
@@ -48,9 +51,11 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     _check_crfs(config)
     _check_splits(config)
     RunDir.create(config, again="train_cls" if overwrite else None)
-    train_cls.run(config)
-    generate_pseudo_masks.run(config)
-    train_seg.run(config)
+    single = config.train_seg.single_stage.enabled
+    if not single:
+        train_cls.run(config)
+        generate_pseudo_masks.run(config)
+    segmenter(config)
     later = [config_of_round(config, n) for n in range(2, config.self_training.rounds + 1)]
     for round_config in later:
         segmenter(round_config)
@@ -58,13 +63,15 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     scored = root is not None and has_masks(root)
     if scored:
         predict.run_split(config)
-        scores = [evaluate.run(config, kind) for kind in evaluate.KINDS]
+        kinds = evaluate.KINDS[-1:] if single else evaluate.KINDS
+        scores = [evaluate.run(config, kind) for kind in kinds]
         for round_config in later:
             predict.run_split(round_config)
             scores += [evaluate.run(round_config, kind) for kind in evaluate.KINDS[-2:]]
         show_summary(scores)
-    # without true masks a VOC folder needs no list to score on
-    visualize.run(config, split=None if scored or root is None else config.data.mask_split)
+    if not single:  # which leaves no maps to show
+        # without true masks a VOC folder needs no list to score on
+        visualize.run(config, split=None if scored or root is None else config.data.mask_split)
     return report.run(config)
 
 
@@ -80,12 +87,16 @@ def segmenter(config: RunConfig, overwrite: bool = False) -> Path:
     """The segmenter of the config's round; a later round's pseudo-masks are made first."""
     if config.round > 1:
         relabel.run(config)
+    elif config.train_seg.single_stage.enabled:
+        return train_single.run(config, overwrite)
     return train_seg.run(config, overwrite)
 
 
 def _check_crfs(config: RunConfig) -> None:
     """Refuse a CRF that doesn't exist."""
-    for name in (config.pseudo_masks.crf, config.evaluate.crf, config.self_training.crf):
+    settings = config.evaluate
+    crfs = (config.pseudo_masks.crf, settings.crf, settings.test_crf, config.self_training.crf)
+    for name in crfs:
         if name != "none":
             DenseCRF(name)
 
@@ -124,3 +135,36 @@ def score(config: RunConfig, of: str, split: str | None = None) -> Path:
     path = evaluate.run(config, kind, split)
     show_classes(path)
     return path
+
+
+def score_beside_ceiling(config: RunConfig, split: str | None = None) -> Path:
+    """Score predictions, and those of the fully supervised twin, which is trained where missing.
+
+    Args:
+        config: of the run, whose segmenter is trained.
+        split: list of pictures; None takes the config's.
+
+    Returns:
+        The file with both and their ratio, column by column.
+    """
+    require_one_process()
+    split = split or config.data.val_split
+    twin = ceiling.prepare(config)
+    train_seg.run(twin)
+    for one in (config, twin):
+        predict.run_split(one, split)
+        evaluate.run(one, "predictions", split)
+    path = ceiling.compare(config, split)
+    show_ceiling(path)
+    return path
+
+
+def pack_voc_test(config: RunConfig, images: Path, out: Path | None = None) -> Path:
+    """Segment pictures and pack their masks for VOC's server; returns the archive.
+
+    Args:
+        config: of the run; its `evaluate` part gives scales, flip and CRF.
+        images: folder of the test pictures.
+        out: the archive; `voc_test.tar.gz` of the run by default.
+    """
+    return voc_archive.pack(predict.run(config, images), out or config.run / "voc_test.tar.gz")

@@ -11,6 +11,7 @@ TRAIN, VAL, SIZE = 400, 60, 128
 SETTINGS = {
     "backbone": {
         "name": "glnet_nano",
+        "weights": None,
         "args": {"depths": [1, 1, 2, 1], "slot_scale": 8.0},
     },
     "train_cls": {
@@ -32,6 +33,7 @@ SETTINGS = {
         "border": None,
         "sharpness": 10.0,
     },
+    "evaluate": {"fast": True},
     "runtime": {"precision": "bf16"},
     "train_seg": {
         "decoder_args": {"decoder_segmentation_channels": 64},

@@ -6,10 +6,11 @@ seeds/<id>.npz         soft seeds: class activation and slot seeds of the pictur
 pseudo_masks/<id>.png  masks in the VOC palette, 255 where not confident
 confidence/<id>.png    how sure each pixel of a mask is, where that is asked for
 train_seg/             model.safetensors, log.jsonl, done.json
-predictions/<split>/   <id>.png
-evaluation/            <of>_<split>.json
+predictions/<split>/   <id>.png; <split>.<column>/ for the other columns of an evaluation
+evaluation/            <of>_<split>.json, confusion_<split>.csv
 ablation/              ablation.json, ablation.md; rows/<row>.npz, counts so far
 report/                index.html with pictures
+ceiling/               the fully supervised twin, a run like this one
 round_2/               a run of its own: pseudo_masks made by the segmenter of this one, and the
                        segmenter that they train; round_3/ lies in it, and so on
 """
@@ -39,7 +40,7 @@ _DEPENDS_LATER: dict[str, tuple[str, ...]] = {
 # The scores that each stage's output has.
 _SCORES: dict[str, tuple[str, ...]] = {
     "pseudo_masks": ("cam", "seeds", "pseudo_masks"),
-    "train_seg": ("predictions",),
+    "train_seg": ("predictions", "confusion", "ceiling"),
 }
 _PLACES = ("root", "images", "tags")
 _SOURCE = (*_PLACES, "train_split")
@@ -132,9 +133,27 @@ class RunDir:
         """Predicted mask of a picture."""
         return self.root / "predictions" / split / f"{picture}.png"
 
+    def predictions(self, config: RunConfig, split: str) -> dict[str, Path]:
+        """Folder of masks of every column of the evaluation of a split, by its name."""
+        own = self.prediction(split, "any").parent
+        columns = config.evaluate.columns().items()
+        return {
+            name: own if mode == config.evaluate.own else own.with_name(f"{split}.{name}")
+            for name, mode in columns
+        }
+
     def evaluation(self, of: str, split: str) -> Path:
         """Scores of one kind of mask on one split."""
         return self.root / "evaluation" / f"{of.replace('-', '_')}_{split}.json"
+
+    def confusion(self, split: str) -> Path:
+        """Confusion matrix of the predictions on one split."""
+        return self.root / "evaluation" / f"confusion_{split}.csv"
+
+    @property
+    def ceiling(self) -> Path:
+        """Run folder of the fully supervised twin."""
+        return self.root / "ceiling"
 
     @property
     def ablation(self) -> Path:
@@ -177,8 +196,10 @@ class RunDir:
                 for folder in (name, "seeds", "confidence"):
                     shutil.rmtree(self.root / folder, ignore_errors=True)
             for of in _SCORES.get(name, ()):
-                for scores in (self.root / "evaluation").glob(f"{of}_*.json"):
+                for scores in (self.root / "evaluation").glob(f"{of}_*"):
                     scores.unlink(missing_ok=True)
+        if stage == "train_cls":  # the twin starts from the same classifier
+            shutil.rmtree(self.ceiling, ignore_errors=True)
         for sheet in self.report.glob("*.png"):
             sheet.unlink(missing_ok=True)
         for later in self.root.glob("round_*"):
@@ -319,10 +340,15 @@ def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, values: Any) -> None:
-    """Write JSON atomically."""
+def write_text(path: Path, text: str) -> None:
+    """Write text atomically."""
 
     def write(target: Path) -> None:
-        target.write_text(json.dumps(values, indent=2, default=str) + "\n")
+        target.write_text(text, encoding="utf-8")
 
     write_atomic(path, write)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON atomically."""
+    write_text(path, json.dumps(values, indent=2, default=str) + "\n")

@@ -1,6 +1,8 @@
 """Soft clustering and dispatching on hand-sized examples, and the properties of the walk P·G."""
 
+import pytest
 import torch
+import torch.nn.functional as F
 
 from glmix.clustering import (
     SlotAssignment,
@@ -11,6 +13,7 @@ from glmix.clustering import (
     dispatch_weights,
     hard_assignment_logits,
     initial_slots,
+    regional_means,
     soft_cluster,
     soft_cluster_unstored,
 )
@@ -24,6 +27,14 @@ def test_initial_slots_are_regional_means_row_major() -> None:
     grid = torch.arange(16.0).reshape(1, 1, 4, 4)
     assert initial_slots(grid, (2, 2)).flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
     assert initial_slots(grid, (1, 2)).flatten().tolist() == [6.5, 8.5]
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 13), (3, 20), (1, 1), (24, 5)])
+def test_regional_means_are_adaptive_pooling(size: tuple[int, int]) -> None:
+    grid = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    for regions in ((8, 8), (2, 3), (1, 1)):
+        expected = F.adaptive_avg_pool2d(grid, regions)
+        torch.testing.assert_close(regional_means(grid, regions), expected)
 
 
 def test_logits_are_scaled_cosines() -> None:

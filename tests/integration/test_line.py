@@ -36,12 +36,16 @@ def test_what_a_run_leaves(finished: RunConfig) -> None:
         ),
         *(f"seeds/{i}.npz" for i in TRAIN),
         *(f"pseudo_masks/{i}.png" for i in TRAIN),
-        *(f"predictions/val/{i}.png" for i in VAL),
-        "predictions/val/settings.json",
+        *(
+            f"predictions/val{column}/{name}"
+            for column in ("", ".scales", ".crf")
+            for name in (*(f"{i}.png" for i in VAL), "settings.json")
+        ),
         *(f"evaluation/{of}_train.json" for of in ("cam", "seeds", "pseudo_masks")),
         "evaluation/predictions_val.json",
+        "evaluation/confusion_val.csv",
         "report/index.html",
-        "report/train.png",
+        *(f"report/{name}.png" for name in ("train", "confusion_val", "worst_val")),
     }
 
 
@@ -160,7 +164,7 @@ def test_overwrite_with_other_settings(finished: RunConfig, tmp_path: Path) -> N
     for name in ("train_cls/model.safetensors", "train_seg/model.safetensors"):
         assert (run / name).read_bytes() != (finished.run / name).read_bytes()
     masks = [name for name in new if name.endswith((".png", ".npz"))]
-    assert len(masks) == 12 + 12 + 4 + 1 and all(new[name] > old[name] for name in masks)
+    assert len(masks) == 12 + 12 + 3 * 4 + 3 and all(new[name] > old[name] for name in masks)
 
 
 def test_an_overwrite_that_is_cut_short_keeps_no_old_mask(

@@ -54,13 +54,22 @@ def torchrun(folder: Path, *arguments: object) -> list[tuple[int, str, str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["train-cls", "train-seg"])
+@pytest.mark.parametrize(
+    ("stage", "more"),
+    [
+        ("train-cls", []),
+        ("train-seg", []),
+        ("train-seg", ["train_seg.accumulate=2"]),
+        ("train-seg", ["train_seg.single_stage={enabled: true, warmup: 0.5}"]),
+    ],
+)
 def test_two_processes_train_equal_weights(
-    tmp_path: Path, tiny: Path, drawn: Path, finished: RunConfig, stage: str
+    tmp_path: Path, tiny: Path, drawn: Path, finished: RunConfig, stage: str, more: list[str]
 ) -> None:
     run = tmp_path / "run"
     settings = [tiny, f"run={run}", f"data.root={drawn}", "data.mask_split=train"]
     settings += ["train_cls.batch_size=4", "train_seg.batch_size=4", "runtime.save_every=0"]
+    settings += more
     if stage == "train-seg":
         # the encoder starts from the classifier of a single process
         for earlier in ("train_cls", "pseudo_masks"):

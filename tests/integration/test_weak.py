@@ -7,7 +7,7 @@ import pytest
 
 from wsss import pipeline, voc
 from wsss.config import RunConfig, load
-from wsss.stages import generate_pseudo_masks, train_cls, train_seg
+from wsss.stages import ceiling, generate_pseudo_masks, train_cls, train_seg
 
 FOLDER = "SegmentationClassAug"
 
@@ -51,6 +51,21 @@ def test_a_voc_folder_without_masks_needs_no_list_to_score_on(
     config = load(tiny, [f"run={tmp_path / 'run'}", f"data.root={copied}", *splits])
     page = pipeline.run(config)
     assert "Scores" not in page.read_text() and (page.parent / "all.png").is_file()
+
+
+def test_a_supervised_twin_has_no_say_in_the_weak_run(
+    tmp_path: Path, finished: RunConfig, opened: list[str]
+) -> None:
+    config = finished.model_copy(update={"run": tmp_path / "run"})
+    shutil.copytree(finished.run, config.run)
+    twin = ceiling.prepare(config)
+    train_seg.run(twin)
+    assert [path for path in opened if FOLDER in path], "the twin learns from true masks"
+    opened.clear()
+    weak = train_seg.run(config, overwrite=True)
+    assert not [path for path in opened if FOLDER in path or str(twin.run) in path]
+    assert weak.read_bytes() == (finished.run / "train_seg" / "model.safetensors").read_bytes()
+    assert weak.read_bytes() != (twin.run / "train_seg" / "model.safetensors").read_bytes()
 
 
 def test_no_file_of_the_true_masks_is_opened(

@@ -23,6 +23,9 @@ COMMANDS = (
     "visualize",
     "check-data",
     "fetch-voc",
+    "pack-voc-test",
+    "check-voc-archive",
+    "export",
 )
 
 

@@ -5,7 +5,6 @@ Stages that work from tags alone must not import this module; its tests hold the
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from wsss.config import DataConfig
 from wsss.data import transforms
 from wsss.data.confidence import read_confidence
 from wsss.data.pictures import read_image
+from wsss.data.samples import MaskSample
 from wsss.errors import WsssError
 from wsss.voc import read_mask
 
@@ -85,22 +85,6 @@ def read_pair(image_path: Path, mask_path: Path) -> tuple[NDArray[np.uint8], NDA
             "size: make the mask anew at the picture's size."
         )
     return image, mask
-
-
-class MaskSample(NamedTuple):
-    """A crop, or a batch of them with one more axis in front.
-
-    Attributes:
-        image: (3, size, size) float32, normalised.
-        mask: (size, size) int64, 255 = ignored.
-        confidence: (size, size) float32 in 0…1, how sure the mask is; 0 outside the picture.
-        tags: (C,) float32 of 0 and 1, of the whole picture; (0,) where they weren't given.
-    """
-
-    image: torch.Tensor
-    mask: torch.Tensor
-    confidence: torch.Tensor
-    tags: torch.Tensor
 
 
 class MaskTrainingSet(Dataset[MaskSample]):

@@ -17,8 +17,7 @@ Image = NDArray[np.uint8]
 
 IMAGENET_MEAN: tuple[float, float, float] = (0.485, 0.456, 0.406)
 IMAGENET_STD: tuple[float, float, float] = (0.229, 0.224, 0.225)
-# about zero after normalisation; a fourth channel, where there is one, is 0
-PADDING = (*(round(255 * m) for m in IMAGENET_MEAN), 0)
+PADDING = tuple(round(255 * m) for m in IMAGENET_MEAN)  # about zero after normalisation
 
 _SCALE = (1 / (255 * np.array(IMAGENET_STD))).astype(np.float32)
 _SHIFT = (-np.array(IMAGENET_MEAN) / np.array(IMAGENET_STD)).astype(np.float32)
@@ -42,11 +41,16 @@ def normalise(image: Image) -> torch.Tensor:
     return planes.mul_(scale[:, None, None]).add_(shift[:, None, None])
 
 
-def denormalise(image: torch.Tensor) -> Image:
-    """Undoes `normalise`: (..., 3, H, W) float → (..., H, W, 3) uint8 RGB, rounded and clipped."""
+def to_pixels(image: torch.Tensor) -> torch.Tensor:
+    """Undoes `normalise` where the tensor is: (..., 3, H, W) float → the same uint8, rounded."""
     scale, shift = (torch.from_numpy(v).to(image.device) for v in (_SCALE, _SHIFT))
     pixels = (image.detach().float() - shift[:, None, None]) / scale[:, None, None]
-    array: Image = pixels.round().clamp(0, 255).byte().movedim(-3, -1).cpu().numpy()
+    return pixels.round().clamp(0, 255).byte()
+
+
+def denormalise(image: torch.Tensor) -> Image:
+    """Undoes `normalise`: (..., 3, H, W) float → (..., H, W, 3) uint8 RGB, rounded and clipped."""
+    array: Image = to_pixels(image).movedim(-3, -1).cpu().numpy()
     return array
 
 
@@ -157,7 +161,7 @@ def crop_window(
     rows = slice(max(top, 0), min(top + side, height))
     columns = slice(max(left, 0), min(left + side, width))
     cut = np.empty((side, side, image.shape[2]), np.uint8)
-    cut[:] = PADDING[: image.shape[2]]
+    cut[:] = (*PADDING, 0)[: image.shape[2]]
     cut_mask = np.full((side, side), IGNORE_INDEX, np.uint8)
     if rows.start < rows.stop and columns.start < columns.stop:
         into = (

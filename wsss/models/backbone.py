@@ -11,15 +11,17 @@ from torch import nn
 
 import glmix
 from glmix.checkpoints import checkpoint_filter, describe_mismatch
+from glmix.pretrained import find_weights
 from wsss.errors import WsssError
 
 
-def create_backbone(name: str, weights: Path | None, args: dict[str, Any]) -> glmix.GLNet:
+def create_backbone(name: str, weights: Path | str | None, args: dict[str, Any]) -> glmix.GLNet:
     """Build a GLNet, with its ImageNet head left off.
 
     Args:
         name: registered variant, such as `glnet_4g`.
-        weights: released `.pth`, or `.safetensors` in the same naming; None for random weights.
+        weights: released `.pth`, or `.safetensors` in the same naming; `pretrained` for those that
+            come with the package or were put where `glmix` looks; None for random weights.
         args: further arguments of the model.
 
     Raises:
@@ -35,8 +37,16 @@ def create_backbone(name: str, weights: Path | None, args: dict[str, Any]) -> gl
     if weights is None:
         _init_by_fan_in(model)
     else:
-        _load(model, weights, name)
+        _load(model, _find(name) if weights == "pretrained" else Path(weights), name)
     return model
+
+
+def _find(name: str) -> Path:
+    try:
+        return find_weights(name)
+    except ValueError as error:
+        reason = str(error).rstrip(".")
+        raise WsssError(f"{reason}; or give backbone.weights a file, or null.") from None
 
 
 def _init_by_fan_in(model: nn.Module) -> None:

@@ -24,6 +24,7 @@ class ClassifierOutput(NamedTuple):
         slot_logits: (B, C), from the slots of one block.
         assignments: block name (stride.index) → slot assignment.
         slot_scores: (B, K, C), what the auxiliary head says of every slot.
+        features: (B, D, h, w) at stride 16, normalised.
     """
 
     logits: Tensor
@@ -31,6 +32,7 @@ class ClassifierOutput(NamedTuple):
     slot_logits: Tensor
     assignments: dict[str, SlotAssignment]
     slot_scores: Tensor
+    features: Tensor
 
 
 class TagClassifier(nn.Module):
@@ -90,7 +92,8 @@ class TagClassifier(nn.Module):
             soft_cluster(assignments[self.slot_block].logits, third.flatten(2).transpose(1, 2))
         )
         top = slot_scores.topk(min(self.slot_top, slot_scores.shape[1]), dim=1).values
-        return ClassifierOutput(self._pool(cam), cam, top.mean(dim=1), assignments, slot_scores)
+        pooled = self._pool(cam), cam, top.mean(dim=1)
+        return ClassifierOutput(*pooled, assignments, slot_scores, third)
 
     def _pool(self, cam: Tensor) -> Tensor:
         flat = cam.flatten(2)
@@ -111,9 +114,18 @@ class TagClassifier(nn.Module):
         return main + slot_weight * auxiliary
 
 
+def slot_blocks(backbone: glmix.GLNet) -> list[str]:
+    """Names of the blocks with slots, as stride.index, in network order."""
+    return [
+        f"{4 * 2**stage}.{i}"
+        for stage, blocks in enumerate(cast(Stage, stage).blocks for stage in backbone.stages)
+        for i, block in enumerate(blocks)
+        if isinstance(block, GLMixBlock)
+    ]
+
+
 def _check_block(backbone: glmix.GLNet, slot_block: str) -> None:
-    third = cast(Stage, backbone.stages[2])
-    known = [f"16.{i}" for i, block in enumerate(third.blocks) if isinstance(block, GLMixBlock)]
+    known = [name for name in slot_blocks(backbone) if name.startswith("16.")]
     if slot_block not in known:
         raise WsssError(
             f"train_cls.slot_block is {slot_block!r}, which is no block with slots at stride 16 of "

@@ -13,7 +13,7 @@ from wsss import cam as cams
 from wsss.config import PseudoMasksConfig
 from wsss.data.transforms import normalise
 from wsss.errors import WsssError
-from wsss.models.classifier import TagClassifier
+from wsss.models.classifier import ClassifierOutput, TagClassifier
 from wsss.walk import Border, Evidence, Seeding, Walk, blocks_of
 
 # Scores of a picture are kept at this stride: half of the finest grid that walks by default.
@@ -64,6 +64,22 @@ def check_walks(seeding: Seeding, model: TagClassifier) -> None:
                 f"pseudo_masks.{key} names the block {walk.block!r}, which {what} this "
                 f"backbone: choose among {', '.join(names)}."
             )
+
+
+def evidence_in_training(output: ClassifierOutput, tags: Tensor, slot_block: str) -> Evidence:
+    """What a classifier in training says of a batch, without gradient; absent classes say nothing.
+
+    Args:
+        output: of B pictures.
+        tags: (B, C) in {0, 1}.
+        slot_block: of the classifier.
+    """
+    assignments = {
+        name: found._replace(logits=found.logits.detach().float())
+        for name, found in output.assignments.items()
+    }
+    cam = output.cam.detach().float().relu() * tags[:, :, None, None]
+    return Evidence(cam, assignments, output.slot_scores.detach(), slot_block, (), {})
 
 
 @torch.inference_mode()

@@ -4,13 +4,12 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 import glmix
-from wsss.cam import resize, scaled_size, with_flip
 from wsss.errors import WsssError
+from wsss.models.views import View, predict_views
 
 # Where the class of each decoder is; the library is loaded when one is built.
 _LIBRARY = "segmentation_models_pytorch"
@@ -86,6 +85,23 @@ class Segmenter(nn.Module):
         own = self.encoder.state_dict()
         self.encoder.load_state_dict({k: v for k, v in backbone.state_dict().items() if k in own})
 
+    def share_backbone(self, backbone: glmix.GLNet) -> None:
+        """Let another network's backbone be the encoder, weights and all."""
+        self.net.encoder.model.model = backbone  # type: ignore[union-attr]
+
+    def decode(self, images: Tensor, features: list[Tensor]) -> Tensor:
+        """Logits from features that were computed already, for pictures of whole strides.
+
+        Args:
+            images: (B, 3, H, W), sides divisible by 32.
+            features: of the encoder at strides 4, 8, 16, 32.
+        """
+        net: Any = self.net
+        # the library counts the picture and an empty map at stride 2 among an encoder's features
+        empty = images.new_empty(len(images), 0, images.shape[-2] // 2, images.shape[-1] // 2)
+        logits: Tensor = net.segmentation_head(net.decoder([images, empty, *features]))
+        return logits
+
     def forward(self, images: Tensor) -> Tensor:
         """Pad to whole strides, run, crop: any picture size of at least one pixel."""
         height, width = images.shape[-2:]
@@ -94,7 +110,6 @@ class Segmenter(nn.Module):
         return logits[..., :height, :width]
 
 
-@torch.inference_mode()
 def predict_probs(
     model: nn.Module, image: Tensor, scales: Sequence[float] = (1.0,), flip: bool = False
 ) -> Tensor:
@@ -109,16 +124,7 @@ def predict_probs(
     Returns:
         (C + 1, H, W), sums to 1.
     """
-    size = (image.shape[-2], image.shape[-1])
-    total: Tensor | None = None
-    for scale in scales:
-        scaled = resize(image, scaled_size(*size, scale)) if scale != 1.0 else image
-        logits = model(with_flip(scaled) if flip else scaled).float()
-        probs = resize(logits, size).softmax(dim=1)
-        folded = (probs[:1] + probs[1:].flip(-1)) / 2 if flip else probs
-        total = folded if total is None else total + folded
-    assert total is not None
-    return total[0] / len(scales)
+    return predict_views(model, image, [View(tuple(scales), flip)])[0]
 
 
 def build_segmenter(metadata: dict[str, Any]) -> Segmenter:

@@ -5,8 +5,8 @@ from torch import Tensor
 
 from wsss.config import MaskLossConfig
 from wsss.crf.loss import DenseCRFLoss
-from wsss.data.masks import MaskSample
-from wsss.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from wsss.data.samples import MaskSample
+from wsss.data.transforms import to_pixels
 from wsss.models import noisy_loss
 from wsss.voc import IGNORE_INDEX
 
@@ -59,9 +59,7 @@ class SegmenterLoss:
 
     @staticmethod
     def _energy(crf: DenseCRFLoss, logits: Tensor, sample: MaskSample) -> Tensor:
-        mean, std = (logits.new_tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
         with torch.autocast(logits.device.type, enabled=False):
-            pixels = (255 * (sample.image.float() * std.float() + mean.float())).clamp(0, 255)
             # the padding of a crop has no confidence, and nothing to say
             inside = (sample.confidence > 0).float()
-            return crf(pixels, logits.float().softmax(dim=1), inside)
+            return crf(to_pixels(sample.image), logits.float().softmax(dim=1), inside)

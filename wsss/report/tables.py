@@ -8,17 +8,38 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from wsss.report.columns import COLUMNS, FIGURES, percent
+
 
 def show_classes(path: Path) -> None:
-    """IoU by class of one file of scores."""
+    """IoU by class of one file of scores, a column for each way of predicting."""
     scores = json.loads(path.read_text())
-    table = Table(title=f"{scores['of']} on {scores['split']}, {scores['images']} pictures")
+    columns = scores.get("columns") or {"IoU %": scores}
+    table = Table(title=f"{scores['of']} on {scores['split']}, {scores['images']} pictures, IoU %")
     table.add_column("class")
-    table.add_column("IoU %", justify="right")
-    for name, iou in scores["iou"].items():
-        table.add_row(escape(name), "–" if iou is None else f"{100 * iou:.1f}")
+    for name in columns:
+        table.add_column(COLUMNS.get(name, name), justify="right")
+    for label in scores["iou"]:
+        table.add_row(escape(label), *(percent(c["iou"][label]) for c in columns.values()))
     table.add_section()
-    table.add_row("mean", f"{100 * scores['miou']:.1f}")
+    table.add_row("mean", *(percent(c["miou"]) for c in columns.values()))
+    if "boundary_miou" in scores:
+        table.add_row(
+            "mean at boundaries", *(percent(c["boundary_miou"]) for c in columns.values())
+        )
+    Console(stderr=True).print(table)
+
+
+def show_ceiling(path: Path) -> None:
+    """A run from tags beside its fully supervised twin, and the ratio, column by column."""
+    found = json.loads(path.read_text())
+    table = Table(title=f"from tags / from true masks, on {found['split']}, %")
+    table.add_column("")
+    for title in ("mIoU", "full", "ratio", "boundary IoU", "full", "ratio"):
+        table.add_column(title, justify="right")
+    for name, column in found["columns"].items():
+        rows = [percent(column[of][f]) for f in FIGURES for of in ("tags", "full", "ratio")]
+        table.add_row(COLUMNS.get(name, name), *rows)
     Console(stderr=True).print(table)
 
 

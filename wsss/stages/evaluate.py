@@ -1,16 +1,16 @@
 """Scoring: masks of a run against true masks, one confusion matrix over a whole split.
 
-The one stage beside the pictures of `visualize` that opens true masks. Reads seeds, pseudo-masks or
-predictions of a run; writes `evaluation/<of>_<split>.json`.
+Opens true masks, which no stage that makes masks does. Reads seeds, pseudo-masks or predictions of
+a run; writes `evaluation/<of>_<split>.json` and, of predictions, `evaluation/confusion_<split>.csv`
+and the pictures `report/confusion_<split>.png` and `report/worst_<split>.png`.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from wsss import seeds
 from wsss.cam import resize
@@ -22,12 +22,15 @@ from wsss.engine.runtime import start
 from wsss.engine.tracking import track
 from wsss.errors import WsssError
 from wsss.metrics import ConfusionMatrix
-from wsss.run_dir import RunDir, write_json
+from wsss.report.confusion import confusion_csv, confusion_picture
+from wsss.report.scores import SplitScores, summary
+from wsss.report.sheet import contact_sheet, mask_over
+from wsss.run_dir import RunDir, write_atomic, write_json, write_text
 from wsss.voc import read_mask
 
-Mask = NDArray[np.uint8]
 Kind = Literal["cam", "seeds", "pseudo-masks", "predictions"]
 KINDS: tuple[Kind, ...] = ("cam", "seeds", "pseudo-masks", "predictions")
+WORST = 12  # pictures on the sheet of the worst
 SWEEP = np.round(np.arange(0.05, 1.0, 0.05), 2)
 
 
@@ -49,9 +52,10 @@ def run(config: RunConfig, of: Kind, split: str | None = None) -> Path:
     if of in ("cam", "seeds"):
         scores = _score_seeds(config, run_dir, pictures, root, "cam" if of == "cam" else "seed")
     elif of == "pseudo-masks":
-        scores = _score_masks(config, pictures, root, run_dir.pseudo_mask)
+        masks = [run_dir.pseudo_mask(p.id) for p in pictures.pictures]
+        scores = _score_masks(config, pictures, root, [masks])[0].summary()
     else:
-        scores = _score_masks(config, pictures, root, lambda i: run_dir.prediction(split, i))
+        scores = _score_predictions(config, run_dir, pictures, root, split)
     path = run_dir.evaluation(of, split)
     write_json(
         path,
@@ -73,14 +77,57 @@ def kind(name: str) -> Kind:
 
 
 def _score_masks(
-    config: RunConfig, pictures: TaggedPictures, root: Path, mask_of: Callable[[str], Path]
-) -> dict[str, Any]:
-    confusion = _confusion(config, pictures)
-    _require([mask_of(p.id) for p in pictures.pictures])
-    for picture in track(pictures.pictures, "evaluate", len(pictures)):
+    config: RunConfig, pictures: TaggedPictures, root: Path, masks: Sequence[Sequence[Path]]
+) -> list[SplitScores]:
+    """Every column of masks, each in the order of the pictures, in one pass over the targets."""
+    for paths in masks:
+        _require(paths)
+    columns = [SplitScores(pictures.class_names, config.evaluate.unsure) for _ in masks]
+    for i, picture in enumerate(track(pictures.pictures, "evaluate", len(pictures))):
         target = read_pair(picture.path, mask_path(root, picture.id))[1]
-        confusion.update(target, read_mask(mask_of(picture.id)))
-    return _summary(confusion, pictures)
+        for column, paths in zip(columns, masks, strict=True):
+            column.update(target, read_mask(paths[i]))
+    return columns
+
+
+def _score_predictions(
+    config: RunConfig, run_dir: RunDir, pictures: TaggedPictures, root: Path, split: str
+) -> dict[str, Any]:
+    """The scores of the config's own scales, flip and CRF, and beside them every column's."""
+    folders = run_dir.predictions(config, split)
+    masks = {
+        name: [folder / f"{p.id}.png" for p in pictures.pictures]
+        for name, folder in folders.items()
+    }
+    found = _score_masks(config, pictures, root, list(masks.values()))
+    columns = dict(zip(masks, found, strict=True))
+    modes = config.evaluate.columns()
+    own = next(name for name, mode in modes.items() if mode == config.evaluate.own)
+    matrix, names = columns[own].confusion.matrix, columns[own].names
+    write_text(run_dir.confusion(split), confusion_csv(matrix, names))
+    picture = confusion_picture(matrix, names)
+    write_atomic(run_dir.report / f"confusion_{split}.png", picture.save)
+    worst = columns[own].worst(WORST)
+    _draw_worst(run_dir, split, [pictures.pictures[i] for i in worst], root, folders[own])
+    return {
+        **columns[own].summary(),
+        "columns": {
+            name: {**column.summary(), **modes[name]._asdict()} for name, column in columns.items()
+        },
+        "worst": {pictures.pictures[i].id: columns[own].mious[i] for i in worst},
+    }
+
+
+def _draw_worst(
+    run_dir: RunDir, split: str, pictures: Sequence[Picture], root: Path, masks: Path
+) -> None:
+    rows = []
+    for picture in pictures:
+        image, target = read_pair(picture.path, mask_path(root, picture.id))
+        pred = read_mask(masks / f"{picture.id}.png")
+        rows.append([image, mask_over(pred, image), mask_over(target, image)])
+    sheet = contact_sheet(rows, ("picture", "prediction", "truth"), width=240)
+    write_atomic(run_dir.report / f"worst_{split}.png", sheet.save)
 
 
 def _score_seeds(
@@ -101,7 +148,8 @@ def _score_seeds(
     means = [matrix.compute().miou for matrix in sweep]
     best = int(np.nanargmax(means))
     return {
-        **_summary(confusion, pictures),
+        **summary(confusion, ("background", *pictures.class_names)),
+        "images": len(pictures),
         "oracle": {"threshold": float(SWEEP[best]), "miou": means[best]},
     }
 
@@ -115,19 +163,7 @@ def _confusion(config: RunConfig, pictures: TaggedPictures) -> ConfusionMatrix:
     return ConfusionMatrix(len(pictures.class_names) + 1, unsure=config.evaluate.unsure)
 
 
-def _summary(confusion: ConfusionMatrix, pictures: TaggedPictures) -> dict[str, Any]:
-    scores = confusion.compute()
-    names = ("background", *pictures.class_names)
-    iou = {n: None if np.isnan(v) else float(v) for n, v in zip(names, scores.iou, strict=True)}
-    return {
-        "miou": scores.miou,
-        "iou": iou,
-        "pixel_accuracy": scores.pixel_accuracy,
-        "images": len(pictures),
-    }
-
-
-def _require(paths: list[Path]) -> None:
+def _require(paths: Sequence[Path]) -> None:
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise WsssError(
@@ -167,4 +203,6 @@ def _protocol(config: RunConfig, of: Kind) -> dict[str, Any]:
         "scales": settings.scales,
         "flip": settings.flip,
         "crf": settings.crf,
+        "max_side": settings.max_side,
+        "tile": settings.tile,
     }

@@ -1,28 +1,30 @@
 """Stage 4: pictures + segmenter → masks, no tags needed.
 
-Reads `train_seg/model.safetensors` of a run; writes `<out>/<name>.png` in the VOC palette.
+Reads `train_seg/model.safetensors` of a run, or a model file without a run; writes
+`<out>/<name>.png` in the VOC palette.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
+from torch import nn
 
-from wsss.config import EvaluateConfig, RunConfig
-from wsss.crf import DenseCRF
+from wsss.config import PredictionMode, RunConfig
 from wsss.data.sources import open_tagged
 from wsss.data.tags import IMAGE_SUFFIXES, Picture, read_image
-from wsss.data.transforms import normalise
 from wsss.engine.checkpoint import load_trained
+from wsss.engine.formats import open_network
 from wsss.engine.runtime import Runtime, start
 from wsss.engine.tracking import track
 from wsss.errors import WsssError
-from wsss.models.segmenter import Segmenter, build_segmenter, predict_probs
+from wsss.models.predictor import predict_masks
+from wsss.models.segmenter import build_segmenter
 from wsss.run_dir import RunDir, write_json
 from wsss.voc import write_mask
+
+SHIPPED = "voc61_nano.safetensors"
 
 
 def run(
@@ -30,14 +32,16 @@ def run(
     images: Path,
     out: Path | None = None,
     overwrite: bool = False,
+    model: Path | None = None,
 ) -> Path:
     """Segment a picture or a folder of pictures; returns the folder of masks.
 
     Args:
-        config: of the run; its `evaluate` part gives scales, flip and CRF.
+        config: of the run; its `evaluate` part gives scales, flip, CRF, tiles and largest side.
         images: picture, or folder searched with its subfolders.
         out: folder of the masks; `predictions/<name of images>` of the run by default.
         overwrite: segment again what has a mask.
+        model: file or folder of a model, in place of the run's.
 
     Raises:
         WsssError: no segmenter, no pictures, or pictures that their masks would replace.
@@ -52,72 +56,98 @@ def run(
                 f"The mask of {picture.path} would replace it: give an --out that is not the "
                 "pictures' own folder."
             )
-    weights = run_dir.model("train_seg")
+    weights = model or run_dir.model("train_seg")
+    runtime = start(config.runtime, config.seed)
+    network, _ = open_network(weights, build_segmenter, runtime.device)
+    folders = {config.evaluate.own: folder}
     if out is None and weights.is_file():
-        _forget_others(config, pictures, folder, weights)
-    _predict(config, pictures, folder, weights, overwrite)
+        _forget_others(config, pictures, folders, weights)
+    _predict(config, runtime, network, pictures, folders, overwrite)
     return folder
 
 
 def run_split(config: RunConfig, split: str | None = None) -> Path:
-    """Segment the pictures of a split into the run folder; returns the folder of masks."""
+    """Segment the pictures of a split into the run folder, in every column of the evaluation.
+
+    Returns:
+        The folder of the masks that the config's own scales, flip and CRF make.
+    """
     run_dir = RunDir(config.run)
     run_dir.require("train_seg", "train-seg")
     split = split or config.data.val_split
     data = open_tagged(config.data, split)
-    pictures = data.pictures
-    folder = run_dir.prediction(split, "any").parent
+    columns = config.evaluate.columns()
+    paths = run_dir.predictions(config, split)
+    folders = {columns[name]: path for name, path in paths.items()}
     weights = run_dir.model("train_seg")
-    _forget_others(config, pictures, folder, weights)
-    _predict(config, pictures, folder, weights, overwrite=False, class_names=data.class_names)
-    return folder
+    _forget_others(config, data.pictures, folders, weights)
+    runtime = start(config.runtime, config.seed)
+    network, _ = load_trained(
+        weights, "segmenter", build_segmenter, runtime.device, data.class_names
+    )
+    _predict(config, runtime, network, data.pictures, folders, overwrite=False)
+    return folders[config.evaluate.own]
+
+
+def is_pictures(source: Path) -> bool:
+    """Whether what stands in the place of a run is a picture, or a folder that holds no run."""
+    if source.is_dir():
+        return not (source / "config.yaml").is_file()
+    return source.suffix.lower() in IMAGE_SUFFIXES
+
+
+def shipped_model() -> Path:
+    """The model that comes with the package.
+
+    Raises:
+        WsssError: this copy of the package has none.
+    """
+    path = Path(str(files("wsss") / "weights" / SHIPPED))
+    if not path.is_file():
+        raise WsssError(
+            f"No model was given, and this package comes without weights/{SHIPPED}: add --model "
+            "with a model file, or name the folder of a run and give the pictures by --images."
+        )
+    return path
 
 
 def _forget_others(
-    config: RunConfig, pictures: Sequence[Picture], folder: Path, weights: Path
+    config: RunConfig,
+    pictures: Sequence[Picture],
+    folders: Mapping[PredictionMode, Path],
+    weights: Path,
 ) -> None:
-    """Drop masks of other scales, or of an earlier segmenter: they are made again."""
-    settings = folder / "settings.json"
-    wanted = config.evaluate.model_dump(mode="json", include={"scales", "flip", "crf"})
-    wanted["segmenter"] = weights.stat().st_mtime_ns
-    if not settings.is_file() or json.loads(settings.read_text()) != wanted:
-        for picture in pictures:
-            (folder / f"{picture.id}.png").unlink(missing_ok=True)
-        write_json(settings, wanted)
+    """Drop masks of other settings, or of an earlier segmenter: they are made again."""
+    shared = config.evaluate.model_dump(mode="json", include={"tile", "max_side"})
+    shared["segmenter"] = weights.stat().st_mtime_ns
+    for mode, folder in folders.items():
+        settings = folder / "settings.json"
+        wanted = {**mode._asdict(), "scales": list(mode.scales), **shared}
+        if not settings.is_file() or json.loads(settings.read_text()) != wanted:
+            for picture in pictures:
+                (folder / f"{picture.id}.png").unlink(missing_ok=True)
+            write_json(settings, wanted)
 
 
 def _predict(
     config: RunConfig,
-    pictures: Sequence[Picture],
-    folder: Path,
-    weights: Path,
-    overwrite: bool,
-    class_names: Sequence[str] | None = None,
-) -> None:
-    runtime = start(config.runtime, config.seed)
-    model, _ = load_trained(weights, "segmenter", build_segmenter, runtime.device, class_names)
-    crf = None if config.evaluate.crf == "none" else DenseCRF(config.evaluate.crf)
-    targets = [(picture, folder / f"{picture.id}.png") for picture in pictures]
-    todo = [(p, path) for p, path in targets if overwrite or not path.is_file()]
-    for picture, path in track(todo, "predict", len(todo)):
-        mask = predict_mask(model, read_image(picture.path), config.evaluate, runtime, crf)
-        write_mask(path, mask)
-
-
-def predict_mask(
-    model: Segmenter,
-    image: NDArray[np.uint8],
-    settings: EvaluateConfig,
     runtime: Runtime,
-    crf: DenseCRF | None = None,
-) -> NDArray[np.uint8]:
-    """Segment one picture: (H, W, 3) uint8 RGB → (H, W) uint8 class indices."""
-    tensor = normalise(image)[None].to(runtime.device)
-    probs = predict_probs(model, tensor, settings.scales, settings.flip)
-    if crf is not None:
-        pixels = torch.from_numpy(image).permute(2, 0, 1)[None].to(runtime.device)
-        probs = crf(pixels, probs[None])[0]
-    return probs.argmax(dim=0).cpu().numpy().astype(np.uint8)
+    network: nn.Module,
+    pictures: Sequence[Picture],
+    folders: Mapping[PredictionMode, Path],
+    overwrite: bool,
+) -> None:
+    todo: list[tuple[Picture, dict[PredictionMode, Path]]] = []
+    for picture in pictures:
+        paths = {mode: folder / f"{picture.id}.png" for mode, folder in folders.items()}
+        missing = {mode: p for mode, p in paths.items() if overwrite or not p.is_file()}
+        if missing:
+            todo.append((picture, missing))
+    for picture, paths in track(todo, "predict", len(todo)):
+        image = read_image(picture.path)
+        masks = predict_masks(network, image, list(paths), config.evaluate, runtime.device)
+        for path, mask in zip(paths.values(), masks, strict=True):
+            write_mask(path, mask)
 
 
 def _find(images: Path, masks: Path) -> list[Picture]:

@@ -54,6 +54,8 @@ def run(config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0,
     crf = None
     if settings.crf != "none":
         crf = DenseCRF(settings.crf, iterations=settings.crf_iterations)
+    # a segmenter that was trained in a single stage leaves no masks
+    mixed = settings.former_masks > 0 and former.finished("pseudo_masks")
     run_dir.begin("pseudo_masks", config)
 
     watch = Stopwatch(runtime.device)
@@ -65,7 +67,7 @@ def run(config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0,
         tensor = normalise(image)[None].to(runtime.device)
         with watch("network"):
             probs = predict_probs(model, tensor, settings.scales, settings.flip)
-        old = read_mask(former.pseudo_mask(picture.id)) if settings.former_masks > 0 else None
+        old = read_mask(former.pseudo_mask(picture.id)) if mixed else None
         with watch("refinement"):
             refined = marginals(image, probs, labels, old, settings, crf)
         write_confidence(run_dir.confidence(picture.id), refined)

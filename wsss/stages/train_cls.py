@@ -24,6 +24,7 @@ from wsss.engine.tracking import track
 from wsss.metrics import average_precision
 from wsss.models.backbone import create_backbone
 from wsss.models.classifier import ClassifierOutput, TagClassifier
+from wsss.models.grouping import check_blocks, grouping_loss
 from wsss.models.parameters import parameter_groups
 from wsss.run_dir import RunDir, write_json
 
@@ -56,13 +57,16 @@ def _build(config: RunConfig, pictures: TaggedPictures) -> TagClassifier:
     torch.manual_seed(config.seed)
     backbone = create_backbone(config.backbone.name, config.backbone.weights, config.backbone.args)
     settings = config.train_cls
-    return TagClassifier(
+    model = TagClassifier(
         backbone,
         len(pictures.class_names),
         settings.slot_block,
         settings.slot_top,
         settings.pooling,
     )
+    if settings.grouping.active:
+        check_blocks(settings.grouping, model)
+    return model
 
 
 def _train(
@@ -85,7 +89,11 @@ def _train(
     ) -> tuple[Tensor, dict[str, float]]:
         images, tags = batch
         output = cast(ClassifierOutput, trained(images))
-        return model.loss(output, tags, settings.slot_loss), {}
+        loss = model.loss(output, tags, settings.slot_loss)
+        if not settings.grouping.active:
+            return loss, {}
+        grouping, figures = grouping_loss(settings.grouping, model, images, output, tags)
+        return loss + grouping, figures
 
     loop.train_stage(
         config,

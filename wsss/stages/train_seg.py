@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from wsss.config import RunConfig
-from wsss.data.masks import MaskSample, MaskTrainingSet
+from wsss.data.masks import MaskTrainingSet
+from wsss.data.samples import MaskSample
 from wsss.data.sources import open_masked
 from wsss.data.tags import TaggedPictures
 from wsss.engine import loop
@@ -64,7 +65,7 @@ def _build(config: RunConfig, metadata: dict[str, Any], run_dir: RunDir) -> Segm
         weights = RunDir.of_round(config, 1).model("train_cls")
         classifier, _ = load_trained(weights, "classifier", build_classifier, torch.device("cpu"))
         model.load_backbone(classifier.backbone)
-    elif config.backbone.weights is not None:
+    else:
         model.load_backbone(
             create_backbone(config.backbone.name, config.backbone.weights, config.backbone.args)
         )

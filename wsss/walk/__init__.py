@@ -1,6 +1,6 @@
 """Random walks that carry class activation over the picture: through slots, and the baselines'."""
 
-from wsss.walk.maps import Border, Evidence, Seeding, Walk, blocks_of, score_maps
+from wsss.walk.maps import Border, Evidence, Seeding, Walk, batch_maps, blocks_of, score_maps
 from wsss.walk.slots import (
     attention_walk,
     confined_one_way_walk,
@@ -19,6 +19,7 @@ __all__ = [
     "Seeding",
     "Walk",
     "attention_walk",
+    "batch_maps",
     "blocks_of",
     "confined_one_way_walk",
     "confined_symmetric_walk",

@@ -143,9 +143,22 @@ def score_maps(evidence: Sequence[Evidence], seeding: Seeding, size: tuple[int, 
     scores = min_max(merge_scales(maps, size)[None])
     if seeding.border is not None:
         frames = [fold_flip(border_map(one, seeding.border)) for one in evidence]
-        reached = min_max(merge_scales(frames, size)[None])
-        scores = min_max(scores * (1 - seeding.border.weight * reached))
+        scores = _lowered(scores, merge_scales(frames, size)[None], seeding.border)
     return scores[0]
+
+
+def batch_maps(evidence: Evidence, seeding: Seeding) -> Tensor:
+    """Score maps of B different pictures at one scale, (B, C, h, w) in 0…1, as in training."""
+    scores = min_max(walked(evidence, seeding))
+    if seeding.border is None:
+        return scores
+    frame = border_map(evidence, seeding.border)
+    h, w = scores.shape[-2:]
+    return _lowered(scores, resize(frame, (h, w)), seeding.border)
+
+
+def _lowered(scores: Tensor, reached: Tensor, border: Border) -> Tensor:
+    return min_max(scores * (1 - border.weight * min_max(reached)))
 
 
 def walked(evidence: Evidence, seeding: Seeding) -> Tensor:

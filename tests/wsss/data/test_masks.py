@@ -25,10 +25,11 @@ def test_augmented_masks_come_before_the_plain_ones(tiny_voc: Path) -> None:
         mask_path(tiny_voc, "zz")
 
 
+STAGES_OF_TAGS = ("train_cls", "generate_pseudo_masks", "relabel", "train_single", "predict")
 STAGES = Path(voc.__file__).parent / "stages"
 
 
-@pytest.mark.parametrize("stage", ["train_cls", "generate_pseudo_masks", "predict"])
+@pytest.mark.parametrize("stage", STAGES_OF_TAGS)
 def test_stages_that_work_from_tags_do_not_come_here(stage: str) -> None:
     source = STAGES / f"{stage}.py"
     if not source.is_file():

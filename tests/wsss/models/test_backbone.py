@@ -32,6 +32,20 @@ def test_weights_are_loaded_without_the_head(tmp_path: Path, suffix: str) -> Non
         assert torch.equal(value, source[name]), name
 
 
+def test_pretrained_weights_are_found_by_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLMIX_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))
+    with pytest.raises(WsssError, match=r"No weights of glnet_4g .* or give backbone.weights"):
+        create_backbone("glnet_4g", "pretrained", {})
+    source = timm.create_model("glnet_4g", num_classes=7, **TINY).state_dict()
+    save_file(source, tmp_path / "glnet_4g.safetensors")
+    found = create_backbone("glnet_4g", "pretrained", TINY).state_dict()
+    for name, value in found.items():
+        assert torch.equal(value, source[name]), name
+
+
 def test_without_weights_convolutions_have_unit_gain() -> None:
     torch.manual_seed(0)
     model = create_backbone("glnet_nano", None, {})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wsss.report.page import render
-from wsss.report.tables import show_classes, show_summary
+from wsss.report.tables import show_ceiling, show_classes, show_summary
 
 
 def scores(of: str, miou: float, **more: object) -> dict[str, object]:
@@ -50,3 +50,47 @@ def test_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [re.split(r"[\s│┃]+", line)[1:3] for line in capsys.readouterr().err.splitlines()]
     for row in (["background", "90.0"], ["<cat>", "–"], ["dog", "70.0"], ["mean", "70.0"]):
         assert row in lines
+
+
+def test_the_page_shows_columns_and_the_ceiling() -> None:
+    single = {"miou": 0.5, "boundary_miou": 0.25, "pixel_accuracy": 0.75, "crf": "none"}
+    columns = {
+        "single": {**single, "scales": [1.0], "flip": False},
+        "crf": {**single, "miou": 0.625, "scales": [0.5, 1.0], "flip": True, "crf": "deeplab"},
+    }
+    share = {"miou": 0.5, "boundary_miou": None}
+    ceiling = {
+        "split": "val",
+        "columns": {"single": dict.fromkeys(("tags", "full", "ratio"), share)},
+    }
+    evaluation = scores("predictions", 0.5, columns=columns, boundary_miou=0.25)
+    sheets = ["confusion_val.png", "worst_val.png"]
+    page = re.sub(r">\s+<", "><", render("run", {}, [evaluation], sheets, [ceiling]))
+    assert "<td>single scale</td><td>1.0</td><td>none</td><td>50.0</td><td>25.0</td>" in page
+    assert "<td>0.5, 1.0 + flip</td><td>deeplab</td><td>62.5</td>" in page
+    assert "<td>single scale</td>" + "<td>50.0</td>" * 3 + "<td>–</td>" * 3 in page
+    assert "Where the pixels of each class went (val)" in page
+    assert "The worst predictions (val)" in page
+
+
+def test_a_table_of_columns_and_of_the_ceiling(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = {name: scores("p", miou) for name, miou in (("single", 0.25), ("scales", 0.5))}
+    for column in columns.values():
+        column["boundary_miou"] = 0.125
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(scores("p", 0.25, columns=columns, boundary_miou=0.125)))
+    show_classes(path)
+    shown = capsys.readouterr().err
+    rows = [re.split(r"\s*[│┃]\s*", line)[1:4] for line in shown.splitlines()]
+    assert ["class", "single scale", "scales + flip"] in rows
+    assert ["dog", "25.0", "50.0"] in rows and ["mean at boundaries", "12.5", "12.5"] in rows
+    share = {"tags": {"miou": 0.45}, "full": {"miou": 0.5}, "ratio": {"miou": 0.9}}
+    for figures in share.values():
+        figures["boundary_miou"] = 0.2
+    path.write_text(json.dumps({"split": "val", "columns": {"crf": share}}))
+    show_ceiling(path)
+    shown = capsys.readouterr().err
+    row = re.split(r"\s*[│┃]\s*", next(line for line in shown.splitlines() if "CRF" in line))
+    assert row[1:-1] == ["scales + flip + CRF", "45.0", "50.0", "90.0", "20.0", "20.0", "20.0"]

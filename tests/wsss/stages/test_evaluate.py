@@ -3,9 +3,11 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from wsss import voc
 from wsss.config import EvaluateConfig, RunConfig
@@ -87,6 +89,61 @@ def test_a_kind_by_its_name() -> None:
     assert [evaluate.kind(name) for name in evaluate.KINDS] == list(evaluate.KINDS)
     with pytest.raises(WsssError, match="--of is 'pseudo_masks': expected one of cam, seeds"):
         evaluate.kind("pseudo_masks")
+
+
+def test_the_columns_of_an_evaluation(run: RunConfig) -> None:
+    own = EvaluateConfig(test_scales=(0.5, 1.0), test_crf="afa")
+    config = run.model_copy(update={"evaluate": own})
+    predict.run_split(config)
+    found: dict[str, Any] = scores(evaluate.run(config, "predictions"))  # type: ignore[assignment]
+    modes = {name: (c["scales"], c["flip"], c["crf"]) for name, c in found["columns"].items()}
+    assert modes == {
+        "single": ([1.0], False, "none"),
+        "scales": ([0.5, 1.0], True, "none"),
+        "crf": ([0.5, 1.0], True, "afa"),
+    }
+    for name, column in found["columns"].items():
+        # each column is what predict alone makes with these settings
+        settings = EvaluateConfig(scales=column["scales"], flip=column["flip"], crf=column["crf"])
+        alone = run.model_copy(update={"evaluate": settings.model_copy(update={"fast": True})})
+        predict.run_split(alone)
+        single: dict[str, Any] = scores(evaluate.run(alone, "predictions"))  # type: ignore[assignment]
+        assert len(single["columns"]) == 1
+        assert column["miou"] == pytest.approx(single["miou"], abs=1e-3), name
+    for key in ("miou", "iou", "boundary_miou", "boundary_iou", "pixel_accuracy"):
+        assert found[key] == found["columns"]["single"][key]
+
+
+def test_settings_that_are_no_column_are_one_more(run: RunConfig) -> None:
+    config = run.model_copy(update={"evaluate": EvaluateConfig(scales=(0.75,))})
+    predict.run_split(config)
+    found: dict[str, Any] = scores(evaluate.run(config, "predictions"))  # type: ignore[assignment]
+    assert list(found["columns"]) == ["configured", "single", "scales", "crf"]
+    assert found["miou"] == found["columns"]["configured"]["miou"]
+    assert (run.run / "predictions" / "val.single").is_dir()
+    assert list(EvaluateConfig(test_crf="none").columns()) == ["single", "scales"]
+
+
+def test_perfect_and_worst_predictions(run: RunConfig) -> None:
+    *right, wrong = ids(run, "val")
+    config = run.model_copy(update={"evaluate": EvaluateConfig(fast=True)})
+    for id_ in right:
+        voc.write_mask(RunDir(run.run).prediction("val", id_), truth(run, id_))
+    blank = np.zeros_like(truth(run, wrong))
+    voc.write_mask(RunDir(run.run).prediction("val", wrong), blank)
+    found: dict[str, Any] = scores(evaluate.run(config, "predictions"))  # type: ignore[assignment]
+    assert next(iter(found["worst"])) == wrong and len(found["worst"]) == 4
+    assert [found["worst"][id_] for id_ in right] == [1.0] * 3
+    assert found["boundary_miou"] < 1
+    table = (run.run / "evaluation" / "confusion_val.csv").read_text().splitlines()
+    counts = np.array([line.split(",")[1:] for line in table[1:]], int)
+    assert (
+        counts.sum() == 4 * blank.size and (counts - np.diag(counts.diagonal()))[:, 1:].sum() == 0
+    )
+    with Image.open(run.run / "report" / "worst_val.png") as sheet:
+        assert sheet.width == 3 * 244 + 4
+    voc.write_mask(RunDir(run.run).prediction("val", wrong), truth(run, wrong))
+    assert scores(evaluate.run(config, "predictions"))["boundary_miou"] == 1
 
 
 def stamps(folder: Path) -> list[int]:

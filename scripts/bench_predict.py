@@ -1,0 +1,171 @@
+#!/usr/bin/env python
+"""Speed and memory of `predict`, single scale, beside the loop that people write with smp.
+
+    scripts/bench_predict.py runs/voc61_nano --images VOC2012/JPEGImages [--count 40]
+    scripts/bench_predict.py runs/voc61_nano --photo 4032x3024 [--max-side 1024] [--tile 1024]
+
+The first prints pictures a second from file to mask: `predict` with the segmenter of the run, and a
+plain loop over the same files (PIL, pad, forward, argmax, PNG) with the run's own network and with
+its encoder under each of segmentation-models-pytorch's decoders as they come. What is compared runs
+in turn in one process, on the same pictures; the ratio is of the least times. Peak memory is of the
+whole process (Linux), each contestant in one of its own. The second times one large picture, made
+of noise, with limits on its side and without. Threads: --threads, 1 if not given.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import segmentation_models_pytorch as smp
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+
+from wsss.config import EvaluateConfig
+from wsss.data.pictures import read_image
+from wsss.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from wsss.engine.checkpoint import load_trained
+from wsss.models.predictor import predict_masks
+from wsss.models.segmenter import Segmenter, build_segmenter
+from wsss.voc import write_mask
+
+DECODERS = {"segformer": smp.Segformer, "fpn": smp.FPN, "upernet": smp.UPerNet, "unet": smp.Unet}
+NAMES = ("predict", "own", *DECODERS)
+Step = Callable[[Path, Path], None]
+CPU = torch.device("cpu")
+
+
+def ours(model: Segmenter, settings: EvaluateConfig) -> Step:
+    def run(picture: Path, mask: Path) -> None:
+        masks = predict_masks(model, read_image(picture), [settings.own], settings, CPU)
+        write_mask(mask, masks[0])
+
+    return run
+
+
+def plain(model: nn.Module) -> Step:
+    """The usual loop."""
+    mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
+
+    def run(picture: Path, mask: Path) -> None:
+        pixels = np.array(Image.open(picture).convert("RGB"))
+        image = (torch.from_numpy(pixels).permute(2, 0, 1) / 255 - mean) / std
+        height, width = image.shape[-2:]
+        padded = F.pad(image[None], (0, -width % 32, 0, -height % 32))
+        with torch.no_grad():
+            logits = model(padded)[..., :height, :width]
+        Image.fromarray(logits.argmax(1)[0].byte().numpy()).save(mask)
+
+    return run
+
+
+def contestant(run: Path, name: str) -> Step:
+    """What goes from a picture's file to its mask's: `predict`, or the loop under a decoder."""
+    path = run / "train_seg" / "model.safetensors"
+    model, metadata = load_trained(path, "segmenter", build_segmenter, CPU)
+    if name == "predict":
+        return ours(model, EvaluateConfig())
+    if name == "own":
+        return plain(model)
+    del model
+    classes = len(metadata["class_names"]) + 1
+    encoder, args = f"tu-{metadata['backbone']}", metadata["backbone_args"]
+    net = DECODERS[name](encoder, encoder_weights=None, classes=classes, **args)
+    return plain(net.eval())
+
+
+def compare(run: Path, images: Path, count: int, repeats: int) -> None:
+    pictures = sorted(images.glob("*.jpg"))[:count]
+    steps = {name: contestant(run, name) for name in NAMES}
+    taken: dict[str, list[float]] = {name: [] for name in steps}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(repeats + 1):
+            for name, step in steps.items():
+                start = time.process_time()
+                for picture in pictures:
+                    step(picture, Path(folder) / f"{picture.stem}.png")
+                taken[name].append(time.process_time() - start)
+    least = {name: min(times[1:]) for name, times in taken.items()}
+    print(f"{len(pictures)} pictures, {torch.get_num_threads()} thread(s), processor time")
+    for name, seconds in least.items():
+        memory = peak(run, images, count, name)
+        ratio = seconds / least["predict"]
+        title = name if name == "predict" else f"loop, {name}"
+        print(f"{title:18} {len(pictures) / seconds:6.2f}/s  {ratio:5.2f}x  {memory:6.0f} MiB")
+
+
+def peak(run: Path, images: Path, count: int, name: str) -> float:
+    """Peak memory in MiB of a process that does one contestant's work alone."""
+    command = [sys.executable, __file__, str(run), "--images", str(images), "--only", name]
+    command += ["--count", str(count), "--threads", str(torch.get_num_threads())]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def only(run: Path, images: Path, count: int, name: str) -> None:
+    step = contestant(run, name)
+    with tempfile.TemporaryDirectory() as folder:
+        for picture in sorted(images.glob("*.jpg"))[:count]:
+            step(picture, Path(folder) / "mask.png")
+    print(peak_so_far())
+
+
+def peak_so_far() -> float:
+    """Peak memory of this process in MiB; getrusage would count what the parent held, too."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def photograph(run: Path, size: str, max_side: int, tile: int) -> None:
+    """One large picture: as it comes, in tiles, limited in side."""
+    width, height = map(int, size.split("x"))
+    small = np.random.default_rng(0).integers(0, 256, (height // 64, width // 64, 3), np.uint8)
+    image = np.array(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
+    path = run / "train_seg" / "model.safetensors"
+    model, _ = load_trained(path, "segmenter", build_segmenter, CPU)
+    ways = {
+        f"long side {max_side}": EvaluateConfig(max_side=max_side or None, tile=None),
+        f"tiles of {tile}": EvaluateConfig(max_side=None, tile=tile or None),
+        "as it comes": EvaluateConfig(max_side=None, tile=None),
+    }
+    first = None
+    for name, settings in ways.items():
+        start = time.process_time()
+        predict_masks(model, image, [settings.own], settings, CPU)
+        seconds = time.process_time() - start
+        first = first or seconds
+        times = f"{seconds:7.2f} s  {seconds / first:6.2f}x"
+        print(f"{name:18} {times}  peak so far {peak_so_far():6.0f} MiB", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--images", type=Path)
+    parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--photo", metavar="WIDTHxHEIGHT")
+    parser.add_argument("--max-side", type=int, default=1024)
+    parser.add_argument("--tile", type=int, default=1024)
+    parser.add_argument("--only", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    if args.photo:
+        photograph(args.run, args.photo, args.max_side, args.tile)
+    elif args.images is None:
+        parser.error("give --images or --photo")
+    elif args.only:
+        only(args.run, args.images, args.count, args.only)
+    else:
+        compare(args.run, args.images, args.count, args.repeats)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,249 @@
+"""Exported models answer like the trained one, at any size, and tell all that their user needs."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import Tensor, nn
+
+from wsss import voc
+from wsss.config import RunConfig, load
+from wsss.data.drawn import CLASS_NAMES
+from wsss.engine.checkpoint import load_trained
+from wsss.engine.exporting import save_onnx, trace
+from wsss.engine.formats import card_of, open_network
+from wsss.errors import WsssError
+from wsss.models.segmenter import Segmenter, build_segmenter
+from wsss.run_dir import RunDir
+from wsss.stages import export, predict
+
+CPU = torch.device("cpu")
+# whole strides, and sizes that need padding; one below the least side of a graph
+SIZES = ((2, 64, 96), (1, 160, 128), (1, 90, 131), (1, 64, 70))
+
+
+# an export to ONNX takes longer than all other fast tests of this file
+FORMATS = (pytest.param("onnx", marks=pytest.mark.slow), "torch-export", "safetensors", "hub")
+Opened = tuple[nn.Module, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def onnx_file(finished: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished run as ONNX."""
+    return export.run(finished, "onnx", tmp_path_factory.mktemp("exported") / "model.onnx")
+
+
+@pytest.fixture(scope="module", params=FORMATS)
+def exported(
+    request: pytest.FixtureRequest, finished: RunConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The finished run in one format, away from the run."""
+    if request.param == "onnx":
+        path: Path = request.getfixturevalue("onnx_file")
+        return path
+    folder = tmp_path_factory.mktemp("exported")
+    return export.run(finished, request.param, folder / f"m{export.SUFFIXES[request.param]}")
+
+
+@pytest.fixture(scope="module")
+def opened(exported: Path) -> Opened:
+    """That file, opened: the network and its card."""
+    return open_network(exported, build_segmenter, CPU)
+
+
+def pictures(batch: int, *size: int) -> Tensor:
+    return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(sum(size)))
+
+
+def trained(config: RunConfig) -> Segmenter:
+    path = RunDir(config.run).model("train_seg")
+    return load_trained(path, "segmenter", build_segmenter, CPU)[0]
+
+
+@torch.inference_mode()
+def distance(one: nn.Module, other: nn.Module, size: tuple[int, int, int]) -> float:
+    images = pictures(*size)
+    answers = one(images), other(images)
+    assert answers[0].shape == answers[1].shape == (size[0], answers[0].shape[1], *size[1:])
+    return float((answers[0] - answers[1]).abs().max())
+
+
+def test_an_exported_model_answers_like_the_trained_one(
+    opened: Opened, finished: RunConfig
+) -> None:
+    for size in SIZES:
+        assert distance(opened[0], trained(finished), size) < 1e-4
+
+
+def test_the_card_says_how_pictures_go_in_and_what_comes_out(opened: Opened) -> None:
+    card = opened[1]
+    assert card["classes"] == ["background", *CLASS_NAMES]
+    assert card["palette"] == voc.palette()[: len(CLASS_NAMES) + 1].tolist()
+    how = card["preprocessing"]
+    assert (how["channels"], how["range"]) == ("RGB", [0, 1])
+    assert how["mean"] == [0.485, 0.456, 0.406] and how["std"] == [0.229, 0.224, 0.225]
+
+
+def test_predict_needs_no_run(exported: Path, finished: RunConfig, tmp_path: Path) -> None:
+    assert finished.data.root is not None
+    alone = load(None, ["data.root=.", f"run={tmp_path / 'no run'}", "runtime.threads=1"])
+    images = finished.data.root / "JPEGImages"
+    folder = predict.run(alone, images, tmp_path / "masks", model=exported)
+    assert not (tmp_path / "no run").exists()
+    own = RunDir(finished.run).prediction("val", "any").parent
+    same = [
+        (voc.read_mask(folder / path.name) == voc.read_mask(path)).mean()
+        for path in own.glob("*.png")
+    ]
+    # rounding may turn a pixel between two classes
+    assert len(same) == 4 and min(same) > 0.999
+
+
+@pytest.mark.slow
+def test_the_metadata_of_onnx_are_read_by_any_runtime(finished: RunConfig, onnx_file: Path) -> None:
+    onnxruntime: Any = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(onnx_file, providers=["CPUExecutionProvider"])
+    (given,), (answer,) = session.get_inputs(), session.get_outputs()
+    assert (given.name, answer.name) == ("images", "logits")
+    assert given.shape[1] == 3 and all(isinstance(given.shape[i], str) for i in (0, 2, 3))
+    card = json.loads(session.get_modelmeta().custom_metadata_map["wsss"])
+    assert card["sides"] == {"multiple_of": 32, "at_least": 64}
+    images = pictures(3, 64, 128).numpy()
+    with torch.inference_mode():
+        expected = trained(finished)(torch.from_numpy(images)).numpy()
+    np.testing.assert_allclose(session.run(None, {"images": images})[0], expected, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("decoder", ["segformer", "fpn", "upernet", "unet"])
+def test_every_decoder_is_exported_for_any_size(decoder: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    args = {"depths": [1, 1, 2, 1], "embed_dims": [32, 32, 64, 64], "slot_scale": 8.0}
+    metadata = {
+        "kind": "segmenter",
+        "backbone": "glnet_nano",
+        "backbone_args": args,
+        "decoder": decoder,
+        "class_names": ["cat", "dog"],
+    }
+    model = build_segmenter(metadata).eval()
+    save_onnx(tmp_path / "m.onnx", model.net, card_of(metadata))
+    network, _ = open_network(tmp_path / "m.onnx", build_segmenter, CPU)
+    for size in SIZES:
+        assert distance(network, model, size) < 1e-4
+
+
+@pytest.mark.slow
+def test_tracing_leaves_the_network_as_it_is(finished: RunConfig) -> None:
+    model = trained(finished).train()
+    names = [type(module) for module in model.modules()]
+    trace(model.net)
+    assert model.training and [type(module) for module in model.modules()] == names
+
+
+def test_the_folder_for_the_hub(finished: RunConfig, tmp_path: Path) -> None:
+    folder = export.run(finished, "hub", tmp_path / "hub")
+    names = {"model.safetensors", "config.json", "preprocessor_config.json", "README.md"}
+    assert {path.name for path in folder.iterdir()} == names
+    config = json.loads((folder / "config.json").read_text())
+    assert config["id2label"]["1"] == CLASS_NAMES[0]
+    assert config["label2id"][CLASS_NAMES[0]] == 1 and config["num_labels"] == len(CLASS_NAMES) + 1
+    _, header, text = (folder / "README.md").read_text().split("---\n", 2)
+    meta = yaml.safe_load(header)
+    assert (meta["library_name"], meta["pipeline_tag"]) == ("wsss", "image-segmentation")
+    scores = json.loads((finished.run / "evaluation" / "predictions_val.json").read_text())
+    (result,) = meta["model-index"][0]["results"]
+    assert result["dataset"]["split"] == "val"
+    values = [metric["value"] for metric in result["metrics"]]
+    assert values == [round(100 * c["miou"], 2) for c in scores["columns"].values()]
+    assert len(values) == 3
+    for column in scores["columns"].values():
+        assert f"| {100 * column['miou']:.1f} | {100 * column['boundary_miou']:.1f} |" in text
+
+
+def test_a_run_without_scores_says_so(finished: RunConfig, tmp_path: Path) -> None:
+    run = shutil.copytree(finished.run, tmp_path / "run")
+    shutil.rmtree(run / "evaluation")
+    folder = export.run(finished.model_copy(update={"run": run}), "hub")
+    assert folder == run / "export" / "hub"
+    text = (folder / "README.md").read_text()
+    assert "model-index" not in text and "no true masks" in text
+
+
+def test_what_can_not_be_exported(finished: RunConfig, tmp_path: Path) -> None:
+    with pytest.raises(WsssError, match="--to is 'tflite': expected one of onnx, torch-export"):
+        export.run(finished, "tflite")
+    with pytest.raises(WsssError, match=r"m.pt: expected a name that ends in \.onnx"):
+        export.run(finished, "onnx", tmp_path / "m.pt")
+    with pytest.raises(WsssError, match="train the segmenter first"):
+        export.run(finished.model_copy(update={"run": tmp_path}), "onnx")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("gone.onnx", None, "No model at .*gone.onnx: give a file that `wsss export` wrote"),
+        ("gone.safetensors", None, "No weights at"),
+        ("a.onnx", b"none", "a.onnx is no ONNX model"),
+        ("a.pt2", b"none", "a.pt2 is no program of torch.export"),
+        ("a.safetensors", b"none", "a.safetensors is no safetensors file"),
+        ("hub/config.json", b"{}", "config.json tells nothing of its classes"),
+        ("hub/config.json", b"\xff", "config.json tells nothing of its classes"),
+    ],
+)
+def test_a_file_that_is_no_model(
+    tmp_path: Path, name: str, content: bytes | None, words: str
+) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(WsssError, match=words):
+        open_network(path.parent if "hub" in name else path, build_segmenter, CPU)
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript"])
+def test_an_export_without_its_packages(
+    finished: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(WsssError, match=f"{package} is not installed, .* 'wsss\\[export\\]'"):
+        export.run(finished, "onnx", tmp_path / "m.onnx")
+
+
+def test_an_onnx_file_without_onnxruntime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    (tmp_path / "m.onnx").write_bytes(b"")
+    with pytest.raises(WsssError, match=r"onnxruntime is not installed, and .*m.onnx needs it"):
+        open_network(tmp_path / "m.onnx", build_segmenter, CPU)
+
+
+def test_a_hub_folder_without_weights(finished: RunConfig, tmp_path: Path) -> None:
+    folder = export.run(finished, "hub", tmp_path / "hub")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(WsssError, match=r"has no model.safetensors: give the whole folder"):
+        open_network(folder, build_segmenter, CPU)
+
+
+def test_somebody_else_s_onnx(tmp_path: Path) -> None:
+    onnx: Any = pytest.importorskip("onnx")
+    helper = onnx.helper
+    ends = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n"]) for name in ("x", "y")
+    ]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", ends[:1], ends[1:])
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "m.onnx")
+    with pytest.raises(WsssError, match=r"m.onnx tells nothing of its classes"):
+        open_network(tmp_path / "m.onnx", build_segmenter, CPU)
+
+
+def test_the_folder_of_a_run_is_a_model(finished: RunConfig) -> None:
+    network, _ = open_network(finished.run, build_segmenter, CPU)
+    assert distance(network, trained(finished), (1, 64, 64)) == 0

@@ -1,0 +1,170 @@
+"""Archives for VOC's server: what packing gives, and every way of spoiling one."""
+
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsss import voc
+from wsss.errors import WsssError
+from wsss.stages import voc_archive
+
+IDS = ("2008_000006", "2008_000011")
+
+
+@pytest.fixture
+def masks(tmp_path: Path) -> Path:
+    """Two masks of 5 × 4 pixels, their pictures and the list of their ids."""
+    for n, id_ in enumerate(IDS):
+        voc.write_mask(tmp_path / "masks" / f"{id_}.png", np.full((4, 5), n * 20, np.uint8))
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        Image.new("RGB", (5, 4)).save(tmp_path / "pictures" / f"{id_}.jpg")
+    (tmp_path / "test.txt").write_text("\n".join(IDS))
+    return tmp_path / "masks"
+
+
+def check(archive: Path) -> list[str]:
+    top = archive.parent
+    return voc_archive.check(archive, top / "test.txt", top / "pictures")
+
+
+def test_what_is_packed_is_what_the_server_takes(masks: Path) -> None:
+    archive = voc_archive.pack(masks, masks.parent / "a.tar.gz")
+    with tarfile.open(archive, "r:gz") as file:
+        folder = "results/VOC2012/Segmentation/comp6_test_cls"
+        assert file.getnames() == [f"{folder}/{id_}.png" for id_ in IDS]
+        content = file.extractfile(file.getnames()[1])
+        assert content is not None
+        image = Image.open(io.BytesIO(content.read()))
+    assert (image.mode, image.size, image.getpalette()) == (
+        "P",
+        (5, 4),
+        voc.palette().ravel().tolist(),
+    )
+    assert np.array(image).tolist() == [[20] * 5] * 4
+    assert check(archive) == [] and voc_archive.check(archive) == []
+
+
+def test_the_same_masks_give_the_same_bytes(masks: Path) -> None:
+    one = voc_archive.pack(masks, masks.parent / "a.tar.gz").read_bytes()
+    for path in masks.glob("*.png"):
+        path.touch()
+    assert voc_archive.pack(masks, masks.parent / "b.tar.gz").read_bytes() == one
+
+
+def test_masks_that_can_not_be_packed(masks: Path, tmp_path: Path) -> None:
+    voc.write_mask(masks / f"{IDS[0]}.png", np.full((4, 5), 255, np.uint8))
+    with pytest.raises(WsssError, match=r"2008_000006.png holds the class 255; .* knows 0\.\.20"):
+        voc_archive.pack(masks, tmp_path / "a.tar.gz")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(WsssError, match="none holds no masks"):
+        voc_archive.pack(tmp_path / "none", tmp_path / "a.tar.gz")
+
+
+def rgb(masks: Path) -> None:
+    Image.new("RGB", (5, 4)).save(masks / f"{IDS[0]}.png")
+
+
+def grey(masks: Path) -> None:
+    Image.new("L", (5, 4)).save(masks / f"{IDS[0]}.png")
+
+
+def own_palette(masks: Path) -> None:
+    colours = voc.palette()
+    colours[7] = 9
+    voc.write_mask(masks / f"{IDS[0]}.png", np.zeros((4, 5), np.uint8), colours)
+
+
+def void(masks: Path) -> None:
+    voc.write_mask(masks / f"{IDS[0]}.png", np.full((4, 5), 255, np.uint8))
+
+
+def resized(masks: Path) -> None:
+    voc.write_mask(masks / f"{IDS[0]}.png", np.zeros((8, 10), np.uint8))
+
+
+def missing(masks: Path) -> None:
+    (masks / f"{IDS[0]}.png").unlink()
+
+
+def more(masks: Path) -> None:
+    voc.write_mask(masks / "2009_000001.png", np.zeros((4, 5), np.uint8))
+
+
+def damaged(masks: Path) -> None:
+    (masks / f"{IDS[0]}.png").write_bytes(b"no picture")
+
+
+def jpeg(masks: Path) -> None:
+    Image.new("L", (5, 4)).save(masks / f"{IDS[0]}.png", format="JPEG")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (rgb, "2008_000006.png is PNG of mode RGB; expected an indexed PNG"),
+        (grey, "2008_000006.png is PNG of mode L; expected"),
+        (jpeg, "2008_000006.png is JPEG of mode L; expected"),
+        (own_palette, "2008_000006.png has another palette than VOC's"),
+        (void, "2008_000006.png holds the value 255; expected 0..20, no void"),
+        (resized, "2008_000006.png is 10×8, its picture 5×4"),
+        (missing, "2008_000006 of {top}/test.txt is not in the archive"),
+        (more, "2009_000001.png has no picture of its name"),
+        (damaged, "2008_000006.png does not decode"),
+    ],
+)
+def test_each_fault_is_one_sentence(masks: Path, spoil: Callable[[Path], None], words: str) -> None:
+    spoil(masks)
+    archive = masks.parent / "a.tar.gz"
+    with tarfile.open(archive, "w:gz") as file:
+        for path in sorted(masks.iterdir()):
+            file.add(path, f"{voc_archive.FOLDER}/{path.name}")
+    problems = check(archive)
+    assert problems[0].startswith(words.format(top=masks.parent)) and problems[0].endswith(".")
+    # a mask too many is no picture's, and on no list
+    assert len(problems) == (2 if spoil is more else 1)
+
+
+def test_masks_in_another_folder(masks: Path) -> None:
+    archive = masks.parent / "a.tar.gz"
+    with tarfile.open(archive, "w:gz") as file:
+        file.add(masks, "masks")
+    problems = voc_archive.check(archive)
+    assert len(problems) == 3 and "masks/2008_000006.png is no file results/VOC2012" in problems[0]
+    assert "holds no results/VOC2012/Segmentation/comp6_test_cls/<id>.png" in problems[-1]
+
+
+def test_a_mask_twice(masks: Path) -> None:
+    archive = masks.parent / "a.tar.gz"
+    with tarfile.open(archive, "w:gz") as file:
+        for id_ in (*IDS, IDS[0]):
+            file.add(masks / f"{id_}.png", f"{voc_archive.FOLDER}/{id_}.png")
+    assert check(archive) == ["2008_000006 is in the archive 2 times: leave one of them."]
+
+
+@pytest.mark.parametrize("content", [b"no archive", b""])
+def test_no_archive(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.tar.gz").write_bytes(content)
+    assert "is no whole .tar.gz" in voc_archive.check(tmp_path / "a.tar.gz")[0]
+
+
+def test_an_archive_cut_off(masks: Path) -> None:
+    archive = voc_archive.pack(masks, masks.parent / "a.tar.gz")
+    archive.write_bytes(archive.read_bytes()[:-40])
+    assert any("is no whole .tar.gz" in problem for problem in check(archive))
+
+
+def test_files_that_are_not_there(masks: Path, tmp_path: Path) -> None:
+    archive = voc_archive.pack(masks, tmp_path / "a.tar.gz")
+    gone = tmp_path / "gone"
+    for arguments, words in (
+        ((gone,), "no archive at"),
+        ((archive, gone), "no list of ids at"),
+        ((archive, None, gone), "no folder of pictures at"),
+    ):
+        with pytest.raises(WsssError, match=words):
+            voc_archive.check(*arguments)

@@ -1,0 +1,92 @@
+"""Predicting without a run, archives and exports, by their commands."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from command_line import sentence, wsss
+
+from wsss import voc
+from wsss.config import RunConfig
+from wsss.stages import predict
+
+
+@pytest.fixture
+def photo(drawn: Path, tmp_path: Path) -> Path:
+    """A picture outside of any run."""
+    return Path(shutil.copy(drawn / "JPEGImages" / "val_00000.jpg", tmp_path / "photo.jpg"))
+
+
+def test_predict_by_a_model_file(
+    finished: RunConfig, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = tmp_path / "m.safetensors"
+    result = wsss("export", finished.run, "--to", "safetensors", "--out", model)
+    assert result.exit_code == 0 and result.stdout == f"{model}\n", result.output
+    result = wsss("predict", "--model", model, photo)
+    assert result.exit_code == 0 and result.stdout == "masks\n", result.output
+    own = finished.run / "predictions" / "val" / "val_00000.png"
+    assert (tmp_path / "masks" / "photo.png").read_bytes() == own.read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"masks", "m.safetensors", "photo.jpg"}
+
+
+def test_predict_by_the_package_s_own_model(
+    finished: RunConfig, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(predict, "files", lambda _: tmp_path)
+    found = sentence("predict", photo)
+    assert "comes without weights/voc61_nano.safetensors: add --model with a model file" in found
+    (tmp_path / "weights").mkdir()
+    model = finished.run / "train_seg" / "model.safetensors"
+    shutil.copyfile(model, tmp_path / "weights" / "voc61_nano.safetensors")
+    assert wsss("predict", photo, "--out", "here").stdout == "here\n"
+    assert voc.read_mask(tmp_path / "here" / "photo.png").shape == (64, 64)
+    assert wsss("predict", photo.parent, "--out", "there").exit_code == 0
+    assert "gone.jpg" in sentence("predict", "gone.jpg")
+
+
+def test_predict_reduces_large_pictures(
+    finished: RunConfig, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides: list[object] = []
+    make = predict.predict_masks
+
+    def heard(*arguments: object) -> object:
+        sides.append(arguments[3].max_side)  # type: ignore[attr-defined]
+        return make(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(predict, "predict_masks", heard)
+    for given in (32, 0):
+        options = ("--max-side", given, "--overwrite", "--out", tmp_path / "masks")
+        assert wsss("predict", finished.run, "--images", photo, *options).exit_code == 0
+        assert voc.read_mask(tmp_path / "masks" / "photo.png").shape == (64, 64)
+    assert sides == [32, None]
+    refused = sentence("predict", finished.run, "--images", photo, "--max-side", 7)
+    assert "evaluate.max_side is 7: expected" in refused
+
+
+def test_pack_and_check(finished: RunConfig, drawn: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "test.tar.gz"
+    images = drawn / "JPEGImages"
+    result = wsss("pack-voc-test", finished.run, "--images", images, "--out", archive)
+    assert result.stdout == f"{archive}\n", result.output
+    lists = drawn / "ImageSets" / "Segmentation"
+    result = wsss("check-voc-archive", archive, "--images", images)
+    assert (result.exit_code, result.stdout) == (0, "The archive is as the server takes it.\n")
+    result = wsss("check-voc-archive", archive, "--ids", lists / "val.txt")
+    assert result.exit_code == 2 and "train_00000 is in the archive and not in" in result.stdout
+    assert "12 problems in" in result.stderr
+    assert "given no pictures" in sentence("pack-voc-test", finished.run)
+
+
+def test_evaluate_fast_and_beside_the_ceiling(finished: RunConfig, tmp_path: Path) -> None:
+    run = shutil.copytree(finished.run, tmp_path / "run")
+    result = wsss("evaluate", run, "--fast")
+    assert result.exit_code == 0 and "single scale" in result.stderr
+    assert "scales + flip" not in result.stderr
+    result = wsss("evaluate", run, "--ceiling")
+    assert result.stdout == f"{run / 'evaluation' / 'ceiling_val.json'}\n", result.output
+    assert "ratio" in result.stderr and "scales + flip + CRF" in result.stderr
+    assert wsss("visualize", run, "--count", 2).exit_code == 0

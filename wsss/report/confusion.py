@@ -1,0 +1,60 @@
+"""The confusion matrix as a picture and as a table."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from wsss.report.sheet import heat
+
+_CELL = 26
+_GAP = 6
+
+
+def confusion_csv(matrix: NDArray[np.int64], names: Sequence[str]) -> str:
+    """Pixels by target (rows) and prediction (columns), names first: (C + 1, C + 1) → CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["target \\ prediction", *names])
+    writer.writerows([name, *row] for name, row in zip(names, matrix.tolist(), strict=True))
+    return text.getvalue()
+
+
+def confusion_picture(matrix: NDArray[np.int64], names: Sequence[str]) -> Image.Image:
+    """Where the pixels of each class went: every row in per cent of its target's pixels.
+
+    Args:
+        matrix: (C + 1, C + 1) pixels; row = target, column = prediction.
+        names: of the classes, background first.
+
+    Returns:
+        A picture with the names at the left and, upright, on top; cells of at least one per cent
+        carry their number.
+    """
+    shares = matrix / matrix.sum(1, keepdims=True).clip(1)
+    margin = _GAP * 2 + max(_text_width(name) for name in names)
+    side = _CELL * len(names)
+    picture = Image.new("RGB", (margin + side + _GAP, margin + side + _GAP), "white")
+    blank = np.zeros((side, side, 3), np.uint8)
+    colours = heat(shares.repeat(_CELL, 0).repeat(_CELL, 1), blank)
+    picture.paste(Image.fromarray(colours), (margin, margin))
+    draw = ImageDraw.Draw(picture)
+    for i, name in enumerate(names):
+        middle = margin + i * _CELL + _CELL // 2
+        draw.text((margin - _GAP, middle), name, fill="black", anchor="rm")
+        label = Image.new("RGB", (margin - _GAP, 12), "white")
+        ImageDraw.Draw(label).text((0, 6), name, fill="black", anchor="lm")
+        picture.paste(label.rotate(90, expand=True), (middle - 6, 0))
+        for j, share in enumerate(shares[i]):
+            if share >= 0.01:
+                place = (margin + j * _CELL + _CELL // 2, middle)
+                ink = "black" if share > 0.7 else "white"
+                draw.text(place, f"{100 * share:.0f}", fill=ink, anchor="mm")
+    return picture
+
+
+def _text_width(text: str) -> int:
+    return round(ImageDraw.Draw(Image.new("RGB", (1, 1))).textlength(text))

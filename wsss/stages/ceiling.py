@@ -1,0 +1,97 @@
+"""The fully supervised twin of a run: the same network, recipe, pictures and seed on true masks.
+
+The twin is a run in the subfolder `ceiling/` whose pseudo-masks are copies of the true masks, so
+that the stages that train and score it are those of the weak run, unchanged. The weak run reads
+nothing of it. Reads the true masks of the data; writes `ceiling/` up to its pseudo-masks, and
+`evaluation/ceiling_<split>.json`.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from wsss.config import PseudoMasksConfig, RunConfig
+from wsss.data.masks import has_masks, mask_path, read_pair
+from wsss.data.sources import open_masked
+from wsss.data.tags import Picture
+from wsss.engine.tracking import track
+from wsss.errors import WsssError
+from wsss.report.columns import FIGURES
+from wsss.run_dir import RunDir, write_atomic, write_json
+
+
+def prepare(config: RunConfig) -> RunConfig:
+    """Make the twin's folder up to what its segmenter trains on; returns the twin's config.
+
+    A twin of other settings than the run's is forgotten.
+
+    Args:
+        config: of the weak run, whose segmenter is trained.
+
+    Raises:
+        WsssError: the weak run isn't finished or has other settings; a true mask is missing.
+    """
+    weak = RunDir(config.run)
+    weak.require("train_seg", "train-seg")
+    weak.check_settings("train_seg", config)
+    pictures = open_masked(config.data, config.seed).pictures
+    root = config.data.root
+    if root is None or not has_masks(root):
+        raise WsssError(
+            f"There are no true masks at {root or config.data.images}: the ceiling needs a VOC "
+            "folder with SegmentationClassAug or SegmentationClass."
+        )
+    # how the pseudo-masks were made has no say in the twin, and no new one makes it stale
+    twin = config.model_copy(update={"run": weak.ceiling, "pseudo_masks": PseudoMasksConfig()})
+    _forget_others(twin)
+    run_dir = RunDir.create(twin)
+    if not run_dir.finished("pseudo_masks"):
+        _copy_classifier(weak, run_dir)
+        run_dir.begin("pseudo_masks", twin)
+        _copy_masks(run_dir, root, pictures)
+        run_dir.finish("pseudo_masks", {"pictures": len(pictures), "from": "true masks"})
+    return twin
+
+
+def compare(config: RunConfig, split: str) -> Path:
+    """Write what the weak run scores as a share of its twin, column by column; returns the path."""
+    weak, twin = (
+        json.loads(RunDir(root).evaluation("predictions", split).read_text())
+        for root in (config.run, RunDir(config.run).ceiling)
+    )
+    columns = {}
+    for name, tags in weak["columns"].items():
+        full = twin["columns"][name]
+        columns[name] = {
+            "tags": {figure: tags[figure] for figure in FIGURES},
+            "full": {figure: full[figure] for figure in FIGURES},
+            "ratio": {f: tags[f] / full[f] if full[f] else None for f in FIGURES},
+        }
+    path = RunDir(config.run).evaluation("ceiling", split)
+    write_json(path, {"of": "ceiling", "split": split, "seed": config.seed, "columns": columns})
+    return path
+
+
+def _forget_others(twin: RunConfig) -> None:
+    run_dir = RunDir(twin.run)
+    for stage in ("pseudo_masks", "train_seg"):
+        try:
+            run_dir.check_settings(stage, twin)
+        except WsssError:
+            run_dir.reset(stage)
+
+
+def _copy_classifier(weak: RunDir, run_dir: RunDir) -> None:
+    """What the encoder of either starts from."""
+    source = weak.model("train_cls")
+    if source.is_file():
+        write_atomic(run_dir.model("train_cls"), partial(shutil.copyfile, source))
+
+
+def _copy_masks(run_dir: RunDir, root: Path, pictures: Sequence[Picture]) -> None:
+    for picture in track(pictures, "copy true masks", len(pictures)):
+        source, path = mask_path(root, picture.id), run_dir.pseudo_mask(picture.id)
+        read_pair(picture.path, source)  # a mask that doesn't fit is told of before training
+        write_atomic(path, partial(shutil.copyfile, source))

@@ -1,0 +1,91 @@
+"""Export: the segmenter of a run as one file, or as a folder for the Hugging Face hub.
+
+Reads `train_seg/model.safetensors` and `evaluation/predictions_*.json`; writes
+`export/model.<suffix>`, or the folder `export/hub`.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+
+from wsss.config import RunConfig
+from wsss.engine.checkpoint import load_trained, save_model
+from wsss.engine.exporting import save_exported, save_onnx
+from wsss.engine.formats import CARD_FILE, WEIGHTS_FILE, Card, card_of
+from wsss.errors import WsssError
+from wsss.models.segmenter import Segmenter, build_segmenter
+from wsss.report.model_card import model_card
+from wsss.run_dir import RunDir, write_json, write_text
+
+SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2", "safetensors": ".safetensors", "hub": ""}
+
+
+def run(config: RunConfig, to: str, out: Path | None = None) -> Path:
+    """Write the segmenter of a run in another format; returns the path of it.
+
+    Args:
+        config: of the run.
+        to: `onnx`, `torch-export`, `safetensors` or `hub`.
+        out: file or, for the hub, folder; in `export/` of the run by default.
+
+    Raises:
+        WsssError: no such format, no segmenter, or a suffix that is another format's.
+    """
+    if to not in SUFFIXES:
+        raise WsssError(f"--to is {to!r}: expected one of {', '.join(SUFFIXES)}.")
+    run_dir = RunDir(config.run)
+    suffix = SUFFIXES[to]
+    path = out or run_dir.root / "export" / (f"model{suffix}" if suffix else to)
+    if suffix and path.suffix != suffix:
+        raise WsssError(f"--out is {path}: expected a name that ends in {suffix}.")
+    model, metadata = load_trained(
+        run_dir.model("train_seg"), "segmenter", build_segmenter, torch.device("cpu")
+    )
+    card = card_of(metadata)
+    if to == "onnx":
+        save_onnx(path, model.net, card)
+    elif to == "torch-export":
+        save_exported(path, model.net, card)
+    elif to == "safetensors":
+        save_model(path, model, card)
+    else:
+        _save_hub(path, run_dir, model, card)
+    return path
+
+
+def _save_hub(folder: Path, run_dir: RunDir, model: Segmenter, card: Card) -> None:
+    """`model.safetensors`, `config.json`, `preprocessor_config.json`, `README.md`."""
+    save_model(folder / WEIGHTS_FILE, model, card)
+    labels = {str(i): name for i, name in enumerate(card["classes"])}
+    hub = {
+        **card,
+        "architectures": ["Segmenter"],
+        "library_name": "wsss",
+        "num_labels": len(labels),
+        "id2label": labels,
+        "label2id": {name: int(i) for i, name in labels.items()},
+    }
+    write_json(folder / CARD_FILE, hub)
+    write_json(folder / "preprocessor_config.json", _preprocessor(card))
+    scores = [
+        json.loads(path.read_text())
+        for path in sorted((run_dir.root / "evaluation").glob("predictions_*.json"))
+    ]
+    parameters = sum(p.numel() for p in model.parameters())
+    write_text(folder / "README.md", model_card(run_dir.root.name, card, scores, parameters))
+
+
+def _preprocessor(card: Card) -> dict[str, object]:
+    """In the words that image processors of the hub read."""
+    how = card["preprocessing"]
+    return {
+        "do_resize": False,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": how["mean"],
+        "image_std": how["std"],
+        "do_convert_rgb": True,
+        "size_divisor": card["sides"]["multiple_of"],
+    }

@@ -1,0 +1,148 @@
+"""Archives for the VOC evaluation server: packed from masks, and checked before they are sent.
+
+The server takes `results/VOC2012/Segmentation/comp6_test_cls/<id>.png` in a .tar.gz: 8-bit indexed
+PNGs in the VOC palette, at the size of the picture, without void. Anything else scores about 0.
+"""
+
+import gzip
+import io
+import tarfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from wsss.errors import WsssError
+from wsss.run_dir import write_atomic
+from wsss.voc import NUM_CLASSES, palette, read_mask, read_split_list
+
+FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"
+
+
+def pack(masks: Path, out: Path) -> Path:
+    """Pack the masks of a folder; the same masks give the same bytes. Returns the archive.
+
+    Args:
+        masks: folder of `<id>.png` in the VOC palette.
+        out: the archive to write, `.tar.gz`.
+
+    Raises:
+        WsssError: no masks, or one with a class that VOC doesn't have.
+    """
+    paths = sorted(masks.glob("*.png"))
+    if not paths:
+        raise WsssError(f"{masks} holds no masks: predict the test pictures into it first.")
+    for path in paths:
+        highest = int(read_mask(path).max())
+        if highest >= NUM_CLASSES:
+            raise WsssError(
+                f"{path} holds the class {highest}; VOC's server knows 0..{NUM_CLASSES - 1}: pack "
+                "predictions of a model of VOC's classes."
+            )
+
+    def write(target: Path) -> None:
+        # neither owner nor time of day nor the archive's name go in
+        with (
+            target.open("wb") as raw,
+            gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
+            tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
+        ):
+            for path in paths:
+                content = path.read_bytes()
+                member = tarfile.TarInfo(f"{FOLDER}/{path.name}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+
+    write_atomic(out, write)
+    return out
+
+
+def check(file: Path, ids: Path | None = None, images: Path | None = None) -> list[str]:
+    """What is wrong with an archive, a sentence each; none for one that the server takes.
+
+    Args:
+        file: the archive.
+        ids: list of the ids that it must hold, one a line.
+        images: folder of their pictures, whose sizes the masks must have.
+
+    Raises:
+        WsssError: there is no archive, no list of ids, or no folder of pictures.
+    """
+    for path, what in ((file, "archive"), (ids, "list of ids"), (images, "folder of pictures")):
+        if path is not None and not path.exists():
+            raise WsssError(f"There is no {what} at {path}: give one that exists.")
+    found: Counter[str] = Counter()
+    pictures = {path.stem: path for path in images.iterdir()} if images else None
+    problems: list[str] = []
+    try:
+        with tarfile.open(file, "r:gz") as archive:
+            for member in archive:
+                problems += _check_member(archive, member, found, pictures)
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        problems.append(f"{file} is no whole .tar.gz ({error}): pack it again.")
+    for name, times in found.items():
+        if times > 1:
+            problems.append(f"{name} is in the archive {times} times: leave one of them.")
+    if not found:
+        problems.append(f"{file} holds no {FOLDER}/<id>.png: pack it by wsss pack-voc-test.")
+    if ids is not None:
+        listed = read_split_list(ids)
+        missing = [i for i in listed if i not in found]
+        problems += [f"{i} of {ids} is not in the archive: predict it." for i in missing]
+        extra = sorted(found.keys() - set(listed))
+        problems += [f"{i} is in the archive and not in {ids}: leave it out." for i in extra]
+    return problems
+
+
+def _check_member(
+    archive: tarfile.TarFile,
+    member: tarfile.TarInfo,
+    found: Counter[str],
+    pictures: dict[str, Path] | None,
+) -> Iterator[str]:
+    """Problems of one entry, which is counted in `found` if it is where a mask belongs."""
+    name = PurePosixPath(member.name)
+    if member.isdir():
+        return
+    if str(name.parent) != FOLDER or name.suffix != ".png" or not member.isfile():
+        yield f"{member.name} is no file {FOLDER}/<id>.png: leave it out, or move it there."
+        return
+    found[name.stem] += 1
+    file = archive.extractfile(member)
+    assert file is not None  # a regular file
+    try:
+        with Image.open(io.BytesIO(file.read())) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        yield f"{name.name} does not decode ({error}): write it again."
+        return
+    if image.format != "PNG" or image.mode != "P":
+        yield (
+            f"{name.name} is {image.format} of mode {image.mode}; expected an indexed PNG, 8 bits "
+            "a pixel (mode P): write class indices with the VOC palette."
+        )
+        return
+    yield from _check_pixels(name, image, pictures)
+
+
+def _check_pixels(
+    name: PurePosixPath, image: Image.Image, pictures: dict[str, Path] | None
+) -> Iterator[str]:
+    highest = int(np.asarray(image).max())
+    if highest >= NUM_CLASSES:
+        yield f"{name.name} holds the value {highest}; expected 0..{NUM_CLASSES - 1}, no void."
+    colours = np.array(image.getpalette() or [], np.uint8).reshape(-1, 3)
+    if not np.array_equal(colours[:NUM_CLASSES], palette()[:NUM_CLASSES]):
+        yield f"{name.name} has another palette than VOC's: write it with VOC's 256 colours."
+    if pictures is None:
+        return
+    if name.stem not in pictures:
+        yield f"{name.name} has no picture of its name: leave it out."
+        return
+    with Image.open(pictures[name.stem]) as picture:
+        if picture.size != image.size:
+            found, wanted = ("×".join(map(str, i.size)) for i in (image, picture))
+            yield f"{name.name} is {found}, its picture {wanted}: predict at the original size."
