@@ -23,9 +23,9 @@ def test_parts_add_up_and_sleep_is_no_work() -> None:
         with watch("walk"):
             busy(0.02)
     with watch("wait"):
-        time.sleep(0.05)
-    assert 0.04 <= watch.seconds["walk"] < 0.06
-    assert watch.seconds["wait"] < 0.02
+        time.sleep(0.2)
+    assert watch.seconds["walk"] >= 0.04
+    assert watch.seconds["wait"] < 0.04
     assert watch.per_unit(2)["walk"] == pytest.approx(500 * watch.seconds["walk"], abs=0.01)
     assert watch.per_unit(0) == {}
 
