@@ -14,7 +14,7 @@ from wsss.cam import fold_flip, merge_scales, resize
 from wsss.errors import WsssError
 from wsss.walk import Evidence, Seeding, Walk, blocks_of, min_max, score_maps
 from wsss.walk.dense import pixel_transition, squared_walk
-from wsss.walk.maps import CONFINABLE, Kind, Shape
+from wsss.walk.recipe import CONFINABLE, Kind, Shape
 
 Refiner = Literal["crf", "par"]
 # Blocks that are walked by themselves, where the backbone has them.

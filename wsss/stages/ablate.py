@@ -127,7 +127,8 @@ class Bench:
             evidence = observe(
                 self.model, image, picture.tags, settings.scales, settings.flip, attention=True
             )
-        labels = torch.tensor([tag + 1 for tag in picture.tags], device=watch.device)
+        own = [tag + 1 for tag in picture.tags]
+        labels = torch.tensor(own, dtype=torch.long, device=watch.device)
         for row, tally in lacking:
             with watch(row.name):
                 scores, mask = self._make(row, evidence, image, labels)

@@ -1,6 +1,7 @@
 """Random walks that carry class activation over the picture: through slots, and the baselines'."""
 
-from wsss.walk.maps import Border, Evidence, Seeding, Walk, batch_maps, blocks_of, score_maps
+from wsss.walk.maps import batch_maps, score_maps
+from wsss.walk.recipe import Border, Evidence, Seeding, Walk, blocks_of
 from wsss.walk.slots import (
     attention_walk,
     confined_one_way_walk,
