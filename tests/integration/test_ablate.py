@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import Tensor
 from typer.testing import CliRunner
 
 from wsss.ablation.tally import Tally
 from wsss.cli import app
 from wsss.config import RunConfig, parse
 from wsss.stages import ablate, evaluate
+from wsss.walk.dense import squared_walk
 
 ROWS = "cam;default;default + crf;token attention, t=1;pixel affinity, β=10, t=16;P?M?G*=1"
 
@@ -102,13 +104,22 @@ def test_memory_is_measured_for_small_and_large_pictures(
     monkeypatch.setattr(ablate, "SIZES", {"small": (64, 64), "large": (512, 768)})
     monkeypatch.setattr(ablate, "DENSE_TOKENS", 1000)
     values = config.model_dump()
+    squared: dict[int, int] = {}
+
+    def spy(scores: Tensor, transition: Tensor, doublings: int) -> Tensor:
+        squared[doublings] = scores.shape[-1]
+        return squared_walk(scores, transition, doublings)
+
+    monkeypatch.setattr("wsss.ablation.rows.squared_walk", spy)
     values["ablate"] |= {"memory": True, "pictures": 1}
     found = table(ablate.run(parse(values, "here"), "default;pixel*=10*16"))
     small, large = found["default"]["peak_mib"].values()
     if small is None:
         pytest.skip("this system doesn't tell a process its peak memory")
     assert large > small
-    assert found["pixel affinity, β=10, t=16"]["peak_mib"]["large"] is None
+    # N×N numbers, made and not squared
+    assert squared == {4: 8 * 8, 0: 64 * 96}
+    assert found["pixel affinity, β=10, t=16"]["peak_mib"]["large"] > (64 * 96) ** 2 * 4 / 2**20
     # measured once
     monkeypatch.setattr(ablate, "peak_memory", lambda *_: pytest.fail("measured again"))
     again = table(ablate.run(parse(values, "here"), "default"))
