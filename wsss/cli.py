@@ -52,8 +52,8 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Do finished work a
 Round = Annotated[
     int | None, typer.Option(min=1, help="Round of self-training, from 2: masks by the last one.")
 ]
-Images = Annotated[Path | None, typer.Option(help="Picture, or folder of pictures.")]
 Split = Annotated[str | None, typer.Option(help="List of pictures, such as train or val.")]
+Images = Annotated[Path | None, typer.Option(help="Picture, or folder of pictures.")]
 
 
 def _config(
@@ -191,14 +191,13 @@ def predict(
     """
     from wsss.stages import predict as stage
 
+    source, settings, images = stage.sort_arguments(source, settings, images, model)
     if max_side is not None:
-        settings = [*(settings or []), f"evaluate.max_side={max_side or 'null'}"]
-    if images is None and source is not None and stage.is_pictures(source):
-        source, images = None, source
+        settings = [*settings, f"evaluate.max_side={max_side or 'null'}"]
     if images is None:
         raise WsssError("predict was given no pictures: add --images with a picture or a folder.")
     if source is None:  # no run: where the pictures of a run lie isn't asked for
-        settings = ["data.root=.", "run=.", *(settings or [])]
+        settings = ["data.root=.", "run=.", *settings]
         model, out = model or stage.shipped_model(), out or Path("masks")
     typer.echo(stage.run(_config(source, settings), images, out, overwrite, model))
 

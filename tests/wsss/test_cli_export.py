@@ -67,6 +67,21 @@ def test_predict_reduces_large_pictures(
     assert "evaluate.max_side is 7: expected" in refused
 
 
+def test_settings_beside_a_model(
+    finished: RunConfig, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    common = ("predict", "--model", finished.run, "--out", "masks")
+    for given in ((photo, "evaluate.crf=none"), ("evaluate.crf=none", "--images", photo)):
+        assert wsss(*common, *given, "--overwrite").stdout == "masks\n"
+        # the setting arrives: a preset that doesn't exist is refused
+        wrong = [str(part).replace("none", "irm") for part in given]
+        assert "no CRF preset 'irm'" in sentence(*common, *wrong, "--overwrite")
+    # a run beside a model gives its settings, the model its weights
+    result = wsss(*common, finished.run, "--images", photo, "--overwrite")
+    assert result.stdout == "masks\n", result.output
+
+
 def test_pack_and_check(finished: RunConfig, drawn: Path, tmp_path: Path) -> None:
     archive = tmp_path / "test.tar.gz"
     images = drawn / "JPEGImages"

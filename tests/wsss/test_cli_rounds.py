@@ -22,7 +22,12 @@ from wsss.stages.relabel import among_tags
 
 IDS = [f"train_{i:05d}" for i in range(12)]
 # the segmenter's own answer, untouched
-BARE = ("self_training.crf=none", "self_training.scales=[1.0]", "self_training.flip=false")
+BARE = (
+    "self_training.crf=none",
+    "self_training.scales=[1.0]",
+    "self_training.flip=false",
+    "self_training.former_masks=0",
+)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Trained segmenters as files that need no run folder: writing them.
 
 The graphs take pictures of any number and any size in whole strides; PyTorch and the other side
-agree to rounding, which `tests/wsss/test_export.py` holds them to.
+agree to rounding, which `tests/wsss/stages/test_export.py` holds them to.
 """
 
 import copy

@@ -89,8 +89,29 @@ def run_split(config: RunConfig, split: str | None = None) -> Path:
     return folders[config.evaluate.own]
 
 
-def is_pictures(source: Path) -> bool:
-    """Whether what stands in the place of a run is a picture, or a folder that holds no run."""
+def sort_arguments(
+    source: Path | None, settings: Sequence[str] | None, images: Path | None, model: Path | None
+) -> tuple[Path | None, list[str], Path | None]:
+    """Where pictures, or beside a model a setting, were given in the place of the run.
+
+    Args:
+        source: what stands first: a config, the folder of a run, pictures, or `key=value`.
+        settings: the rest.
+        images: pictures that were named as such.
+        model: file or folder of a model.
+
+    Returns:
+        `source`, None without a run; `settings`; `images`.
+    """
+    rest = list(settings or [])
+    if source is not None and images is None and _is_pictures(source):
+        return None, rest, source
+    if model is not None and source is not None and "=" in str(source) and not source.exists():
+        return None, [str(source), *rest], images
+    return source, rest, images
+
+
+def _is_pictures(source: Path) -> bool:
     if source.is_dir():
         return not (source / "config.yaml").is_file()
     return source.suffix.lower() in IMAGE_SUFFIXES

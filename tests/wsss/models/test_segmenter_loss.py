@@ -123,3 +123,13 @@ def test_nothing_but_ignored_pixels_is_no_loss(logits: Tensor, sample: MaskSampl
         loss.backward()
         assert loss.item() == 0
     assert logits.grad is not None and not logits.grad.any()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_the_same_loss_on_a_gpu(logits: Tensor, sample: MaskSample) -> None:
+    loss = SegmenterLoss(settings(confidence=1, drop=0.2, drop_after=0, tags=0.1, crf=0.1))
+    expected, _ = loss(logits.detach(), sample, 0.5)
+    moved = MaskSample(*(tensor.cuda() for tensor in sample))
+    found, _ = loss(logits.detach().cuda(), moved, 0.5)
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=1e-4)
