@@ -198,6 +198,8 @@ class PseudoMasksConfig(Section):
     )
     slot_map: float = Field(0.0, ge=0, le=1)
     """Share of the auxiliary head's map in what walks; the rest is class activation."""
+    silent_by_slots: bool = False
+    """A class without a positive place walks from what the auxiliary head says of the slots."""
     confine: float | None = Field(None, gt=0, lt=1)
     """Walk only where class activation reaches this share of its highest; None walks everywhere."""
     confine_to: Literal["mask", "box"] = "box"

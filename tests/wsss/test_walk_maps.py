@@ -12,6 +12,7 @@ from wsss.walk import (
     Seeding,
     Walk,
     attention_walk,
+    batch_maps,
     limit_walk,
     min_max,
     one_way_walk,
@@ -122,6 +123,35 @@ def test_the_map_of_the_auxiliary_head() -> None:
     half = (torch.tensor([1.0, 0.0, 0.0, 0.5]) + min_max(sigma[None, None])[0, 0]) / 2
     torch.testing.assert_close(walked(given, Seeding(slot_map=0.5))[0, 0, 0], half)
     assert torch.equal(walked(given, Seeding()), given.cam)
+
+
+def test_silent_classes_are_heard_through_the_slots() -> None:
+    cam = torch.tensor([[[[4.0, 0.0, 0.0, 2.0]], [[0.0, 0.0, 0.0, 0.0]]]])
+    scores = torch.tensor([[[9.0, 0.0], [-9.0, 2.0], [0.0, -3.0]]])  # three slots, two classes
+    given = evidence(cam, {"8.0": hard([0, 0, 1, 2], (1, 4), 3)}, slot_scores=scores)
+    sigma = torch.tensor([0.0, 0.0, 2.0, -3.0]).sigmoid()
+    expected = torch.stack(
+        [cam[0, 0, 0] / 4, min_max((sigma - sigma.mean()).relu()[None, None])[0, 0]]
+    )
+    left, heard = Seeding(), Seeding(silent_by_slots=True)
+    torch.testing.assert_close(score_maps([given], heard, (1, 4))[:, 0], expected)
+    torch.testing.assert_close(batch_maps(given, heard)[0, :, 0], expected)
+    assert not score_maps([given], left, (1, 4))[1].any()
+    # a class that speaks at one scale is silent at none
+    loud = given._replace(cam=cam + 1)
+    torch.testing.assert_close(
+        score_maps([given, loud], heard, (1, 4)), score_maps([given, loud], left, (1, 4))
+    )
+    # in a batch every picture has its own silent classes
+    two = Evidence(
+        torch.cat([cam, cam.flip(1)]),
+        {"8.0": SlotAssignment(given.assignments["8.0"].logits.expand(2, -1, -1), (1, 4), 1, 0)},
+        torch.cat([scores, scores.flip(2)]),
+        "8.0",
+        (),
+        {},
+    )
+    torch.testing.assert_close(batch_maps(two, heard)[1, :, 0], expected.flip(0))
 
 
 def test_the_confident_region_and_its_box() -> None:

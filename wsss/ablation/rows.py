@@ -130,6 +130,7 @@ def _evidence() -> list[Row]:
         Row("cam", Seeding()),
         Row("slot head", Seeding(slot_map=1.0)),
         Row("cam + slot head", Seeding(slot_map=0.5)),
+        Row("cam, silent classes by slots", Seeding(silent_by_slots=True)),
     ]
 
 
@@ -186,6 +187,10 @@ def _variants(recipe: Seeding) -> list[Row]:
         Row("default + token attention, t=2", beside(Walk("all", 2, "tokens"))),
         Row("default + 4.0, t=2", beside(Walk("4.0", 2))),
         Row("default + slot head", replace(recipe, slot_map=0.5)),
+        Row(
+            f"default, silent classes {'left' if recipe.silent_by_slots else 'by slots'}",
+            replace(recipe, silent_by_slots=not recipe.silent_by_slots),
+        ),
         Row("all blocks, t=1", Seeding(_symmetric(1, "all"))),
         Row("all blocks, t=2", Seeding(_symmetric(2, "all"))),
         Row("8.1 + 16.0 + 16.2, t=2", replace(recipe, walks=_symmetric(2, "8.1", "16.0", "16.2"))),
@@ -195,6 +200,8 @@ def _variants(recipe: Seeding) -> list[Row]:
         rows += [Row(f"default, t={t}", each(steps=t)) for t in (1, 3, 4)]
         rows.append(Row("default, top 16, t=4", each(top_k=16, steps=4)))
         rows.append(Row("default, temperature 0.7, t=4", each(temperature=0.7, steps=4)))
+        both = replace(each(top_k=16, steps=4), silent_by_slots=True)
+        rows.append(Row("default, top 16, t=4, silent classes by slots", both))
     if kinds <= CONFINABLE:
         for share, shape in ((0.1, BOX), (0.3, BOX), (0.1, MASK)):
             confined = replace(recipe, confine=share, confine_to=shape)

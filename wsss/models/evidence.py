@@ -35,6 +35,7 @@ def seeding_of(settings: PseudoMasksConfig) -> Seeding:
     return Seeding(
         tuple(Walk(**walk.model_dump()) for walk in settings.walks),
         slot_map=settings.slot_map,
+        silent_by_slots=settings.silent_by_slots,
         confine=settings.confine,
         confine_to=settings.confine_to,
         border=border,

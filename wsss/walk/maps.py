@@ -33,6 +33,9 @@ def score_maps(evidence: Sequence[Evidence], seeding: Seeding, size: tuple[int, 
     Returns:
         (C, H, W) in 0…1.
     """
+    if seeding.silent_by_slots:
+        loudest = torch.stack([one.cam.amax(dim=(0, 2, 3)) for one in evidence]).amax(dim=0)
+        evidence = [hear_silent(one, loudest[None] <= 0) for one in evidence]
     maps = [fold_flip(walked(one, seeding)) for one in evidence]
     scores = min_max(merge_scales(maps, size)[None])
     if seeding.border is not None:
@@ -43,6 +46,8 @@ def score_maps(evidence: Sequence[Evidence], seeding: Seeding, size: tuple[int, 
 
 def batch_maps(evidence: Evidence, seeding: Seeding) -> Tensor:
     """Score maps of B different pictures at one scale, (B, C, h, w) in 0…1, as in training."""
+    if seeding.silent_by_slots:
+        evidence = hear_silent(evidence, evidence.cam.amax(dim=(2, 3)) <= 0)
     scores = min_max(walked(evidence, seeding))
     if seeding.border is None:
         return scores
@@ -109,6 +114,21 @@ def slot_map(evidence: Evidence) -> Tensor:
     scores = evidence.slot_scores.float().sigmoid()
     tokens = dispatch_weights(chosen.logits.float()) @ scores
     return tokens.transpose(1, 2).unflatten(2, chosen.grid)
+
+
+def hear_silent(evidence: Evidence, silent: Tensor) -> Evidence:
+    """Evidence in which silent classes speak through the slots.
+
+    Args:
+        evidence: of B pictures.
+        silent: (B, C) or (1, C) of bool, the classes whose class activation is replaced by what of
+            `slot_map` is above its mean.
+    """
+    own = slot_map(evidence)
+    above = (own - own.mean(dim=(2, 3), keepdim=True)).relu()
+    h, w = evidence.cam.shape[-2:]
+    cam = torch.where(silent[..., None, None], resize(above, (h, w)), evidence.cam)
+    return evidence._replace(cam=cam)
 
 
 def confident_region(cam: Tensor, grid: tuple[int, int], share: float, shape: Shape) -> Tensor:

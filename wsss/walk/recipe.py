@@ -87,6 +87,8 @@ class Seeding:
     Attributes:
         walks: their results, scaled to 0…1 a class, are averaged; none leaves the evidence.
         slot_map: share of the auxiliary head's map P·σ(score) in the evidence; the rest is CAM.
+        silent_by_slots: a class without a positive place in its CAM, at any scale, is heard through
+            the auxiliary head instead: its map as far as it is above its mean.
         confine: walk among tokens whose CAM is this share of its highest, or round them; None
             walks everywhere. For symmetric and one-way walks.
         confine_to: those tokens (`mask`), or the box that holds them.
@@ -95,6 +97,7 @@ class Seeding:
 
     walks: tuple[Walk, ...] = ()
     slot_map: float = 0.0
+    silent_by_slots: bool = False
     confine: float | None = None
     confine_to: Shape = "box"
     border: Border | None = None
