@@ -2,14 +2,16 @@
 """Speed and memory of `predict`, single scale, beside the loop that people write with smp.
 
     scripts/bench_predict.py runs/voc61_nano --images VOC2012/JPEGImages [--count 40]
+    scripts/bench_predict.py runs/voc61_nano --images VOC2012/JPEGImages --columns --count 3
     scripts/bench_predict.py runs/voc61_nano --photo 4032x3024 [--max-side 1024] [--tile 1024]
 
 The first prints pictures a second from file to mask: `predict` with the segmenter of the run, and a
 plain loop over the same files (PIL, pad, forward, argmax, PNG) with the run's own network and with
 its encoder under each of segmentation-models-pytorch's decoders as they come. What is compared runs
 in turn in one process, on the same pictures; the ratio is of the least times. Peak memory is of the
-whole process (Linux), each contestant in one of its own. The second times one large picture, made
-of noise, with limits on its side and without. Threads: --threads, 1 if not given.
+whole process (Linux), each contestant in one of its own. The second times the columns of an
+evaluation, computed together. The third times one large picture, made of noise, with limits on its
+side and without. Threads: --threads, 1 if not given.
 """
 
 import argparse
@@ -122,6 +124,22 @@ def peak_so_far() -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
+def columns(run: Path, images: Path, count: int) -> None:
+    """Processor time of the first, the first two and all columns of an evaluation, together."""
+    path = run / "train_seg" / "model.safetensors"
+    model, _ = load_trained(path, "segmenter", build_segmenter, CPU)
+    settings = EvaluateConfig()
+    names = list(settings.columns())
+    pictures = [read_image(path) for path in sorted(images.glob("*.jpg"))[:count]]
+    for end in range(1, len(names) + 1):
+        modes = [settings.columns()[name] for name in names[:end]]
+        start = time.process_time()
+        for picture in pictures:
+            predict_masks(model, picture, modes, settings, CPU)
+        seconds = (time.process_time() - start) / len(pictures)
+        print(f"{' + '.join(names[:end]):22} {seconds:6.2f} s a picture", flush=True)
+
+
 def photograph(run: Path, size: str, max_side: int, tile: int) -> None:
     """One large picture: as it comes, in tiles, limited in side."""
     width, height = map(int, size.split("x"))
@@ -151,6 +169,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--columns", action="store_true")
     parser.add_argument("--photo", metavar="WIDTHxHEIGHT")
     parser.add_argument("--max-side", type=int, default=1024)
     parser.add_argument("--tile", type=int, default=1024)
@@ -161,6 +180,8 @@ def main() -> None:
         photograph(args.run, args.photo, args.max_side, args.tile)
     elif args.images is None:
         parser.error("give --images or --photo")
+    elif args.columns:
+        columns(args.run, args.images, args.count)
     elif args.only:
         only(args.run, args.images, args.count, args.only)
     else:

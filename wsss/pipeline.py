@@ -118,7 +118,7 @@ def _check_splits(config: RunConfig) -> None:
 
 
 def score(config: RunConfig, of: str, split: str | None = None) -> Path:
-    """Score one kind of mask of a run and show the table by class; predictions are made first.
+    """Score one kind of mask, write the page anew, show the classes; predictions are made first.
 
     Args:
         config: of the run.
@@ -133,6 +133,7 @@ def score(config: RunConfig, of: str, split: str | None = None) -> Path:
     if kind == "predictions":
         predict.run_split(config, split)
     path = evaluate.run(config, kind, split)
+    report.run(config)
     show_classes(path)
     return path
 
@@ -155,6 +156,7 @@ def score_beside_ceiling(config: RunConfig, split: str | None = None) -> Path:
         predict.run_split(one, split)
         evaluate.run(one, "predictions", split)
     path = ceiling.compare(config, split)
+    report.run(config)
     show_ceiling(path)
     return path
 
@@ -167,4 +169,6 @@ def pack_voc_test(config: RunConfig, images: Path, out: Path | None = None) -> P
         images: folder of the test pictures.
         out: the archive; `voc_test.tar.gz` of the run by default.
     """
-    return voc_archive.pack(predict.run(config, images), out or config.run / "voc_test.tar.gz")
+    masks = predict.run(config, images)
+    ids = [picture.id for picture in predict.find(images, masks)]
+    return voc_archive.pack(masks, ids, out or config.run / "voc_test.tar.gz")

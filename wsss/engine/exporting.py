@@ -41,7 +41,7 @@ def trace(network: nn.Module) -> ExportedProgram:
         network: (B, 3, H, W), sides multiples of 32 → (B, C + 1, H, W); left as it is.
 
     Raises:
-        WsssError: the network doesn't let itself be traced.
+        WsssError: the network doesn't let itself be traced, or not for sizes other than one.
     """
     network = copy.deepcopy(network).cpu().eval()
     _replace_pooling(network)
@@ -51,12 +51,15 @@ def trace(network: nn.Module) -> ExportedProgram:
     example = torch.zeros(2, 3, 3 * MULTIPLE, 4 * MULTIPLE)
     try:
         with torch.no_grad():
-            return torch.export.export(network, (example,), dynamic_shapes=shapes, strict=False)
+            program = torch.export.export(network, (example,), dynamic_shapes=shapes, strict=False)
+            _check(network, program)
     except Exception as error:  # tracing raises whatever the traced code and the solver raise
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".:")
         raise WsssError(
-            f"This network can't be exported as a graph ({reason}): take --to safetensors."
+            f"This network can't be exported as a graph for any size of picture ({reason}): take "
+            "--to safetensors."
         ) from error
+    return program
 
 
 def save_onnx(path: Path, network: nn.Module, card: Card) -> None:
@@ -89,6 +92,17 @@ def save_exported(path: Path, network: nn.Module, card: Card) -> None:
     extra = {KEY: json.dumps(card)}
     program = trace(network)
     write_atomic(path, lambda target: torch.export.save(program, target, extra_files=extra))
+
+
+def _check(network: nn.Module, program: ExportedProgram) -> None:
+    """Whether the graph answers alike at a size, and for a batch, that it wasn't traced with.
+
+    Tracing may settle on the example's size without a word, where code asks for sizes.
+    """
+    images = torch.randn(
+        1, 3, 7 * MULTIPLE, 5 * MULTIPLE, generator=torch.Generator().manual_seed(0)
+    )
+    torch.testing.assert_close(program.module()(images), network(images), atol=1e-4, rtol=1e-4)
 
 
 def _replace_pooling(network: nn.Module) -> None:

@@ -49,7 +49,7 @@ def run(
     run_dir = RunDir(config.run)
     name = images.stem if images.is_file() else images.resolve().name
     folder = out or run_dir.root / "predictions" / name
-    pictures = _find(images, folder)
+    pictures = find(images, folder)
     for picture in pictures:
         if (folder / f"{picture.id}.png").resolve() == picture.path.resolve():
             raise WsssError(
@@ -171,8 +171,16 @@ def _predict(
             write_mask(path, mask)
 
 
-def _find(images: Path, masks: Path) -> list[Picture]:
-    """The pictures; `masks` may lie among them, and what lies in it is none."""
+def find(images: Path, masks: Path) -> list[Picture]:
+    """The pictures of a file or folder, their ids the paths within it.
+
+    Args:
+        images: picture, or folder searched with its subfolders.
+        masks: folder of the masks; it may lie among the pictures, and what lies in it is none.
+
+    Raises:
+        WsssError: there are none, or two whose masks would have one name.
+    """
     if images.is_file():
         return [Picture(images.stem, images, ())]
     if not images.is_dir():

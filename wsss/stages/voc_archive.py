@@ -9,7 +9,7 @@ import io
 import tarfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -22,20 +22,24 @@ from wsss.voc import NUM_CLASSES, palette, read_mask, read_split_list
 FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"
 
 
-def pack(masks: Path, out: Path) -> Path:
-    """Pack the masks of a folder; the same masks give the same bytes. Returns the archive.
+def pack(masks: Path, ids: Sequence[str], out: Path) -> Path:
+    """Pack masks; the same masks give the same bytes. Returns the archive.
 
     Args:
         masks: folder of `<id>.png` in the VOC palette.
+        ids: of the pictures; the archive has no subfolders, whatever theirs are.
         out: the archive to write, `.tar.gz`.
 
     Raises:
-        WsssError: no masks, or one with a class that VOC doesn't have.
+        WsssError: a mask is missing, has a class that VOC doesn't have, or a name twice.
     """
-    paths = sorted(masks.glob("*.png"))
-    if not paths:
-        raise WsssError(f"{masks} holds no masks: predict the test pictures into it first.")
-    for path in paths:
+    paths = {PurePosixPath(id_).name: masks / f"{id_}.png" for id_ in sorted(ids)}
+    if len(paths) < len(ids):
+        raise WsssError(
+            f"{len(ids) - len(paths)} of the {len(ids)} pictures share their name with another in "
+            "another folder; the archive has one folder: give pictures of different names."
+        )
+    for path in paths.values():
         highest = int(read_mask(path).max())
         if highest >= NUM_CLASSES:
             raise WsssError(
@@ -50,9 +54,9 @@ def pack(masks: Path, out: Path) -> Path:
             gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
             tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
         ):
-            for path in paths:
+            for name, path in sorted(paths.items()):
                 content = path.read_bytes()
-                member = tarfile.TarInfo(f"{FOLDER}/{path.name}")
+                member = tarfile.TarInfo(f"{FOLDER}/{name}.png")
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
 

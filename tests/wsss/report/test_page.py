@@ -63,7 +63,8 @@ def test_the_page_shows_columns_and_the_ceiling() -> None:
         "split": "val",
         "columns": {"single": dict.fromkeys(("tags", "full", "ratio"), share)},
     }
-    evaluation = scores("predictions", 0.5, columns=columns, boundary_miou=0.25)
+    worst = {"2007_000033": 0.125, "2007_000042": 0.25}
+    evaluation = scores("predictions", 0.5, columns=columns, boundary_miou=0.25, worst=worst)
     sheets = ["confusion_val.png", "worst_val.png"]
     page = re.sub(r">\s+<", "><", render("run", {}, [evaluation], sheets, [ceiling]))
     assert "<td>single scale</td><td>1.0</td><td>none</td><td>50.0</td><td>25.0</td>" in page
@@ -71,6 +72,7 @@ def test_the_page_shows_columns_and_the_ceiling() -> None:
     assert "<td>single scale</td>" + "<td>50.0</td>" * 3 + "<td>–</td>" * 3 in page
     assert "Where the pixels of each class went (val)" in page
     assert "The worst predictions (val)" in page
+    assert "2007_000033 (12.5), 2007_000042 (25.0).</p>" in page
 
 
 def test_a_table_of_columns_and_of_the_ceiling(

@@ -140,6 +140,15 @@ def test_every_decoder_is_exported_for_any_size(decoder: str, tmp_path: Path) ->
 
 
 @pytest.mark.slow
+def test_a_network_that_settles_on_one_size_is_refused() -> None:
+    # windows ask how many of them fit
+    args = {"depths": [1, 1, 1, 1], "embed_dims": [32, 32, 32, 32], "local_mixer": "window"}
+    model = Segmenter("glnet_nano", args, "fpn", 3)
+    with pytest.raises(WsssError, match=r"as a graph for any size of picture .* --to safetensors"):
+        trace(model.net)
+
+
+@pytest.mark.slow
 def test_tracing_leaves_the_network_as_it_is(finished: RunConfig) -> None:
     model = trained(finished).train()
     names = [type(module) for module in model.modules()]

@@ -33,7 +33,7 @@ def check(archive: Path) -> list[str]:
 
 
 def test_what_is_packed_is_what_the_server_takes(masks: Path) -> None:
-    archive = voc_archive.pack(masks, masks.parent / "a.tar.gz")
+    archive = voc_archive.pack(masks, IDS, masks.parent / "a.tar.gz")
     with tarfile.open(archive, "r:gz") as file:
         folder = "results/VOC2012/Segmentation/comp6_test_cls"
         assert file.getnames() == [f"{folder}/{id_}.png" for id_ in IDS]
@@ -50,19 +50,29 @@ def test_what_is_packed_is_what_the_server_takes(masks: Path) -> None:
 
 
 def test_the_same_masks_give_the_same_bytes(masks: Path) -> None:
-    one = voc_archive.pack(masks, masks.parent / "a.tar.gz").read_bytes()
+    one = voc_archive.pack(masks, IDS, masks.parent / "a.tar.gz").read_bytes()
     for path in masks.glob("*.png"):
         path.touch()
-    assert voc_archive.pack(masks, masks.parent / "b.tar.gz").read_bytes() == one
+    assert voc_archive.pack(masks, IDS, masks.parent / "b.tar.gz").read_bytes() == one
 
 
 def test_masks_that_can_not_be_packed(masks: Path, tmp_path: Path) -> None:
     voc.write_mask(masks / f"{IDS[0]}.png", np.full((4, 5), 255, np.uint8))
     with pytest.raises(WsssError, match=r"2008_000006.png holds the class 255; .* knows 0\.\.20"):
-        voc_archive.pack(masks, tmp_path / "a.tar.gz")
-    (tmp_path / "none").mkdir()
-    with pytest.raises(WsssError, match="none holds no masks"):
-        voc_archive.pack(tmp_path / "none", tmp_path / "a.tar.gz")
+        voc_archive.pack(masks, IDS, tmp_path / "a.tar.gz")
+    with pytest.raises(WsssError, match=r"masks/gone.png does not exist"):
+        voc_archive.pack(masks, ["gone"], tmp_path / "a.tar.gz")
+    with pytest.raises(WsssError, match="1 of the 2 pictures share their name"):
+        voc_archive.pack(masks, ["one/a", "two/a"], tmp_path / "a.tar.gz")
+    assert not (tmp_path / "a.tar.gz").exists()
+
+
+def test_what_else_lies_there_is_left_out_and_subfolders_vanish(masks: Path) -> None:
+    voc.write_mask(masks / "more" / "2009_000001.png", np.zeros((4, 5), np.uint8))
+    archive = voc_archive.pack(masks, [IDS[1], "more/2009_000001"], masks.parent / "a.tar.gz")
+    with tarfile.open(archive, "r:gz") as file:
+        names = [Path(name).stem for name in file.getnames()]
+    assert names == [IDS[1], "2009_000001"]
 
 
 def rgb(masks: Path) -> None:
@@ -153,13 +163,13 @@ def test_no_archive(tmp_path: Path, content: bytes) -> None:
 
 
 def test_an_archive_cut_off(masks: Path) -> None:
-    archive = voc_archive.pack(masks, masks.parent / "a.tar.gz")
+    archive = voc_archive.pack(masks, IDS, masks.parent / "a.tar.gz")
     archive.write_bytes(archive.read_bytes()[:-40])
     assert any("is no whole .tar.gz" in problem for problem in check(archive))
 
 
 def test_files_that_are_not_there(masks: Path, tmp_path: Path) -> None:
-    archive = voc_archive.pack(masks, tmp_path / "a.tar.gz")
+    archive = voc_archive.pack(masks, IDS, tmp_path / "a.tar.gz")
     gone = tmp_path / "gone"
     for arguments, words in (
         ((gone,), "no archive at"),
