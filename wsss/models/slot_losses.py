@@ -88,7 +88,8 @@ def contrast_loss(features: Tensor, cam: Tensor, block: SlotAssignment, tags: Te
     Supervised contrast (Khosla et al., NeurIPS 2020) among slots that gather `features`. A slot
     belongs to that tag of its picture which the map speaks for most in it. A picture gives its
     `SPEAKERS` loudest slots if their score is positive, and its quietest if negative; those are
-    background, from which the others are told apart, but which need not be alike.
+    background, from which the others are told apart, but which need not be alike. Over several
+    processes each contrasts the pictures of its own.
 
     Args:
         features: (B, D, h, w), on the block's grid.
