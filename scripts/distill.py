@@ -24,6 +24,7 @@ from distill_pictures import (
     decode_pictures,
     is_held,
     list_pictures,
+    mixed,
     random_crops,
 )
 from distill_run import (
@@ -159,6 +160,8 @@ def lessons(recipe: Recipe, teacher: Teacher, pictures: Pictures, step: int) -> 
             size=recipe.teacher_size,
             min_area=recipe.min_area,
         )
+        if recipe.mix and step >= recipe.mix_after * recipe.steps:
+            crops = mixed(crops, seed=recipe.seed, step=step, share=recipe.mix)
         return lesson(teacher, crops, recipe.size_at(step))
 
     if step >= recipe.steps:

@@ -121,6 +121,37 @@ def random_crops(
     )
 
 
+def mixed(images: Tensor, *, seed: int, step: int, share: float) -> Tensor:
+    """A share of the crops mixed with others of the batch: half blended, half with a rectangle.
+
+    The teacher is asked about what comes of it, so nothing has to be assumed about labels; a few
+    thousand pictures become more than a student can learn by heart ("Knowledge distillation: a good
+    teacher is patient and consistent", Beyer et al., CVPR 2022; mixup, Zhang et al., ICLR 2018;
+    CutMix, Yun et al., ICCV 2019). It depends on `seed` and `step` alone.
+
+    Args:
+        images: (B, 3, S, S).
+        seed: of the run.
+        step: from 0.
+        share: of the crops, in 0…1.
+
+    Returns:
+        (B, 3, S, S).
+    """
+    rng = np.random.default_rng([seed, 2, step])
+    size, out = images.shape[-1], images.clone()
+    for i, j in enumerate(rng.permutation(len(images))):
+        kind, part = rng.random(), rng.random()
+        if kind < share / 2:
+            out[i] = torch.lerp(images[i], images[j], part)
+        elif kind < share:
+            side = round(size * part**0.5)
+            top, left = rng.integers(0, size - side + 1, 2)
+            area = (slice(None), slice(top, top + side), slice(left, left + side))
+            out[i][area] = images[j][area]
+    return out
+
+
 def centre_crops(pictures: Pictures, size: int) -> Tensor:
     """The middle square of every picture: (n, 3, size, size), RGB in 0–1."""
     out = np.empty((len(pictures), size, size, 3), dtype=np.uint8)

@@ -155,6 +155,23 @@ def test_every_picture_comes_once_an_epoch() -> None:
     assert len(set(orders)) > 1
 
 
+def test_mixing_takes_from_the_batch_alone_and_keeps_its_share() -> None:
+    flat = torch.arange(64.0).view(64, 1, 1, 1).expand(64, 3, 8, 8)
+    images = flat.clone()
+    found = dp.mixed(images, seed=0, step=3, share=0.75)
+    assert torch.equal(images, flat)
+    assert torch.equal(found, dp.mixed(images, seed=0, step=3, share=0.75))
+    assert not torch.equal(found, dp.mixed(images, seed=0, step=4, share=0.75))
+    assert torch.equal(dp.mixed(images, seed=0, step=3, share=0.0), images)
+    kinds = [torch.unique(x).numel() for x in found]  # 2 where a rectangle was put in
+    same = [torch.equal(x, y) for x, y in zip(found, images, strict=True)]
+    assert 8 <= sum(same) <= 26
+    assert 12 <= sum(k == 2 for k in kinds) <= 36
+    blended = [i for i, k in enumerate(kinds) if k == 1 and not same[i]]
+    assert len(blended) >= 12
+    assert all(0 <= found[i].mean() <= 63 for i in blended)
+
+
 # recipe
 
 
