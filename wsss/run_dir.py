@@ -214,7 +214,7 @@ class RunDir:
         path = self.root / stage / "settings.json"
         if not path.is_file():
             return
-        old = _with_defaults(stage, json.loads(path.read_text()))
+        old = _with_defaults(stage, json.loads(path.read_text()), config.round)
         changed = _differences(old, _settings(stage, config))
         if changed:
             key, before, now = changed[0]
@@ -276,7 +276,7 @@ def _settings(stage: str, config: RunConfig) -> dict[str, Any]:
     return values
 
 
-def _with_defaults(stage: str, old: dict[str, Any]) -> dict[str, Any]:
+def _with_defaults(stage: str, old: dict[str, Any], round: int) -> dict[str, Any]:
     """Settings of an older version: a key that it didn't know yet has its default.
 
     But for the border, which is on by default and wasn't there before.
@@ -284,7 +284,7 @@ def _with_defaults(stage: str, old: dict[str, Any]) -> dict[str, Any]:
     if "pseudo_masks" in old:
         old["pseudo_masks"].setdefault("border", None)
     try:
-        return _settings(stage, RunConfig.model_validate(old))
+        return _settings(stage, RunConfig.model_validate({**old, "round": round}))
     except ValueError:  # a key that is gone: what differs is told below
         return old
 

@@ -45,7 +45,7 @@ def test_the_whole_line_and_a_round_after_it(tmp_path: Path, tiny: Path, drawn: 
     result = wsss("run", tiny, f"run={run}", f"data.root={drawn}", *SINGLE)
     assert result.exit_code == 0, result.output
     assert not (run / "train_cls").exists() and not (run / "seeds").exists()
-    scores = [path.stem for path in (run / "evaluation").iterdir()]
+    scores = [path.stem for path in (run / "evaluation").glob("*.json")]
     assert (
         scores == ["predictions_val"] and "predictions" in (run / "report/index.html").read_text()
     )

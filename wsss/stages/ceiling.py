@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from wsss.config import PseudoMasksConfig, RunConfig
+from wsss.config import PseudoMasksConfig, RunConfig, SelfTrainingConfig, SingleStageConfig
 from wsss.data.masks import has_masks, mask_path, read_pair
 from wsss.data.sources import open_masked
 from wsss.data.tags import Picture
 from wsss.engine.tracking import track
 from wsss.errors import WsssError
 from wsss.report.columns import FIGURES
-from wsss.run_dir import RunDir, write_atomic, write_json
+from wsss.run_dir import RunDir, config_of_round, write_atomic, write_json
 
 
 def prepare(config: RunConfig) -> RunConfig:
@@ -28,7 +28,7 @@ def prepare(config: RunConfig) -> RunConfig:
     A twin of other settings than the run's is forgotten.
 
     Args:
-        config: of the weak run, whose segmenter is trained.
+        config: of the weak run, whose segmenter is trained; all rounds of a run have one twin.
 
     Raises:
         WsssError: the weak run isn't finished or has other settings; a true mask is missing.
@@ -43,23 +43,44 @@ def prepare(config: RunConfig) -> RunConfig:
             f"There are no true masks at {root or config.data.images}: the ceiling needs a VOC "
             "folder with SegmentationClassAug or SegmentationClass."
         )
-    # how the pseudo-masks were made has no say in the twin, and no new one makes it stale
-    twin = config.model_copy(update={"run": weak.ceiling, "pseudo_masks": PseudoMasksConfig()})
+    first = config_of_round(config, 1)
+    twin = _twin(first)
     _forget_others(twin)
     run_dir = RunDir.create(twin)
     if not run_dir.finished("pseudo_masks"):
-        _copy_classifier(weak, run_dir)
+        _copy_classifier(RunDir(first.run), run_dir)
         run_dir.begin("pseudo_masks", twin)
         _copy_masks(run_dir, root, pictures)
         run_dir.finish("pseudo_masks", {"pictures": len(pictures), "from": "true masks"})
     return twin
 
 
+def _twin(first: RunConfig) -> RunConfig:
+    """What remains of the settings where the masks are true ones."""
+    settings = first.train_seg
+    single = settings.single_stage.enabled
+    update = {
+        # true masks are sure, and not made online
+        "loss": settings.loss.model_copy(update={"confidence": 0.0}),
+        "single_stage": SingleStageConfig(),
+        "from_classifier": settings.from_classifier and not single,
+    }
+    return first.model_copy(
+        update={
+            "run": RunDir(first.run).ceiling,
+            # how pseudo-masks are made has no say in the twin, and no change of it makes it stale
+            "pseudo_masks": PseudoMasksConfig(),
+            "self_training": SelfTrainingConfig(),
+            "train_seg": settings.model_copy(update=update),
+        }
+    )
+
+
 def compare(config: RunConfig, split: str) -> Path:
     """Write what the weak run scores as a share of its twin, column by column; returns the path."""
     weak, twin = (
         json.loads(RunDir(root).evaluation("predictions", split).read_text())
-        for root in (config.run, RunDir(config.run).ceiling)
+        for root in (config.run, RunDir(config_of_round(config, 1).run).ceiling)
     )
     columns = {}
     for name, tags in weak["columns"].items():
