@@ -181,7 +181,8 @@ def _variants(recipe: Seeding) -> list[Row]:
         return replace(recipe, walks=(*recipe.walks, walk), confine=None)
 
     rows = [Row("default", recipe)]
-    rows += [Row(f"default, temperature {t}", each(temperature=t)) for t in (0.5, 0.7, 1.5)]
+    temperatures = (0.5, 0.7, 1.5, 2.0, 3.0)
+    rows += [Row(f"default, temperature {t}", each(temperature=t)) for t in temperatures]
     rows += [Row(f"default, top {k}", each(top_k=k)) for k in (4, 16)]
     rows += [
         Row("default + token attention, t=2", beside(Walk("all", 2, "tokens"))),
