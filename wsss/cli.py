@@ -241,12 +241,15 @@ def export(
     settings: Settings = None,
     to: Annotated[str, typer.Option(help="onnx, torch-export, safetensors or hub.")] = "onnx",
     out: Annotated[Path | None, typer.Option(help="File, or folder for the hub.")] = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Weights in bfloat16, half the size (safetensors).")
+    ] = False,
 ) -> None:
     """The segmenter of a run as a file that `predict --model` runs without the run."""
     config = _config(source, settings)
     from wsss.stages import export as stage
 
-    typer.echo(stage.run(config, to, out))
+    typer.echo(stage.run(config, to, out, half))
 
 
 @app.command()

@@ -31,6 +31,21 @@ def test_predict_by_a_model_file(
     assert {path.name for path in tmp_path.iterdir()} == {"masks", "m.safetensors", "photo.jpg"}
 
 
+def test_weights_by_halves(finished: RunConfig, photo: Path, tmp_path: Path) -> None:
+    whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
+    for path, more in ((whole, ()), (half, ("--half",))):
+        assert (
+            wsss("export", finished.run, "--to", "safetensors", "--out", path, *more).exit_code == 0
+        )
+    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    for path in (whole, half):
+        result = wsss("predict", "--model", path, photo, "--out", tmp_path / path.stem)
+        assert result.exit_code == 0, result.output
+    one, two = (voc.read_mask(tmp_path / n / "photo.png") for n in ("whole", "half"))
+    assert (one == two).mean() > 0.9
+    assert "safetensors alone" in sentence("export", finished.run, "--to", "onnx", "--half")
+
+
 def test_predict_by_the_package_s_own_model(
     finished: RunConfig, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,19 +21,23 @@ from wsss.run_dir import RunDir, write_json, write_text
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2", "safetensors": ".safetensors", "hub": ""}
 
 
-def run(config: RunConfig, to: str, out: Path | None = None) -> Path:
+def run(config: RunConfig, to: str, out: Path | None = None, half: bool = False) -> Path:
     """Write the segmenter of a run in another format; returns the path of it.
 
     Args:
         config: of the run.
         to: `onnx`, `torch-export`, `safetensors` or `hub`.
         out: file or, for the hub, folder; in `export/` of the run by default.
+        half: weights in bfloat16, for safetensors; they are read back into float32.
 
     Raises:
-        WsssError: no such format, no segmenter, or a suffix that is another format's.
+        WsssError: no such format, no segmenter, a suffix that is another format's, or `half` of
+            another format than safetensors.
     """
     if to not in SUFFIXES:
         raise WsssError(f"--to is {to!r}: expected one of {', '.join(SUFFIXES)}.")
+    if half and to != "safetensors":
+        raise WsssError(f"--half is for safetensors alone, not for {to}: leave it out.")
     run_dir = RunDir(config.run)
     suffix = SUFFIXES[to]
     path = out or run_dir.root / "export" / (f"model{suffix}" if suffix else to)
@@ -48,7 +52,7 @@ def run(config: RunConfig, to: str, out: Path | None = None) -> Path:
     elif to == "torch-export":
         save_exported(path, model.net, card)
     elif to == "safetensors":
-        save_model(path, model, card)
+        save_model(path, model.bfloat16() if half else model, card)
     else:
         _save_hub(path, run_dir, model, card)
     return path
