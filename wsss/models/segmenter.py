@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import glmix
+from wsss.config import RunConfig
 from wsss.errors import WsssError
 from wsss.models.views import View, predict_views
 
@@ -125,6 +126,18 @@ def predict_probs(
         (C + 1, H, W), sums to 1.
     """
     return predict_views(model, image, [View(tuple(scales), flip)])[0]
+
+
+def segmenter_metadata(config: RunConfig, class_names: Sequence[str]) -> dict[str, Any]:
+    """What a model file says of the segmenter that a config describes; see `build_segmenter`."""
+    return {
+        "kind": "segmenter",
+        "backbone": config.backbone.name,
+        "backbone_args": config.backbone.args,
+        "decoder": config.train_seg.decoder,
+        "decoder_args": config.train_seg.decoder_args,
+        "class_names": list(class_names),
+    }
 
 
 def build_segmenter(metadata: dict[str, Any]) -> Segmenter:

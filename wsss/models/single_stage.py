@@ -59,7 +59,8 @@ class OnlineMasks:
     def __init__(
         self, seeding: PseudoMasksConfig, settings: SingleStageConfig, slot_block: str
     ) -> None:
-        if needs_attention(seeding_of(seeding)):
+        self.walks = seeding_of(seeding)
+        if needs_attention(self.walks):
             raise WsssError(
                 "pseudo_masks.walks holds a walk by attention, which a single stage doesn't keep "
                 "in training: take kinds symmetric, one-way or limit."
@@ -83,7 +84,7 @@ class OnlineMasks:
             (B, H, W) int64 in {0..C, 255}.
         """
         evidence = evidence_in_training(output, tags, self.slot_block)
-        scores = batch_maps(evidence, seeding_of(self.seeding))
+        scores = batch_maps(evidence, self.walks)
         pixels = to_pixels(images)
         present: Sequence[Tensor] = [row.nonzero().flatten() for row in tags]
         return torch.stack(

@@ -23,7 +23,7 @@ from wsss.errors import WsssError
 from wsss.models.backbone import create_backbone
 from wsss.models.classifier import build_classifier
 from wsss.models.parameters import parameter_groups
-from wsss.models.segmenter import Segmenter, build_segmenter
+from wsss.models.segmenter import Segmenter, build_segmenter, segmenter_metadata
 from wsss.models.segmenter_loss import SegmenterLoss
 from wsss.run_dir import RunDir
 
@@ -38,14 +38,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     runtime = start(config.runtime, config.seed)
     pictures = open_masked(config.data, config.seed)
     dataset = _crops(config, run_dir, pictures)
-    metadata = {
-        "kind": "segmenter",
-        "backbone": config.backbone.name,
-        "backbone_args": config.backbone.args,
-        "decoder": config.train_seg.decoder,
-        "decoder_args": config.train_seg.decoder_args,
-        "class_names": list(pictures.class_names),
-    }
+    metadata = segmenter_metadata(config, pictures.class_names)
     model = _build(config, metadata, run_dir).to(runtime.device)
     run_dir.begin("train_seg", config)
     _train(config, runtime, model, dataset)
