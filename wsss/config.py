@@ -90,6 +90,10 @@ class OptimConfig(Section):
     clip_grad: float = Field(5.0, gt=0)
     accumulate: int = Field(1, ge=1)
     """Parts that a batch passes the network in, one after the other, where memory is short."""
+    ema: float = Field(0.0, ge=0, lt=1)
+    """Decay of the average of weights that is kept; 0 keeps the last ones."""
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    """Rate of each layer of the backbone over the next deeper one's."""
 
     @model_validator(mode="after")
     def _equal_parts(self) -> "OptimConfig":
@@ -281,8 +285,6 @@ class TrainSegConfig(OptimConfig):
     scale: Range = (0.5, 2.0)
     jitter: float = Field(0.3, ge=0, le=1)
     ema: float = Field(0.998, ge=0, lt=1)
-    layer_decay: float = Field(1.0, gt=0, le=1)
-    """Rate of each layer of the backbone over the next deeper one's."""
     max_class_share: float = Field(1.0, gt=0, le=1)
     """Below 1, prefer crops in which no class covers more than this share."""
     loss: MaskLossConfig = Field(default_factory=MaskLossConfig)

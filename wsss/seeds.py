@@ -49,7 +49,8 @@ def mixture_threshold(scores: Tensor, bins: int = 128, iterations: int = 100) ->
     histogram, centres = _histogram(scores, bins)
     if len(scores) == 0:
         return scores.new_zeros(0)
-    high = (centres >= otsu_threshold(scores, bins).double()[:, None]).double()
+    dtype = histogram.dtype
+    high = (centres >= otsu_threshold(scores, bins).to(dtype)[:, None]).to(dtype)
     for _ in range(iterations):
         log_odds, means = _fit(torch.stack([1 - high, high]) * histogram, centres, 1 / bins)
         high = log_odds.sigmoid()
@@ -70,11 +71,15 @@ def _fit(weights: Tensor, centres: Tensor, least: float) -> tuple[Tensor, Tensor
 
 
 def _histogram(scores: Tensor, bins: int) -> tuple[Tensor, Tensor]:
-    """(C, bins) float64 counts of (C, …) scores in 0…1, and the bins' centres (bins,)."""
+    """(C, bins) counts of (C, …) scores in 0…1 and the bins' centres (bins,), in double precision.
+
+    In single precision where a device knows no other (Apple's): counts stay exact below 2²⁴.
+    """
     flat = (scores.flatten(1) * bins).long().clamp(0, bins - 1)
-    histogram = torch.zeros(len(scores), bins, device=scores.device, dtype=torch.float64)
-    histogram.scatter_add_(1, flat, torch.ones_like(flat, dtype=torch.float64))
-    centres = (torch.arange(bins, device=scores.device, dtype=torch.float64) + 0.5) / bins
+    dtype = torch.float32 if scores.device.type == "mps" else torch.float64
+    histogram = torch.zeros(len(scores), bins, device=scores.device, dtype=dtype)
+    histogram.scatter_add_(1, flat, torch.ones_like(flat, dtype=dtype))
+    centres = (torch.arange(bins, device=scores.device, dtype=dtype) + 0.5) / bins
     return histogram, centres
 
 

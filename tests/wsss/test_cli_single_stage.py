@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import sentence, wsss
+from PIL import Image
 
 from wsss.data.tags import read_image
 from wsss.data.transforms import normalise
@@ -38,6 +39,17 @@ def test_tags_to_segmenter_at_once(tmp_path: Path, tiny: Path, drawn: Path, warm
     picture = next((drawn / "JPEGImages").glob("val_*"))
     with torch.inference_mode():
         assert model(normalise(read_image(picture))[None]).isfinite().all()
+
+
+def test_its_contact_sheet_shows_what_there_is(tmp_path: Path, tiny: Path, drawn: Path) -> None:
+    settings = [tiny, f"run={tmp_path}", f"data.root={drawn}", *SINGLE]
+    assert wsss("train-seg", *settings).exit_code == 0
+    result = wsss("visualize", tmp_path, "--count", 2)
+    assert result.exit_code == 0, result.output
+    with Image.open(result.stdout.strip()) as sheet:
+        width = sheet.width
+    # picture, prediction and truth; a run of three stages has four columns more
+    assert width == 3 * (150 + 4) + 4
 
 
 def test_the_whole_line_and_a_round_after_it(tmp_path: Path, tiny: Path, drawn: Path) -> None:

@@ -198,11 +198,8 @@ def _variants(recipe: Seeding) -> list[Row]:
     ]
     kinds = {walk.kind for walk in recipe.walks}
     if kinds <= STEPPING:
-        rows += [Row(f"default, t={t}", each(steps=t)) for t in (1, 3, 4)]
-        rows.append(Row("default, top 16, t=4", each(top_k=16, steps=4)))
-        rows.append(Row("default, temperature 0.7, t=4", each(temperature=0.7, steps=4)))
-        both = replace(each(top_k=16, steps=4), silent_by_slots=True)
-        rows.append(Row("default, top 16, t=4, silent classes by slots", both))
+        steps = [Row(f"default, t={t}", each(steps=t)) for t in (1, 2, 3, 4, 8)]
+        rows += [row for row in steps if row.source != recipe]
     if kinds <= CONFINABLE:
         for share, shape in ((0.1, BOX), (0.3, BOX), (0.1, MASK)):
             confined = replace(recipe, confine=share, confine_to=shape)

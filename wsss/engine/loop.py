@@ -16,12 +16,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
-from wsss.config import OptimConfig, RunConfig
+from wsss.config import OptimConfig
 from wsss.engine.checkpoint import load_state, save_state
 from wsss.engine.runtime import Runtime
 from wsss.engine.tracking import Tracker
 from wsss.errors import WsssError
-from wsss.run_dir import RunDir
 
 LossFunction = Callable[[nn.Module, Sequence[Tensor], float], tuple[Tensor, dict[str, float]]]
 """(model, batch, share of the training that is done) → scalar loss, figures to log."""
@@ -55,7 +54,7 @@ class Schedule:
         return warm * float((1 - step / self.steps) ** self.poly_power)
 
 
-def schedule_of(settings: OptimConfig, pictures: int, ema: float = 0.0) -> Schedule:
+def schedule_of(settings: OptimConfig, pictures: int) -> Schedule:
     """The schedule that a stage's settings give for so many pictures."""
     return Schedule(
         steps_of(settings.epochs, pictures, settings.batch_size),
@@ -63,36 +62,8 @@ def schedule_of(settings: OptimConfig, pictures: int, ema: float = 0.0) -> Sched
         settings.warmup_steps,
         settings.poly_power,
         settings.clip_grad,
-        ema,
+        settings.ema,
         settings.accumulate,
-    )
-
-
-def train_stage(
-    config: RunConfig,
-    stage: str,
-    runtime: Runtime,
-    model: nn.Module,
-    groups: list[dict[str, Any]],
-    dataset: Dataset[Any],
-    loss_function: LossFunction,
-    schedule: Schedule,
-) -> nn.Module:
-    """`train` with the files and the runtime settings of a run; `stage` is its folder's name."""
-    run_dir = RunDir(config.run)
-    return train(
-        runtime,
-        model,
-        groups,
-        dataset,
-        loss_function,
-        schedule,
-        title=stage.replace("_", "-"),
-        seed=config.seed,
-        checkpoint=run_dir.checkpoint(stage),
-        log=run_dir.log(stage),
-        save_every=config.runtime.save_every,
-        tensorboard=run_dir.stage(stage) if config.runtime.tensorboard else None,
     )
 
 

@@ -11,6 +11,7 @@ import glmix
 from glmix.blocks import GLMixBlock
 from glmix.clustering import SlotAssignment, soft_cluster
 from glmix.glnet import Stage
+from wsss.config import RunConfig
 from wsss.errors import WsssError
 from wsss.models.backbone import create_backbone
 
@@ -131,6 +132,14 @@ def _check_block(backbone: glmix.GLNet, slot_block: str) -> None:
             f"train_cls.slot_block is {slot_block!r}, which is no block with slots at stride 16 of "
             f"this backbone: choose among {', '.join(known)}."
         )
+
+
+def new_classifier(config: RunConfig, classes: int) -> TagClassifier:
+    """The classifier that a config describes, on its pretrained backbone, heads from the seed."""
+    torch.manual_seed(config.seed)
+    backbone = create_backbone(config.backbone.name, config.backbone.weights, config.backbone.args)
+    heads = config.train_cls
+    return TagClassifier(backbone, classes, heads.slot_block, heads.slot_top, heads.pooling)
 
 
 def build_classifier(metadata: dict[str, Any]) -> TagClassifier:

@@ -17,15 +17,12 @@ from wsss.config import RunConfig
 from wsss.data.sources import open_tagged
 from wsss.data.tags import TaggedPictures, TagTrainingSet, read_image
 from wsss.data.transforms import normalise
-from wsss.engine import loop
-from wsss.engine.checkpoint import save_model
 from wsss.engine.runtime import Runtime, start
 from wsss.engine.tracking import track
+from wsss.engine.training import deliver, train_stage
 from wsss.metrics import average_precision
-from wsss.models.backbone import create_backbone
-from wsss.models.classifier import ClassifierOutput, TagClassifier
+from wsss.models.classifier import ClassifierOutput, TagClassifier, new_classifier
 from wsss.models.grouping import check_blocks, grouping_loss
-from wsss.models.parameters import parameter_groups
 from wsss.run_dir import RunDir, write_json
 
 
@@ -39,34 +36,18 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     settings = config.train_cls
     pictures = open_tagged(config.data, config.data.train_split)
     train, held = pictures.split_holdout(settings.holdout, config.seed)
-    model = _build(config, pictures).to(runtime.device)
+    model = new_classifier(config, len(pictures.class_names)).to(runtime.device)
+    if settings.grouping.active:
+        check_blocks(settings.grouping, model)
     run_dir.begin("train_cls", config)
     _train(config, runtime, model, train)
     metrics = {"train_pictures": len(train), "held_pictures": len(held)}
     if runtime.is_main:
         if len(held):
             metrics |= _score(model, held, runtime)
-        save_model(path, model, _metadata(config, pictures))
         write_json(run_dir.stage("train_cls") / "metrics.json", metrics)
-        run_dir.finish("train_cls", metrics)
-        run_dir.checkpoint("train_cls").unlink(missing_ok=True)
+        deliver(run_dir, "train_cls", model, _metadata(config, pictures), metrics)
     return path
-
-
-def _build(config: RunConfig, pictures: TaggedPictures) -> TagClassifier:
-    torch.manual_seed(config.seed)
-    backbone = create_backbone(config.backbone.name, config.backbone.weights, config.backbone.args)
-    settings = config.train_cls
-    model = TagClassifier(
-        backbone,
-        len(pictures.class_names),
-        settings.slot_block,
-        settings.slot_top,
-        settings.pooling,
-    )
-    if settings.grouping.active:
-        check_blocks(settings.grouping, model)
-    return model
 
 
 def _train(
@@ -95,22 +76,7 @@ def _train(
         grouping, figures = grouping_loss(settings.grouping, model, images, output, tags)
         return loss + grouping, figures
 
-    loop.train_stage(
-        config,
-        "train_cls",
-        runtime,
-        model,
-        parameter_groups(
-            model,
-            model.backbone,
-            settings.lr,
-            settings.backbone_lr_factor,
-            settings.weight_decay,
-        ),
-        dataset,
-        loss_function,
-        loop.schedule_of(settings, len(train)),
-    )
+    train_stage(config, "train_cls", runtime, model, model.backbone, dataset, loss_function)
 
 
 @torch.inference_mode()

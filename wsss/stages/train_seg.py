@@ -16,13 +16,12 @@ from wsss.data.masks import MaskTrainingSet
 from wsss.data.samples import MaskSample
 from wsss.data.sources import open_masked
 from wsss.data.tags import TaggedPictures
-from wsss.engine import loop
-from wsss.engine.checkpoint import load_trained, load_weights, save_model
+from wsss.engine.checkpoint import load_trained, load_weights
 from wsss.engine.runtime import Runtime, start
+from wsss.engine.training import deliver, train_stage
 from wsss.errors import WsssError
 from wsss.models.backbone import create_backbone
 from wsss.models.classifier import build_classifier
-from wsss.models.parameters import parameter_groups
 from wsss.models.segmenter import Segmenter, build_segmenter, segmenter_metadata
 from wsss.models.segmenter_loss import SegmenterLoss
 from wsss.run_dir import RunDir
@@ -43,9 +42,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     run_dir.begin("train_seg", config)
     _train(config, runtime, model, dataset)
     if runtime.is_main:
-        save_model(path, model, metadata)
-        run_dir.finish("train_seg", {"pictures": len(dataset)})
-        run_dir.checkpoint("train_seg").unlink(missing_ok=True)
+        deliver(run_dir, "train_seg", model, metadata, {"pictures": len(dataset)})
     return path
 
 
@@ -93,8 +90,8 @@ def _weighting(config: RunConfig) -> float:
 
 
 def _train(config: RunConfig, runtime: Runtime, model: Segmenter, dataset: MaskTrainingSet) -> None:
-    settings = config.train_seg
-    loss = SegmenterLoss(settings.loss.model_copy(update={"confidence": _weighting(config)}))
+    settings = config.train_seg.loss
+    loss = SegmenterLoss(settings.model_copy(update={"confidence": _weighting(config)}))
 
     def loss_function(
         trained: nn.Module, batch: Sequence[Tensor], progress: float
@@ -102,20 +99,4 @@ def _train(config: RunConfig, runtime: Runtime, model: Segmenter, dataset: MaskT
         sample = MaskSample(*batch)
         return loss(trained(sample.image), sample, progress)
 
-    loop.train_stage(
-        config,
-        "train_seg",
-        runtime,
-        model,
-        parameter_groups(
-            model,
-            model.encoder,
-            settings.lr,
-            settings.backbone_lr_factor,
-            settings.weight_decay,
-            settings.layer_decay,
-        ),
-        dataset,
-        loss_function,
-        loop.schedule_of(settings, len(dataset), settings.ema),
-    )
+    train_stage(config, "train_seg", runtime, model, model.encoder, dataset, loss_function)

@@ -15,13 +15,10 @@ from wsss.config import RunConfig
 from wsss.data.samples import MaskSample
 from wsss.data.sources import open_masked
 from wsss.data.tags import TaggedPictures, TagTrainingSet
-from wsss.engine import loop
-from wsss.engine.checkpoint import save_model
 from wsss.engine.runtime import Runtime, start
+from wsss.engine.training import deliver, train_stage
 from wsss.errors import WsssError
-from wsss.models.backbone import create_backbone
-from wsss.models.classifier import ClassifierOutput, TagClassifier
-from wsss.models.parameters import parameter_groups
+from wsss.models.classifier import ClassifierOutput, new_classifier
 from wsss.models.segmenter import build_segmenter, segmenter_metadata
 from wsss.models.segmenter_loss import SegmenterLoss
 from wsss.models.single_stage import OnlineMasks, SingleStage
@@ -46,19 +43,13 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     run_dir.begin("train_seg", config)
     _train(config, runtime, model, pictures)
     if runtime.is_main:
-        save_model(path, _segmenter_alone(model, metadata), metadata)
-        run_dir.finish("train_seg", {"pictures": len(pictures)})
-        run_dir.checkpoint("train_seg").unlink(missing_ok=True)
+        alone = _segmenter_alone(model, metadata)
+        deliver(run_dir, "train_seg", alone, metadata, {"pictures": len(pictures)})
     return path
 
 
 def _build(config: RunConfig, metadata: dict[str, Any]) -> SingleStage:
-    torch.manual_seed(config.seed)
-    backbone = create_backbone(config.backbone.name, config.backbone.weights, config.backbone.args)
-    heads = config.train_cls
-    classifier = TagClassifier(
-        backbone, len(metadata["class_names"]), heads.slot_block, heads.slot_top, heads.pooling
-    )
+    classifier = new_classifier(config, len(metadata["class_names"]))
     return SingleStage(build_segmenter(metadata), classifier)
 
 
@@ -102,20 +93,5 @@ def _train(
         figures |= {"cls": float(tag_loss.detach()), "seg": float(seg_loss.detach())}
         return tag_loss + single.weight * seg_loss, figures
 
-    loop.train_stage(
-        config,
-        "train_seg",
-        runtime,
-        model,
-        parameter_groups(
-            model,
-            model.classifier.backbone,
-            settings.lr,
-            settings.backbone_lr_factor,
-            settings.weight_decay,
-            settings.layer_decay,
-        ),
-        dataset,
-        loss_function,
-        loop.schedule_of(settings, len(dataset), settings.ema),
-    )
+    backbone = model.classifier.backbone
+    train_stage(config, "train_seg", runtime, model, backbone, dataset, loss_function)

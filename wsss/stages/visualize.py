@@ -1,6 +1,7 @@
 """Pictures of a run: a contact sheet of CAM, slots, seed, pseudo-mask, prediction and truth.
 
-Reads whatever of these the run has; writes `report/<split>.png`. True masks are opened for showing,
+Reads whatever of these the run has (trained in a single stage it has predictions alone); writes
+`report/<split>.png`. True masks are opened for showing,
 and for finding the worst pictures of a kind.
 """
 
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from wsss import cam as cams
 from wsss import seeds
@@ -21,7 +23,7 @@ from wsss.data.transforms import normalise
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.runtime import Runtime, start
 from wsss.errors import WsssError
-from wsss.models.classifier import TagClassifier, build_classifier
+from wsss.models.classifier import ClassifierOutput, TagClassifier, build_classifier
 from wsss.models.segmenter import Segmenter, build_segmenter, predict_probs
 from wsss.report.failures import KINDS, failures
 from wsss.report.sheet import contact_sheet, heat, mask_over, slots_over
@@ -59,16 +61,18 @@ def run(
     if worst is not None:
         ids = _worst(config, run_dir, split, count, worst)
     pictures = _choose(config, first, split, count, ids)
-    classifier, _ = load_trained(
-        first.model("train_cls"), "classifier", build_classifier, runtime.device
-    )
-    segmenter = None
+    classifier = segmenter = None
+    if not _single(config):
+        classifier, _ = load_trained(
+            first.model("train_cls"), "classifier", build_classifier, runtime.device
+        )
     if run_dir.finished("train_seg"):
         segmenter, _ = load_trained(
             run_dir.model("train_seg"), "segmenter", build_segmenter, runtime.device
         )
     rows = [_row(config, run_dir, picture, classifier, segmenter, runtime) for picture in pictures]
-    titles = ["picture", "CAM", "slots", "slot seed", "pseudo-mask"]
+    titles = ["picture"]
+    titles += ["CAM", "slots", "slot seed", "pseudo-mask"] if classifier else []
     titles += ["prediction"] if segmenter else []
     titles += ["truth"] if _truth(config) else []
     sheet = contact_sheet(rows, titles)
@@ -86,14 +90,14 @@ def _choose(
     for picture_id in ids:
         if picture_id not in known:
             raise WsssError(f"The split {split} has no picture {picture_id!r}: give ids of it.")
-        if not run_dir.seed(picture_id).is_file():
+        if not _single(config) and not run_dir.seed(picture_id).is_file():
             raise WsssError(
                 f"{picture_id} has no seeds in {run_dir.root}: run generate-pseudo-masks on a "
                 "data.mask_split that holds it, or give other ids."
             )
     if ids:
         return [known[picture_id] for picture_id in ids]
-    ready = [p for p in pictures if run_dir.seed(p.id).is_file()]
+    ready = [p for p in pictures if _single(config) or run_dir.seed(p.id).is_file()]
     ready = [p for p in ready if p.tags] or ready
     if not ready:
         raise WsssError(
@@ -124,6 +128,11 @@ def _worst(config: RunConfig, run_dir: RunDir, split: str, count: int, kind: str
     return found
 
 
+def _single(config: RunConfig) -> bool:
+    """Whether the run has neither classifier nor seeds, having been trained in a single stage."""
+    return config.train_seg.single_stage.enabled
+
+
 def _truth(config: RunConfig) -> bool:
     return config.data.root is not None and has_masks(config.data.root)
 
@@ -133,25 +142,15 @@ def _row(
     config: RunConfig,
     run_dir: RunDir,
     picture: Picture,
-    classifier: TagClassifier,
+    classifier: TagClassifier | None,
     segmenter: Segmenter | None,
     runtime: Runtime,
 ) -> list[Cell]:
     image = read_image(picture.path)
     tensor = normalise(image)[None].to(runtime.device)
-    with np.load(RunDir.of_round(config, 1).seed(picture.id)) as soft:
-        plain = soft["cam"].astype(np.float32)
-        scores = torch.from_numpy(soft["seed"]).float()
-        labels = torch.from_numpy(soft["labels"])
-    row = [image, heat(plain.max(axis=0, initial=0), image)]
-    scaled = cams.resize(tensor, cams.scaled_size(image.shape[0], image.shape[1], 1.0))
-    assignments = classifier(scaled).assignments
-    walked = [b for w in config.pseudo_masks.walks for b in blocks_of(w.block, assignments)]
-    chosen = assignments[[*walked, classifier.slot_block][0]]
-    row.append(slots_over(chosen.logits[0].argmax(0).reshape(chosen.grid).cpu().numpy(), image))
-    margins = seeds.margins(scores, config.pseudo_masks.background, image.shape[:2])
-    row.append(mask_over(seeds.seed_mask(margins, labels).numpy(), image))
-    row.append(mask_over(read_mask(run_dir.pseudo_mask(picture.id)), image))
+    row = [image]
+    if classifier is not None:
+        row += _making(config, run_dir, picture, image, classifier(_whole(tensor)))
     if segmenter is not None:
         settings = config.evaluate
         probs = predict_probs(segmenter, tensor, settings.scales, settings.flip)
@@ -160,3 +159,27 @@ def _row(
         assert config.data.root is not None
         row.append(mask_over(read_mask(mask_path(config.data.root, picture.id)), image))
     return row
+
+
+def _making(
+    config: RunConfig, run_dir: RunDir, picture: Picture, image: Cell, output: ClassifierOutput
+) -> list[Cell]:
+    """How a pseudo-mask came about: class activation, slots, slot seed, the mask."""
+    with np.load(RunDir.of_round(config, 1).seed(picture.id)) as soft:
+        plain = soft["cam"].astype(np.float32)
+        scores = torch.from_numpy(soft["seed"]).float()
+        labels = torch.from_numpy(soft["labels"])
+    walks = config.pseudo_masks.walks
+    names = [block for walk in walks for block in blocks_of(walk.block, output.assignments)]
+    chosen = output.assignments[[*names, config.train_cls.slot_block][0]]
+    margins = seeds.margins(scores, config.pseudo_masks.background, image.shape[:2])
+    return [
+        heat(plain.max(axis=0, initial=0), image),
+        slots_over(chosen.logits[0].argmax(0).reshape(chosen.grid).cpu().numpy(), image),
+        mask_over(seeds.seed_mask(margins, labels).numpy(), image),
+        mask_over(read_mask(run_dir.pseudo_mask(picture.id)), image),
+    ]
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    return cams.resize(tensor, cams.scaled_size(tensor.shape[-2], tensor.shape[-1], 1.0))

@@ -3,8 +3,8 @@
 import pytest
 from torch import nn
 
+from wsss.engine.parameters import parameter_groups
 from wsss.models.backbone import create_backbone
-from wsss.models.parameters import parameter_groups
 
 
 def test_groups_by_place_and_shape() -> None:

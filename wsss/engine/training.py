@@ -1,0 +1,77 @@
+"""The training of a stage: its settings handed to the loop, the result to its folder."""
+
+from typing import Any, Literal
+
+from torch import nn
+from torch.utils.data import Dataset
+
+from wsss.config import OptimConfig, RunConfig
+from wsss.engine.checkpoint import save_model
+from wsss.engine.loop import LossFunction, schedule_of, train
+from wsss.engine.parameters import parameter_groups
+from wsss.engine.runtime import Runtime
+from wsss.run_dir import RunDir
+
+Stage = Literal["train_cls", "train_seg"]
+
+
+def train_stage(
+    config: RunConfig,
+    stage: Stage,
+    runtime: Runtime,
+    model: nn.Module,
+    backbone: nn.Module,
+    dataset: Dataset[Any],
+    loss_function: LossFunction,
+) -> nn.Module:
+    """`loop.train` by the settings of a stage, with the files of its run.
+
+    Args:
+        config: of the run.
+        stage: names the section of the config and the folder.
+        runtime: device, processes, precision.
+        model: on the runtime's device; trained in place.
+        backbone: the part of it that was pretrained.
+        dataset: map-style with a length, keyed by (epoch, index).
+        loss_function: see `loop.train`.
+
+    Returns:
+        The trained model, in eval mode.
+    """
+    run_dir = RunDir(config.run)
+    settings: OptimConfig = getattr(config, stage)
+    groups = parameter_groups(
+        model,
+        backbone,
+        settings.lr,
+        settings.backbone_lr_factor,
+        settings.weight_decay,
+        settings.layer_decay,
+    )
+    return train(
+        runtime,
+        model,
+        groups,
+        dataset,
+        loss_function,
+        schedule_of(settings, len(dataset)),  # type: ignore[arg-type]
+        title=stage.replace("_", "-"),
+        seed=config.seed,
+        checkpoint=run_dir.checkpoint(stage),
+        log=run_dir.log(stage),
+        save_every=config.runtime.save_every,
+        tensorboard=run_dir.stage(stage) if config.runtime.tensorboard else None,
+    )
+
+
+def deliver(
+    run_dir: RunDir,
+    stage: Stage,
+    model: nn.Module,
+    metadata: dict[str, Any],
+    summary: dict[str, Any],
+) -> None:
+    """Write the weights, mark the stage finished, and only then drop its checkpoint."""
+    save_model(run_dir.model(stage), model, metadata)
+    run_dir.finish(stage, summary)
+    run_dir.checkpoint(stage).unlink(missing_ok=True)
