@@ -160,7 +160,7 @@ def lessons(recipe: Recipe, teacher: Teacher, pictures: Pictures, step: int) -> 
             size=recipe.teacher_size,
             min_area=recipe.min_area,
         )
-        if recipe.mix and step >= recipe.mix_after * recipe.steps:
+        if recipe.mix:
             crops = mixed(crops, seed=recipe.seed, step=step, share=recipe.mix)
         return lesson(teacher, crops, recipe.size_at(step))
 

@@ -26,7 +26,7 @@ class Recipe:
         sizes: [share of the steps, student's side] in order; shares sum to 1.
         steps: of `batch` crops each.
         min_area: least share of a picture in a crop.
-        mix: share of the crops that are mixed with another, after `mix_after` of the steps.
+        mix: share of the crops that are mixed with another.
         lr: after `warmup` steps, until the last `cooldown` (a share) of them: a line down to 0.
         slot_lr: factor of `lr` for the slot scales, which do not decay.
         clip: greatest norm of the gradient that AdamW sees.
@@ -53,7 +53,6 @@ class Recipe:
     batch: int = 48
     min_area: float = 0.25
     mix: float = 0.8
-    mix_after: float = 0.0
     lr: float = 2e-3
     slot_lr: float = 1.0
     warmup: int = 300
