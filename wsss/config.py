@@ -194,9 +194,9 @@ class PseudoMasksConfig(Section):
     flip: bool = True
     walks: tuple[WalkConfig, ...] = Field(
         (
-            WalkConfig(block="16.0", steps=4),
-            WalkConfig(block="16.2", steps=4),
-            WalkConfig(block="16.4", steps=4),
+            WalkConfig(block="16.0", steps=8),
+            WalkConfig(block="16.2", steps=8),
+            WalkConfig(block="16.4", steps=8),
         ),
         min_length=1,
     )
