@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from wsss import voc
 from wsss.config import EvaluateConfig, RunConfig
 from wsss.data.drawn import CLASS_NAMES
+from wsss.engine.checkpoint import read_metadata
 from wsss.errors import WsssError
 from wsss.run_dir import RunDir
 from wsss.stages import evaluate, predict
@@ -161,9 +163,14 @@ def test_predictions_are_made_again_when_they_would_differ(run: RunConfig) -> No
     sorted(folder.glob("*.png"))[2].unlink()
     again = stamps(predict.run_split(flipped))
     assert [new == old for new, old in zip(again, after, strict=True)] == [True, True, False, True]
-    # another segmenter
+    # the same segmenter from elsewhere, and another one
     model = RunDir(run.run).model("train_seg")
     model.write_bytes(model.read_bytes())
+    assert stamps(predict.run_split(flipped)) == again
+    weights = load_file(model)
+    weights[next(name for name in weights if name.endswith("weight"))] *= 2
+    metadata = read_metadata(model, "segmenter")
+    save_file(weights, model, metadata={"wsss": json.dumps(metadata)})
     assert all(
         new > old for new, old in zip(stamps(predict.run_split(flipped)), again, strict=True)
     )
