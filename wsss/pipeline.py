@@ -46,7 +46,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     if config.round > 1:
         raise WsssError(
             f"{config.run} holds round {config.round} of a run, which `wsss run` starts from the "
-            f"first: give {config.run.parent}, or do this round by `wsss train-seg`."
+            f"first: give {config_of_round(config, 1).run}, or do this round by `wsss train-seg`."
         )
     require_one_process()
     # before anything is trained: what would stop a later stage

@@ -294,7 +294,9 @@ class RunDir:
 
 def config_of_round(config: RunConfig, round: int) -> RunConfig:
     """The config of another round: the same settings in the folder of that round."""
-    first = config.run if config.round == 1 else config.run.parents[config.round - 2]
+    # a relative path may be shorter than what it stands for, and a round a link to another disk
+    run = config.run if config.round == 1 else Path(os.path.abspath(config.run))  # noqa: PTH100
+    first = run if config.round == 1 else run.parents[config.round - 2]
     return config.model_copy(update={"run": _round_folder(first, round), "round": round})
 
 

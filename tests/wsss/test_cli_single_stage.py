@@ -61,9 +61,14 @@ def test_the_whole_line_and_a_round_after_it(tmp_path: Path, tiny: Path, drawn: 
     assert (
         scores == ["predictions_val"] and "predictions" in (run / "report/index.html").read_text()
     )
-    second = wsss("train-seg", run, "--round", 2, "self_training.scales=[1.0]")
-    assert second.exit_code == 0, second.output
-    assert len(list((run / "round_2" / "pseudo_masks").glob("*.png"))) == 12
+    # `fresh` starts as the first round did, which had no classifier
+    for start in ("former", "fresh"):
+        settings = ("self_training.scales=[1.0]", f"self_training.start={start}")
+        second = wsss("generate-pseudo-masks", run, "--round", 2, *settings, "--overwrite")
+        assert second.exit_code == 0, second.output
+        second = wsss("train-seg", run, "--round", 2)
+        assert second.exit_code == 0, second.output
+        assert len(list((run / "round_2" / "pseudo_masks").glob("*.png"))) == 12
 
 
 def test_crops_that_the_strides_do_not_divide(tmp_path: Path, tiny: Path, drawn: Path) -> None:

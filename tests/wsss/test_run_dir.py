@@ -10,7 +10,7 @@ import pytest
 
 from wsss.config import RunConfig, load, quoted
 from wsss.errors import WsssError
-from wsss.run_dir import RunDir, make_folder, read_config, write_atomic, write_json
+from wsss.run_dir import RunDir, config_of_round, make_folder, read_config, write_atomic, write_json
 
 
 def config(folder: Path, *settings: str) -> RunConfig:
@@ -204,6 +204,21 @@ def test_masks_of_a_finished_stage_or_of_other_settings_go_when_it_is_done_again
         (begun.root / "pseudo_masks" / "done.json").unlink()
     begun.begin("pseudo_masks", config(begun.root, setting), again=True)
     assert not begun.pseudo_mask("a").exists() and not begun.finished("train_seg")
+
+
+@pytest.mark.parametrize(
+    ("folder", "given"),
+    [("mine/round_2/round_3", "."), ("mine/round_2", "round_3"), ("mine/round_2/round_3/x", "..")],
+)
+def test_a_round_is_found_from_a_relative_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, given: str
+) -> None:
+    (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / folder)
+    third = config(Path(given), "round=3")
+    found = [config_of_round(third, n).run for n in (1, 2, 3)]
+    mine = tmp_path / "mine"
+    assert found == [mine, mine / "round_2", mine / "round_2" / "round_3"]
 
 
 def test_a_refused_config_is_not_saved(begun: RunDir) -> None:

@@ -59,12 +59,11 @@ def prepare(config: RunConfig) -> RunConfig:
 def _twin(first: RunConfig) -> RunConfig:
     """What remains of the settings where the masks are true ones."""
     settings = first.train_seg
-    single = settings.single_stage.enabled
     update = {
         # true masks are sure, and not made online
         "loss": settings.loss.model_copy(update={"confidence": 0.0}),
         "single_stage": SingleStageConfig(),
-        "from_classifier": settings.from_classifier and not single,
+        "from_classifier": settings.starts_from_classifier,
     }
     return first.model_copy(
         update={

@@ -50,7 +50,7 @@ def _build(config: RunConfig, metadata: dict[str, Any], run_dir: RunDir) -> Segm
     model = build_segmenter(metadata)
     if config.round > 1 and config.self_training.start == "former":
         load_weights(RunDir.of_round(config, config.round - 1).model("train_seg"), model)
-    elif config.train_seg.from_classifier:
+    elif config.train_seg.starts_from_classifier:
         weights = RunDir.of_round(config, 1).model("train_cls")
         classifier, _ = load_trained(weights, "classifier", build_classifier, torch.device("cpu"))
         model.load_backbone(classifier.backbone)
