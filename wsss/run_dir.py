@@ -42,6 +42,7 @@ _SCORES: dict[str, tuple[str, ...]] = {
     "pseudo_masks": ("cam", "seeds", "pseudo_masks"),
     "train_seg": ("predictions", "confusion", "ceiling"),
 }
+_TRUE_MASKS = "true masks"
 # of the names of the classes, and of every picture's id and tags
 _DIGEST = "pictures"
 _PLACES = ("root", "images", "tags")
@@ -173,6 +174,16 @@ class RunDir:
         return self.root / "ceiling"
 
     @property
+    def has_true_masks(self) -> bool:
+        """Whether this is such a twin, whose masks are true ones."""
+        path = self.root / "pseudo_masks" / "done.json"
+        return path.is_file() and json.loads(path.read_text()).get("from") == _TRUE_MASKS
+
+    def finish_true_masks(self, pictures: int) -> None:
+        """Mark the masks of such a twin finished."""
+        self.finish("pseudo_masks", {"pictures": pictures, "from": _TRUE_MASKS})
+
+    @property
     def ablation(self) -> Path:
         """Folder of the ablation's counts and table."""
         return self.root / "ablation"
@@ -269,15 +280,21 @@ class RunDir:
 
     def _changes(self, stage: str, config: RunConfig) -> list[tuple[str, Any, Any]]:
         """Key, value before and value now of all that a begun stage was made with otherwise."""
-        path = self._settings_file(stage)
-        if not path.is_file():
-            return []
-        old = json.loads(path.read_text())
+        old = self.made_with(stage, config)
         # older versions kept no digest, and who asks need not have read the pictures
         before, now = old.pop(_DIGEST, None), self.digests.get(stage)
         other = before is not None and now is not None and before != now
-        changed = _differences(_with_defaults(stage, old, config), _settings(stage, config))
+        changed = _differences(old, _settings(stage, config))
         return [*changed, *([(_DIGEST, before, now)] if other else [])]
+
+    def made_with(self, stage: str, config: RunConfig) -> dict[str, Any]:
+        """The settings that a stage was begun with; those of the config where none are noted."""
+        path = self._settings_file(stage)
+        if not path.is_file():
+            return _settings(stage, config)
+        old = json.loads(path.read_text())
+        noted = {_DIGEST: old.pop(_DIGEST)} if _DIGEST in old else {}
+        return {**_with_defaults(stage, old, config), **noted}
 
     def require(self, stage: str, command: str) -> Path:
         """Folder of a finished stage.

@@ -52,7 +52,7 @@ def prepare(config: RunConfig) -> RunConfig:
         _copy_classifier(RunDir(first.run), run_dir)
         run_dir.begin("pseudo_masks", twin)
         _copy_masks(run_dir, root, pictures)
-        run_dir.finish("pseudo_masks", {"pictures": len(pictures), "from": "true masks"})
+        run_dir.finish_true_masks(len(pictures))
     return twin
 
 

@@ -87,6 +87,37 @@ def test_missing_masks_are_counted(run: RunConfig) -> None:
         evaluate.run(run, "pseudo-masks")
 
 
+def protocol(config: RunConfig, of: evaluate.Kind) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(evaluate.run(config, of).read_text())["protocol"]
+    return found
+
+
+def test_the_protocol_tells_all_that_a_mask_was_made_with(run: RunConfig) -> None:
+    made = {**run.pseudo_masks.model_dump(mode="json"), "walks": [{"block": "8.0", "steps": 2}]}
+    del made["save_confidence"]
+    common = {"ignored": 255, "resolution": "original", "seed": 0, "tags": "given"}
+    masks = protocol(run, "pseudo-masks")
+    assert masks == {**common, **made, "unsure": "background"}
+    seeds = protocol(run, "seeds")
+    later = ("band", "sharpness", "crf_backend", "crf_iterations", "confidence")
+    assert seeds == {**common, **{k: v for k, v in made.items() if k not in later}, "crf": "none"}
+    assert set(seeds) - set(protocol(run, "cam")) == {
+        *("walks", "slot_map", "silent_by_slots", "confine", "confine_to", "border")
+    }
+
+
+def test_the_protocol_is_of_the_masks_and_not_of_the_command(run: RunConfig) -> None:
+    was = {kind: protocol(run, kind) for kind in evaluate.KINDS}
+    settings = {"confidence": 0.9, "band": 0.1, "border": None, "flip": False, "crf": "none"}
+    masks = run.pseudo_masks.model_copy(update={**settings, "background": 0.3})
+    other = run.model_copy(update={"pseudo_masks": masks, "seed": 7})
+    assert protocol(other, "pseudo-masks") == was["pseudo-masks"]
+    assert protocol(other, "predictions") == was["predictions"]
+    # but seeds are thresholded by the command
+    for kind in evaluate.KINDS[:2]:
+        assert protocol(other, kind) == {**was[kind], "background": 0.3}
+
+
 def test_a_kind_by_its_name() -> None:
     assert [evaluate.kind(name) for name in evaluate.KINDS] == list(evaluate.KINDS)
     with pytest.raises(WsssError, match="--of is 'pseudo_masks': expected one of cam, seeds"):
