@@ -54,8 +54,10 @@ def run(config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0,
     crf = None
     if settings.crf != "none":
         crf = DenseCRF(settings.crf, iterations=settings.crf_iterations)
-    # a segmenter that was trained in a single stage leaves no masks
-    mixed = settings.former_masks > 0 and former.finished("pseudo_masks")
+    # a segmenter that was trained in a single stage has no masks; its folder may hold others'
+    single = config.round == 2 and config.train_seg.single_stage.enabled
+    own_masks = former.finished("pseudo_masks") and not single
+    mixed = settings.former_masks > 0 and own_masks
     run_dir.begin("pseudo_masks", config, overwrite)
 
     watch = Stopwatch(runtime.device)
