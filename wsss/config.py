@@ -290,6 +290,11 @@ class TrainSegConfig(OptimConfig):
     loss: MaskLossConfig = Field(default_factory=MaskLossConfig)
     single_stage: SingleStageConfig = Field(default_factory=SingleStageConfig)
 
+    @property
+    def starts_from_classifier(self) -> bool:
+        """Whether the encoder does: a single stage leaves no classifier."""
+        return self.from_classifier and not self.single_stage.enabled
+
 
 class SelfTrainingConfig(Section):
     """Rounds after the first: masks by the segmenter of the round before, filtered by the tags."""

@@ -1,5 +1,6 @@
 """The stages in their order: what `wsss run` and `wsss quickstart` do."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from wsss.config import RunConfig
@@ -9,9 +10,11 @@ from wsss.data.sources import open_masked, open_tagged
 from wsss.engine.mask_making import parse_shard
 from wsss.engine.runtime import require_one_process
 from wsss.errors import WsssError
-from wsss.models.segmenter import decoder_library
+from wsss.models.classifier import new_classifier
+from wsss.models.evidence import check_walks, seeding_of
+from wsss.models.segmenter import build_segmenter, decoder_library, segmenter_metadata
 from wsss.report.tables import show_ceiling, show_classes, show_summary
-from wsss.run_dir import RunDir, config_of_round
+from wsss.run_dir import config_of_round
 from wsss.stages import (
     ceiling,
     evaluate,
@@ -43,19 +46,21 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     if config.round > 1:
         raise WsssError(
             f"{config.run} holds round {config.round} of a run, which `wsss run` starts from the "
-            f"first: give {config.run.parent}, or do this round by `wsss train-seg`."
+            f"first: give {config_of_round(config, 1).run}, or do this round by `wsss train-seg`."
         )
     require_one_process()
     # before anything is trained: what would stop a later stage
     decoder_library()
     _check_crfs(config)
-    _check_splits(config)
-    RunDir.create(config, again="train_cls" if overwrite else None)
+    class_names = _check_splits(config)
     single = config.train_seg.single_stage.enabled
-    if not single:
-        train_cls.run(config)
+    if single:
+        train_single.run(config, overwrite)
+    else:
+        _check_networks(config, class_names)
+        train_cls.run(config, overwrite)
         generate_pseudo_masks.run(config)
-    segmenter(config)
+        train_seg.run(config)
     later = [config_of_round(config, n) for n in range(2, config.self_training.rounds + 1)]
     for round_config in later:
         segmenter(round_config)
@@ -101,12 +106,25 @@ def _check_crfs(config: RunConfig) -> None:
             DenseCRF(name)
 
 
-def _check_splits(config: RunConfig) -> None:
-    """Refuse lists that don't exist, and those on which nothing could be scored in the end."""
+def _check_networks(config: RunConfig, class_names: Sequence[str]) -> None:
+    """Refuse walks and decoders that the networks don't have."""
+    untrained = config.backbone.model_copy(update={"weights": None})
+    classifier = new_classifier(config.model_copy(update={"backbone": untrained}), len(class_names))
+    check_walks(seeding_of(config.pseudo_masks), classifier)
+    build_segmenter(segmenter_metadata(config, class_names))
+
+
+def _check_splits(config: RunConfig) -> tuple[str, ...]:
+    """Refuse lists that don't exist, and those on which nothing could be scored in the end.
+
+    Returns:
+        The names of the classes.
+    """
     data = config.data
-    masked = {picture.id for picture in open_masked(data, config.seed).pictures}
+    pictures = open_masked(data, config.seed)
+    masked = {picture.id for picture in pictures.pictures}
     if data.root is None or not has_masks(data.root):
-        return
+        return pictures.class_names
     open_tagged(data, data.val_split)
     without = [id_ for id_ in split_ids(data.root, data.score_split) if id_ not in masked]
     if without:
@@ -115,6 +133,7 @@ def _check_splits(config: RunConfig) -> None:
             f"the first {without[0]}: choose a data.score_split within "
             f"data.mask_split={data.mask_split}, or raise data.mask_pictures."
         )
+    return pictures.class_names
 
 
 def score(config: RunConfig, of: str, split: str | None = None) -> Path:

@@ -18,7 +18,7 @@ round_2/               a run of its own: pseudo_masks made by the segmenter of t
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,9 @@ _SCORES: dict[str, tuple[str, ...]] = {
     "pseudo_masks": ("cam", "seeds", "pseudo_masks"),
     "train_seg": ("predictions", "confusion", "ceiling"),
 }
+_TRUE_MASKS = "true masks"
+# of the names of the classes, and of every picture's id and tags
+_DIGEST = "pictures"
 _PLACES = ("root", "images", "tags")
 _SOURCE = (*_PLACES, "train_split")
 _DATA_KEYS: dict[str, tuple[str, ...]] = {
@@ -54,27 +57,42 @@ _DATA_KEYS: dict[str, tuple[str, ...]] = {
 class RunDir:
     """Paths of a run, and what is finished in it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, digests: Mapping[str, str] | None = None) -> None:
+        """Opens a folder, which need not be there.
+
+        Args:
+            root: the folder.
+            digests: stage → digest of the pictures and tags that it is made from, as far as they
+                are known.
+        """
         self.root = Path(root)
+        self.digests = dict(digests or {})
 
     @classmethod
-    def create(cls, config: RunConfig, again: str | None = None) -> "RunDir":
+    def create(
+        cls,
+        config: RunConfig,
+        digests: Mapping[str, str] | None = None,
+        again: str | None = None,
+    ) -> "RunDir":
         """Make the folder of a config; a folder that holds another run's results is refused.
 
         Args:
             config: of the run.
-            again: stage to forget first, with those built on it.
+            digests: see `__init__`.
+            again: stage that is to be done again: it and those built on it may have been made
+                otherwise. They stay as they are, and the config unsaved, until `begin`.
 
         Raises:
-            WsssError: a finished or begun stage was made with other settings.
+            WsssError: a finished or begun stage was made with other settings, pictures or tags.
         """
-        run = cls(config.run)
-        if again is not None:
-            run.reset(again)
+        run = cls(config.run, digests)
         make_folder(run.root)
-        for stage in _depends(config):
+        stages = _stages(config)
+        for stage in stages if again is None else stages[: stages.index(again)]:
             run.check_settings(stage, config)
-        write_atomic(run.config_file, lambda path: save(config, path))
+        if again is None:
+            run._save(config)
         return run
 
     @classmethod
@@ -156,6 +174,16 @@ class RunDir:
         return self.root / "ceiling"
 
     @property
+    def has_true_masks(self) -> bool:
+        """Whether this is such a twin, whose masks are true ones."""
+        path = self.root / "pseudo_masks" / "done.json"
+        return path.is_file() and json.loads(path.read_text()).get("from") == _TRUE_MASKS
+
+    def finish_true_masks(self, pictures: int) -> None:
+        """Mark the masks of such a twin finished."""
+        self.finish("pseudo_masks", {"pictures": pictures, "from": _TRUE_MASKS})
+
+    @property
     def ablation(self) -> Path:
         """Folder of the ablation's counts and table."""
         return self.root / "ablation"
@@ -165,10 +193,35 @@ class RunDir:
         """Folder of the page with pictures."""
         return self.root / "report"
 
-    def begin(self, stage: str, config: RunConfig) -> None:
-        """Note the settings that a stage is being made with."""
-        path = self.stage(stage) / "settings.json"
-        write_json(path, _settings(stage, config))
+    def begin(self, stage: str, config: RunConfig, again: bool = False) -> None:
+        """Note the settings that a stage is being made with.
+
+        The last thing before its work: all that can be refused was, for what an earlier start left
+        of the stage goes now, with what is built on it.
+
+        Args:
+            stage: to be made.
+            config: of the run.
+            again: do the stage again. Pseudo-masks that another shard is making by the same
+                settings, which began to do so first, stay.
+        """
+        if stage == "pseudo_masks":
+            # masks without settings are what is left of a reset that was cut short
+            begun = self._settings_file(stage).is_file() and not self._changes(stage, config)
+            again = not begun or self.finished(stage)
+        if again:
+            self.reset(stage)
+        self._save(config)
+        settings = _settings(stage, config)
+        if stage in self.digests:
+            settings[_DIGEST] = self.digests[stage]
+        write_json(self._settings_file(stage), settings)
+
+    def _save(self, config: RunConfig) -> None:
+        write_atomic(self.config_file, lambda path: save(config, path))
+
+    def _settings_file(self, stage: str) -> Path:
+        return self.root / stage / "settings.json"
 
     def finish(self, stage: str, summary: dict[str, Any]) -> None:
         """Mark a stage finished; what killed starts left half written goes."""
@@ -185,14 +238,14 @@ class RunDir:
         """Forget a stage and what is built on it, later rounds too, so that they are made again.
 
         Nothing is left that a later start would take for finished work of the new settings, or
-        that the page would show beside it; the masks of `stage` itself are its own to replace,
-        because shards share them.
+        that the page would show beside it. Last stages go first, and marks before masks, so that a
+        reset that is cut short leaves nothing finished on what is gone.
         """
         stages = list(_DEPENDS)
-        for name in stages[stages.index(stage) :]:
-            for file in ("done.json", "settings.json", "checkpoint.pt"):
+        for name in reversed(stages[stages.index(stage) :]):
+            for file in ("checkpoint.pt", "settings.json", "done.json"):
                 (self.root / name / file).unlink(missing_ok=True)
-            if name == "pseudo_masks" and name != stage:
+            if name == "pseudo_masks":
                 for folder in (name, "seeds", "confidence"):
                     shutil.rmtree(self.root / folder, ignore_errors=True)
             for of in _SCORES.get(name, ()):
@@ -209,20 +262,39 @@ class RunDir:
         """Refuse to mix results of different settings in one stage.
 
         Raises:
-            WsssError: the stage was begun with other settings.
+            WsssError: the stage was begun with other settings, or from other pictures or tags.
         """
-        path = self.root / stage / "settings.json"
-        if not path.is_file():
+        changed = self._changes(stage, config)
+        if not changed:
             return
-        old = _with_defaults(stage, json.loads(path.read_text()), config.round)
+        key, before, now = changed[0]
+        found = f"{key}={before!r}, now it is {now!r}"
+        if key == _DIGEST:
+            place = config.data.tags or config.data.root
+            found = f"other pictures, tags or classes than {place} holds now"
+        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        raise WsssError(
+            f"{self.root / stage} was made with {found}{more}: "
+            f"choose another run folder (run=…), or add --overwrite to do the stage again."
+        )
+
+    def _changes(self, stage: str, config: RunConfig) -> list[tuple[str, Any, Any]]:
+        """Key, value before and value now of all that a begun stage was made with otherwise."""
+        old = self.made_with(stage, config)
+        # older versions kept no digest, and who asks need not have read the pictures
+        before, now = old.pop(_DIGEST, None), self.digests.get(stage)
+        other = before is not None and now is not None and before != now
         changed = _differences(old, _settings(stage, config))
-        if changed:
-            key, before, now = changed[0]
-            more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
-            raise WsssError(
-                f"{self.root / stage} was made with {key}={before!r}, now it is {now!r}{more}: "
-                f"choose another run folder (run=…), or add --overwrite to do the stage again."
-            )
+        return [*changed, *([(_DIGEST, before, now)] if other else [])]
+
+    def made_with(self, stage: str, config: RunConfig) -> dict[str, Any]:
+        """The settings that a stage was begun with; those of the config where none are noted."""
+        path = self._settings_file(stage)
+        if not path.is_file():
+            return _settings(stage, config)
+        old = json.loads(path.read_text())
+        noted = {_DIGEST: old.pop(_DIGEST)} if _DIGEST in old else {}
+        return {**_with_defaults(stage, old, config), **noted}
 
     def require(self, stage: str, command: str) -> Path:
         """Folder of a finished stage.
@@ -239,7 +311,9 @@ class RunDir:
 
 def config_of_round(config: RunConfig, round: int) -> RunConfig:
     """The config of another round: the same settings in the folder of that round."""
-    first = config.run if config.round == 1 else config.run.parents[config.round - 2]
+    # a relative path may be shorter than what it stands for, and a round a link to another disk
+    run = config.run if config.round == 1 else Path(os.path.abspath(config.run))  # noqa: PTH100
+    first = run if config.round == 1 else run.parents[config.round - 2]
     return config.model_copy(update={"run": _round_folder(first, round), "round": round})
 
 
@@ -265,10 +339,20 @@ def _depends(config: RunConfig) -> dict[str, tuple[str, ...]]:
     return _DEPENDS if config.round == 1 else _DEPENDS_LATER
 
 
+def _stages(config: RunConfig) -> list[str]:
+    """What a run of this config goes through."""
+    if config.round == 1 and config.train_seg.single_stage.enabled:
+        return ["train_seg"]
+    return list(_depends(config))
+
+
 def _settings(stage: str, config: RunConfig) -> dict[str, Any]:
     values = config.model_dump(mode="json", include=set(_depends(config)[stage]))
     values.get("self_training", {}).pop("rounds", None)
-    values["data"] = {key: values["data"][key] for key in _DATA_KEYS[stage]}
+    keys = _DATA_KEYS[stage]
+    if "mask_pictures" in keys and config.data.mask_pictures is not None:
+        keys = (*keys, "score_split")  # whose pictures are chosen first
+    values["data"] = {key: values["data"][key] for key in keys}
     # where a run reads from may move; what it reads may not
     for section, key in (*(("data", key) for key in _PLACES), ("backbone", "weights")):
         if values[section][key] is not None:
@@ -276,15 +360,18 @@ def _settings(stage: str, config: RunConfig) -> dict[str, Any]:
     return values
 
 
-def _with_defaults(stage: str, old: dict[str, Any], round: int) -> dict[str, Any]:
+def _with_defaults(stage: str, old: dict[str, Any], config: RunConfig) -> dict[str, Any]:
     """Settings of an older version: a key that it didn't know yet has its default.
 
-    But for the border, which is on by default and wasn't there before.
+    But for the border, which is on by default and wasn't there before, and for the list of scored
+    pictures, which was there and not noted.
     """
     if "pseudo_masks" in old:
         old["pseudo_masks"].setdefault("border", None)
+    if "data" in old:
+        old["data"].setdefault("score_split", config.data.score_split)
     try:
-        return _settings(stage, RunConfig.model_validate({**old, "round": round}))
+        return _settings(stage, RunConfig.model_validate({**old, "round": config.round}))
     except ValueError:  # a key that is gone: what differs is told below
         return old
 

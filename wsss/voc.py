@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from wsss.errors import WsssError
 
@@ -40,6 +41,7 @@ CLASS_NAMES: tuple[str, ...] = (
 NUM_CLASSES = len(CLASS_NAMES)
 IGNORE_INDEX = 255
 MAX_FOREGROUND = IGNORE_INDEX - 1  # 0 is background, 255 is void
+_ORIGIN = "wsss-origin"  # keyword of a mask's note in its PNG
 
 
 def palette() -> NDArray[np.uint8]:
@@ -84,8 +86,21 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     return mask
 
 
+def read_origin(path: Path) -> str | None:
+    """What a mask was made of, as `write_mask` noted it; None where there is no mask or no note."""
+    try:
+        with Image.open(path) as file:
+            origin = file.info.get(_ORIGIN)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+    return origin if isinstance(origin, str) else None
+
+
 def write_mask(
-    path: Path, mask: NDArray[np.integer], palette: NDArray[np.uint8] | None = None
+    path: Path,
+    mask: NDArray[np.integer],
+    palette: NDArray[np.uint8] | None = None,
+    origin: str | None = None,
 ) -> None:
     """Writes a mask as an 8-bit indexed PNG (mode P), whole or not at all.
 
@@ -96,6 +111,8 @@ def write_mask(
         path: where to; by convention `<id>.png`.
         mask: (H, W) integers in 0..255, class indices, 255 = not confident.
         palette: (256, 3) uint8 colours to show it with; VOC's when left out.
+        origin: short ASCII text that says what the mask was made of, kept in the PNG's metadata,
+            so that mask and note are written as one.
 
     Raises:
         ValueError: `mask` is not (H, W) integers in 0..255.
@@ -103,10 +120,13 @@ def write_mask(
     """
     image = Image.fromarray(_as_bytes(mask))
     image.putpalette((_VOC_PALETTE if palette is None else palette).astype(np.uint8).tobytes())
+    notes = PngInfo()
+    if origin is not None:
+        notes.add_text(_ORIGIN, origin)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(temporary, format="PNG")
+        image.save(temporary, format="PNG", pnginfo=notes)
         temporary.replace(path)
     except OSError as error:
         if temporary.exists():

@@ -36,11 +36,7 @@ def test_what_a_run_leaves(finished: RunConfig) -> None:
         ),
         *(f"seeds/{i}.npz" for i in TRAIN),
         *(f"pseudo_masks/{i}.png" for i in TRAIN),
-        *(
-            f"predictions/val{column}/{name}"
-            for column in ("", ".scales", ".crf")
-            for name in (*(f"{i}.png" for i in VAL), "settings.json")
-        ),
+        *(f"predictions/val{column}/{i}.png" for column in ("", ".scales", ".crf") for i in VAL),
         *(f"evaluation/{of}_train.json" for of in ("cam", "seeds", "pseudo_masks")),
         "evaluation/predictions_val.json",
         "evaluation/confusion_val.csv",

@@ -1,7 +1,6 @@
 """One's own pictures and a CSV: no config, no true masks, no scores, but masks and a page."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -89,13 +88,10 @@ def test_masks_go_to_the_run_by_default(
     mask = run / "predictions" / "of.june" / "a.png"
     made = mask.stat().st_mtime_ns
     arguments = ["predict", str(run), "--images", str(folder)]
-    # finished work is kept, but not that of an earlier segmenter or of other settings
+    # finished work is kept, but not that of other settings
     assert CliRunner().invoke(app, arguments).exit_code == 0 and mask.stat().st_mtime_ns == made
     assert CliRunner().invoke(app, [*arguments, "evaluate.flip=true"]).exit_code == 0
-    flipped = mask.stat().st_mtime_ns
-    os.utime(RunDir(run).model("train_seg"))
-    assert CliRunner().invoke(app, [*arguments, "evaluate.flip=true"]).exit_code == 0
-    assert made < flipped < mask.stat().st_mtime_ns
+    assert made < mask.stat().st_mtime_ns
 
 
 def test_the_mask_of_one_picture(tmp_path: Path, finished: RunConfig) -> None:

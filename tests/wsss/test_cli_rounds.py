@@ -40,7 +40,7 @@ def files(root: Path) -> dict[str, int]:
     return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in found}
 
 
-def test_a_round_is_a_run_in_the_run(run: Path) -> None:
+def test_a_round_is_a_run_in_the_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = files(run)
     result = wsss("train-seg", run, "--round", 2)
     assert result.exit_code == 0, result.output
@@ -68,7 +68,11 @@ def test_a_round_is_a_run_in_the_run(run: Path) -> None:
         assert scores["images"] == images and scores["protocol"]["round"] == 2
     assert wsss("visualize", folder, "--count", 2).exit_code == 0
     assert (folder / "report" / "train.png").is_file()
-    assert "the segmenter" not in sentence("run", folder) and "round 2" in sentence("run", folder)
+    assert f"holds round 2 of a run, which `wsss run` starts from the first: give {run}, or" in (
+        sentence("run", folder)
+    )
+    monkeypatch.chdir(folder)
+    assert wsss("visualize", ".", "--count", 2).exit_code == 0
 
 
 def test_masks_are_the_former_segmenter_s_among_the_tags(run: Path, finished: RunConfig) -> None:
@@ -131,6 +135,7 @@ def test_a_third_round_lies_in_the_second(run: Path) -> None:
     assert result.stdout == f"{third / 'train_seg' / 'model.safetensors'}\n"
     config = load(third / "config.yaml")
     assert (config.round, config_of_round(config, 1).run) == (3, run)
+    assert f"give {run}, or do this round" in sentence("run", third)
     # what a round is built on takes it along
     shutil.rmtree(third / "pseudo_masks")
     wsss("train-seg", run, "--round", 2, "--overwrite")

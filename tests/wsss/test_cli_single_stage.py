@@ -1,6 +1,7 @@
 """Training in a single stage by its commands."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from command_line import sentence, wsss
 from PIL import Image
 
+from wsss.config import RunConfig
 from wsss.data.tags import read_image
 from wsss.data.transforms import normalise
 from wsss.engine.checkpoint import load_trained
@@ -61,9 +63,27 @@ def test_the_whole_line_and_a_round_after_it(tmp_path: Path, tiny: Path, drawn: 
     assert (
         scores == ["predictions_val"] and "predictions" in (run / "report/index.html").read_text()
     )
-    second = wsss("train-seg", run, "--round", 2, "self_training.scales=[1.0]")
-    assert second.exit_code == 0, second.output
-    assert len(list((run / "round_2" / "pseudo_masks").glob("*.png"))) == 12
+    # `fresh` starts as the first round did, which had no classifier
+    for start in ("former", "fresh"):
+        settings = ("self_training.scales=[1.0]", f"self_training.start={start}")
+        second = wsss("generate-pseudo-masks", run, "--round", 2, *settings, "--overwrite")
+        assert second.exit_code == 0, second.output
+        second = wsss("train-seg", run, "--round", 2)
+        assert second.exit_code == 0, second.output
+        assert len(list((run / "round_2" / "pseudo_masks").glob("*.png"))) == 12
+
+
+def test_masks_of_another_training_are_not_mixed_in(tmp_path: Path, finished: RunConfig) -> None:
+    run = Path(shutil.copytree(finished.run, tmp_path / "run"))
+    again = wsss("train-seg", run, "train_seg.single_stage.enabled=true", "--overwrite")
+    assert again.exit_code == 0 and (run / "pseudo_masks" / "done.json").is_file(), again.output
+    masks = []
+    for weight in (0, 0.9):
+        settings = (f"self_training.former_masks={weight}", "self_training.crf=none")
+        made = wsss("generate-pseudo-masks", run, "--round", 2, *settings, "--overwrite")
+        paths = sorted(Path(made.stdout.strip()).glob("*.png"))
+        masks.append([path.read_bytes() for path in paths])
+    assert masks[0] == masks[1] and len(masks[0]) == 12
 
 
 def test_crops_that_the_strides_do_not_divide(tmp_path: Path, tiny: Path, drawn: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from wsss.config import RunConfig, load, quoted
 from wsss.errors import WsssError
-from wsss.run_dir import RunDir, make_folder, read_config, write_atomic, write_json
+from wsss.run_dir import RunDir, config_of_round, make_folder, read_config, write_atomic, write_json
 
 
 def config(folder: Path, *settings: str) -> RunConfig:
@@ -124,6 +124,103 @@ def test_what_no_training_depends_on_may_change(begun: RunDir, setting: str) -> 
     assert read_config(begun.root) == config(begun.root, setting)
 
 
+@pytest.mark.parametrize("stage", ["pseudo_masks", "train_seg"])
+def test_the_list_whose_pictures_come_first_counts_where_only_some_are_taken(
+    begun: RunDir, stage: str
+) -> None:
+    some = ("data.mask_pictures=9", "data.score_split=train")
+    begun.begin(stage, config(begun.root, *some))
+    begun.check_settings(stage, config(begun.root, *some))
+    other = config(begun.root, *some, "data.score_split=val")
+    with pytest.raises(WsssError, match=r"made with data.score_split='train', now it is 'val'"):
+        begun.check_settings(stage, other)
+    # a version that didn't note it
+    path = begun.root / stage / "settings.json"
+    old = json.loads(path.read_text())
+    del old["data"]["score_split"]
+    write_json(path, old)
+    begun.check_settings(stage, other)
+
+
+@pytest.mark.parametrize("stage", ["train_cls", "pseudo_masks", "train_seg"])
+def test_other_pictures_or_tags_are_refused(begun: RunDir, stage: str) -> None:
+    now = config(begun.root)
+    # made by a version that kept no digest
+    assert RunDir.create(now, {stage: "new"}).finished(stage)
+    RunDir(begun.root, {stage: "old"}).begin(stage, now)
+    RunDir.create(now)  # who hasn't read the pictures
+    RunDir.create(now, {stage: "old"})
+    with pytest.raises(WsssError) as error:
+        RunDir.create(now, {stage: "new"})
+    assert str(error.value) == (
+        f"{begun.root / stage} was made with other pictures, tags or classes than data/VOC2012 "
+        "holds now: choose another run folder (run=…), or add --overwrite to do the stage again."
+    )
+    again = RunDir.create(now, {stage: "new"}, again=stage)
+    again.begin(stage, now, again=True)
+    RunDir.create(now, {stage: "new"})
+
+
+def test_nothing_goes_before_the_stage_begins(begun: RunDir) -> None:
+    def files() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in begun.root.rglob("*") if path.is_file()}
+
+    before = files()
+    for again in ("pseudo_masks", "train_seg"):
+        with pytest.raises(WsssError, match=r"train_cls was made with train_cls.lr=0.001"):
+            RunDir.create(config(begun.root, "train_cls.lr=0.5"), again=again)
+    new = config(begun.root, "train_cls.lr=0.5")
+    run = RunDir.create(new, again="train_cls")
+    assert files() == before
+    run.begin("train_cls", new, again=True)
+    assert not any(run.finished(stage) for stage in ("train_cls", "pseudo_masks", "train_seg"))
+    assert not run.pseudo_mask("a").exists() and read_config(run.root) == new
+
+
+def test_a_single_stage_asks_nothing_of_the_stages_before_it(begun: RunDir) -> None:
+    single = ("train_seg.single_stage.enabled=true", "pseudo_masks.flip=false")
+    with pytest.raises(WsssError, match=r"train_seg was made with pseudo_masks.flip=True"):
+        RunDir.create(config(begun.root, *single))
+    RunDir.create(config(begun.root, *single), again="train_seg")
+
+
+def test_masks_of_an_unfinished_stage_stay_only_where_its_settings_are_known(
+    begun: RunDir,
+) -> None:
+    now = config(begun.root)
+    (begun.root / "pseudo_masks" / "done.json").unlink()
+    begun.begin("pseudo_masks", now, again=True)  # another shard began to do the stage again
+    assert begun.pseudo_mask("a").exists()
+    (begun.root / "pseudo_masks" / "settings.json").unlink()  # a reset that was cut short
+    begun.begin("pseudo_masks", now)
+    assert not begun.pseudo_mask("a").exists() and not begun.seed("a").exists()
+
+
+@pytest.mark.parametrize("setting", ["seed=0", "pseudo_masks.flip=false"])
+def test_masks_of_a_finished_stage_or_of_other_settings_go_when_it_is_done_again(
+    begun: RunDir, setting: str
+) -> None:
+    if setting != "seed=0":
+        (begun.root / "pseudo_masks" / "done.json").unlink()
+    begun.begin("pseudo_masks", config(begun.root, setting), again=True)
+    assert not begun.pseudo_mask("a").exists() and not begun.finished("train_seg")
+
+
+@pytest.mark.parametrize(
+    ("folder", "given"),
+    [("mine/round_2/round_3", "."), ("mine/round_2", "round_3"), ("mine/round_2/round_3/x", "..")],
+)
+def test_a_round_is_found_from_a_relative_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, given: str
+) -> None:
+    (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / folder)
+    third = config(Path(given), "round=3")
+    found = [config_of_round(third, n).run for n in (1, 2, 3)]
+    mine = tmp_path / "mine"
+    assert found == [mine, mine / "round_2", mine / "round_2" / "round_3"]
+
+
 def test_a_refused_config_is_not_saved(begun: RunDir) -> None:
     with pytest.raises(WsssError):
         RunDir.create(config(begun.root, "seed=1"))
@@ -134,7 +231,7 @@ def test_a_refused_config_is_not_saved(begun: RunDir) -> None:
     ("stage", "left", "masks"),
     [
         ("train_cls", [], False),
-        ("pseudo_masks", ["train_cls"], True),
+        ("pseudo_masks", ["train_cls"], False),
         ("train_seg", ["train_cls", "pseudo_masks"], True),
     ],
 )

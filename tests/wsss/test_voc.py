@@ -215,3 +215,17 @@ def test_read_only_folder_is_a_sentence(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(WsssError, match="could not be written"):
         voc.write_mask(tmp_path / "a.png", np.array([[2]], np.uint8))
+
+
+def test_a_mask_carries_its_origin(tmp_path: Path) -> None:
+    path, mask = tmp_path / "a.png", np.arange(6, dtype=np.uint8).reshape(2, 3)
+    assert voc.read_origin(path) is None
+    voc.write_mask(path, mask)
+    plain = path.read_bytes()
+    assert voc.read_origin(path) is None
+    voc.write_mask(path, mask, origin="0f1e")
+    assert voc.read_origin(path) == "0f1e" and np.array_equal(voc.read_mask(path), mask)
+    voc.write_mask(path, mask, origin=None)
+    assert path.read_bytes() == plain
+    path.write_bytes(plain[:20])
+    assert voc.read_origin(path) is None

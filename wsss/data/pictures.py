@@ -1,5 +1,7 @@
 """What a tagged picture is, a set of them, and how one is read. Knows no masks."""
 
+import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +51,12 @@ class TaggedPictures:
         for row, picture in zip(matrix, self.pictures, strict=True):
             row[list(picture.tags)] = 1
         return matrix
+
+    def digest(self) -> str:
+        """16 hexadecimal digits of the classes' names and of every picture's id and tags."""
+        listed = [(picture.id, picture.tags) for picture in self.pictures]
+        text = json.dumps([self.class_names, listed])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def subset(self, n: int, seed: int) -> "TaggedPictures":
         """`n` pictures drawn without repetition, in the old order; all where there are fewer."""

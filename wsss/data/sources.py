@@ -38,7 +38,32 @@ def open_masked(data: DataConfig, seed: int) -> TaggedPictures:
         data: where they are.
         seed: of the draw among those that aren't in `score_split`.
     """
-    pictures = open_tagged(data, data.mask_split)
+    return _masked(data, seed, open_tagged(data, data.mask_split))
+
+
+def open_stage(data: DataConfig, seed: int, stage: str) -> tuple[TaggedPictures, dict[str, str]]:
+    """The pictures that a stage is made from, and what tells whether they have changed since.
+
+    Args:
+        data: where they are.
+        seed: as `open_masked` takes it.
+        stage: `train_cls`, `pseudo_masks` or `train_seg`.
+
+    Returns:
+        The pictures, and stage → digest, of all stages that are made from the list that was read.
+    """
+    split = data.train_split if stage == "train_cls" else data.mask_split
+    listed = open_tagged(data, split)
+    masked, digests = listed, {}
+    if data.root is None or split == data.train_split:
+        digests["train_cls"] = listed.digest()
+    if data.root is None or split == data.mask_split:
+        masked = _masked(data, seed, listed)
+        digests |= dict.fromkeys(("pseudo_masks", "train_seg"), masked.digest())
+    return listed if stage == "train_cls" else masked, digests
+
+
+def _masked(data: DataConfig, seed: int, pictures: TaggedPictures) -> TaggedPictures:
     if data.mask_pictures is None or data.mask_pictures >= len(pictures):
         return pictures
     scored = set(split_ids(data.root, data.score_split)) if data.root else set()

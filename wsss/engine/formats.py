@@ -61,10 +61,9 @@ def open_network(
     Raises:
         WsssError: there is no such file, or it holds no segmenter.
     """
-    if path.is_dir():
-        if (path / CARD_FILE).is_file():
-            return _open_hub(path, build, device)
-        path = path / "train_seg" / WEIGHTS_FILE
+    if path.is_dir() and (path / CARD_FILE).is_file():
+        return _open_hub(path, build, device)
+    (path,) = model_files(path)
     if path.suffix in (".onnx", ".pt2") and not path.is_file():
         raise WsssError(f"No model at {path}: give a file that `wsss export` wrote.")
     if path.suffix == ".onnx":
@@ -72,6 +71,15 @@ def open_network(
     if path.suffix == ".pt2":
         return _open_exported(path, device)
     return load_trained(path, "segmenter", build, device)
+
+
+def model_files(path: Path) -> list[Path]:
+    """What `open_network` reads of a model: a file, or card and weights of a folder for the hub."""
+    if not path.is_dir():
+        return [path]
+    if (path / CARD_FILE).is_file():
+        return [path / CARD_FILE, path / WEIGHTS_FILE]
+    return [path / "train_seg" / WEIGHTS_FILE]
 
 
 class Padded(nn.Module):

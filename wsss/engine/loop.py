@@ -146,12 +146,7 @@ def train(
         WsssError: a picture can't be read, the checkpoint is another network's or damaged, or the
             loss is no finite number, or the batch has too few pictures for all processes and parts.
     """
-    if schedule.batch_size < runtime.world * schedule.accumulate:
-        split = f" and accumulate is {schedule.accumulate}" if schedule.accumulate > 1 else ""
-        raise WsssError(
-            f"{title}: batch_size is {schedule.batch_size} for {runtime.world} processes{split}, "
-            "and each takes a picture at least: raise batch_size or start fewer processes."
-        )
+    check_batch(schedule, runtime, title)
     # 1×1 and depth-wise convolutions run fastest on channels-last tensors
     model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(groups)
@@ -205,6 +200,16 @@ def train(
         dist.barrier()
     average.apply(model)
     return model.eval()
+
+
+def check_batch(schedule: Schedule, runtime: Runtime, title: str) -> None:
+    """Refuse a batch that has too few pictures for all processes and parts."""
+    if schedule.batch_size < runtime.world * schedule.accumulate:
+        split = f" and accumulate is {schedule.accumulate}" if schedule.accumulate > 1 else ""
+        raise WsssError(
+            f"{title}: batch_size is {schedule.batch_size} for {runtime.world} processes{split}, "
+            "and each takes a picture at least: raise batch_size or start fewer processes."
+        )
 
 
 def _gradients(

@@ -7,7 +7,7 @@ from torch.utils.data import Dataset
 
 from wsss.config import OptimConfig, RunConfig
 from wsss.engine.checkpoint import save_model
-from wsss.engine.loop import LossFunction, schedule_of, train
+from wsss.engine.loop import LossFunction, check_batch, schedule_of, train
 from wsss.engine.parameters import parameter_groups
 from wsss.engine.runtime import Runtime
 from wsss.run_dir import RunDir
@@ -23,8 +23,10 @@ def train_stage(
     backbone: nn.Module,
     dataset: Dataset[Any],
     loss_function: LossFunction,
+    run_dir: RunDir,
+    again: bool,
 ) -> nn.Module:
-    """`loop.train` by the settings of a stage, with the files of its run.
+    """Begin a stage and train it by its settings: `loop.train` with the files of its run.
 
     Args:
         config: of the run.
@@ -34,11 +36,12 @@ def train_stage(
         backbone: the part of it that was pretrained.
         dataset: map-style with a length, keyed by (epoch, index).
         loss_function: see `loop.train`.
+        run_dir: of the run.
+        again: forget what an earlier start left of the stage.
 
     Returns:
         The trained model, in eval mode.
     """
-    run_dir = RunDir(config.run)
     settings: OptimConfig = getattr(config, stage)
     groups = parameter_groups(
         model,
@@ -48,14 +51,18 @@ def train_stage(
         settings.weight_decay,
         settings.layer_decay,
     )
+    schedule = schedule_of(settings, len(dataset))  # type: ignore[arg-type]
+    title = stage.replace("_", "-")
+    check_batch(schedule, runtime, title)
+    run_dir.begin(stage, config, again)
     return train(
         runtime,
         model,
         groups,
         dataset,
         loss_function,
-        schedule_of(settings, len(dataset)),  # type: ignore[arg-type]
-        title=stage.replace("_", "-"),
+        schedule,
+        title=title,
         seed=config.seed,
         checkpoint=run_dir.checkpoint(stage),
         log=run_dir.log(stage),

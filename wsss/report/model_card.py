@@ -7,9 +7,20 @@ import yaml
 
 from wsss.report.columns import COLUMNS, percent
 
+# how a segmenter was trained
+_WEAK = "from image-level labels alone: no mask was drawn by a person for its training"
+_TWIN = (
+    "on the true masks of its pictures: the fully supervised twin of a run from image-level "
+    "labels, to compare that run with"
+)
+
 
 def model_card(
-    name: str, card: dict[str, Any], evaluations: Sequence[dict[str, Any]], parameters: int
+    name: str,
+    card: dict[str, Any],
+    evaluations: Sequence[dict[str, Any]],
+    parameters: int,
+    true_masks: bool = False,
 ) -> str:
     """The card, with the run's own figures alone.
 
@@ -18,6 +29,7 @@ def model_card(
         card: of the model (`wsss.engine.formats.card_of`).
         evaluations: scores of predictions as `evaluate` writes them, one a split.
         parameters: number of them.
+        true_masks: it was trained on true masks, as the fully supervised twin of a run.
 
     Returns:
         Markdown after a YAML header.
@@ -26,13 +38,20 @@ def model_card(
         "library_name": "wsss",
         "license": "mit",
         "pipeline_tag": "image-segmentation",
-        "tags": ["semantic-segmentation", "weakly-supervised", "glnet", card["backbone"]],
+        "tags": [
+            "semantic-segmentation",
+            *([] if true_masks else ["weakly-supervised"]),
+            "glnet",
+            card["backbone"],
+        ],
     }
     results = [r for scores in evaluations for r in _results(scores)]
     if results:
         header["model-index"] = [{"name": name, "results": results}]
     text = yaml.safe_dump(header, sort_keys=False, allow_unicode=True)
-    return f"---\n{text}---\n\n" + "\n".join(_body(name, card, evaluations, parameters))
+    return f"---\n{text}---\n\n" + "\n".join(
+        _body(name, card, evaluations, parameters, _TWIN if true_masks else _WEAK)
+    )
 
 
 def _results(scores: dict[str, Any]) -> list[dict[str, Any]]:
@@ -51,13 +70,17 @@ def _columns(scores: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _body(
-    name: str, card: dict[str, Any], evaluations: Sequence[dict[str, Any]], parameters: int
+    name: str,
+    card: dict[str, Any],
+    evaluations: Sequence[dict[str, Any]],
+    parameters: int,
+    training: str,
 ) -> list[str]:
     lines = [
         f"# {name}",
         "",
-        f"A semantic segmenter of {len(card['class_names'])} classes and background, trained from "
-        "image-level labels alone: no mask was drawn by a person for its training.",
+        f"A semantic segmenter of {len(card['class_names'])} classes and background, trained "
+        f"{training}.",
         "",
         f"- encoder `{card['backbone']}`, decoder `{card['decoder']}`, "
         f"{parameters / 1e6:.2f} million parameters",
@@ -75,7 +98,7 @@ def _body(
         "",
     ]
     if not evaluations:
-        return [*lines, "None: the pictures it was trained on have no true masks.", ""]
+        return [*lines, "Not scored.", ""]
     for scores in evaluations:
         lines += [
             f"On the {scores['images']} pictures of `{scores['split']}`, in per cent; one "

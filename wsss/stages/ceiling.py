@@ -14,7 +14,7 @@ from pathlib import Path
 
 from wsss.config import PseudoMasksConfig, RunConfig, SelfTrainingConfig, SingleStageConfig
 from wsss.data.masks import has_masks, mask_path, read_pair
-from wsss.data.sources import open_masked
+from wsss.data.sources import open_stage
 from wsss.data.tags import Picture
 from wsss.engine.tracking import track
 from wsss.errors import WsssError
@@ -33,10 +33,11 @@ def prepare(config: RunConfig) -> RunConfig:
     Raises:
         WsssError: the weak run isn't finished or has other settings; a true mask is missing.
     """
-    weak = RunDir(config.run)
+    data, digests = open_stage(config.data, config.seed, "train_seg")
+    weak = RunDir(config.run, digests)
     weak.require("train_seg", "train-seg")
     weak.check_settings("train_seg", config)
-    pictures = open_masked(config.data, config.seed).pictures
+    pictures = data.pictures
     root = config.data.root
     if root is None or not has_masks(root):
         raise WsssError(
@@ -45,25 +46,24 @@ def prepare(config: RunConfig) -> RunConfig:
         )
     first = config_of_round(config, 1)
     twin = _twin(first)
-    _forget_others(twin)
-    run_dir = RunDir.create(twin)
+    _forget_others(RunDir(twin.run, digests), twin)
+    run_dir = RunDir.create(twin, digests)
     if not run_dir.finished("pseudo_masks"):
         _copy_classifier(RunDir(first.run), run_dir)
         run_dir.begin("pseudo_masks", twin)
         _copy_masks(run_dir, root, pictures)
-        run_dir.finish("pseudo_masks", {"pictures": len(pictures), "from": "true masks"})
+        run_dir.finish_true_masks(len(pictures))
     return twin
 
 
 def _twin(first: RunConfig) -> RunConfig:
     """What remains of the settings where the masks are true ones."""
     settings = first.train_seg
-    single = settings.single_stage.enabled
     update = {
         # true masks are sure, and not made online
         "loss": settings.loss.model_copy(update={"confidence": 0.0}),
         "single_stage": SingleStageConfig(),
-        "from_classifier": settings.from_classifier and not single,
+        "from_classifier": settings.starts_from_classifier,
     }
     return first.model_copy(
         update={
@@ -95,8 +95,7 @@ def compare(config: RunConfig, split: str) -> Path:
     return path
 
 
-def _forget_others(twin: RunConfig) -> None:
-    run_dir = RunDir(twin.run)
+def _forget_others(run_dir: RunDir, twin: RunConfig) -> None:
     for stage in ("pseudo_masks", "train_seg"):
         try:
             run_dir.check_settings(stage, twin)

@@ -14,7 +14,7 @@ import torch
 
 from wsss import seeds
 from wsss.cam import resize
-from wsss.config import RunConfig
+from wsss.config import RunConfig, WalkConfig
 from wsss.data.masks import mask_path, read_pair, true_masks
 from wsss.data.sources import open_tagged
 from wsss.data.tags import Picture, TaggedPictures
@@ -32,6 +32,10 @@ Kind = Literal["cam", "seeds", "pseudo-masks", "predictions"]
 KINDS: tuple[Kind, ...] = ("cam", "seeds", "pseudo-masks", "predictions")
 WORST = 12  # pictures on the sheet of the worst
 SWEEP = np.round(np.arange(0.05, 1.0, 0.05), 2)
+# the settings that each kind depends on
+_PREDICTED = {"scales", "flip", "crf", "max_side", "tile"}
+_CAM = ("scales", "flip")
+_SEEDS = (*_CAM, "walks", "slot_map", "silent_by_slots", "confine", "confine_to", "border")
 
 
 def run(config: RunConfig, of: Kind, split: str | None = None) -> Path:
@@ -59,7 +63,7 @@ def run(config: RunConfig, of: Kind, split: str | None = None) -> Path:
     path = run_dir.evaluation(of, split)
     write_json(
         path,
-        {"of": of, "split": split, **scores, "protocol": _protocol(config, of)},
+        {"of": of, "split": split, **scores, "protocol": _protocol(config, run_dir, of)},
     )
     return path
 
@@ -172,37 +176,31 @@ def _require(paths: Sequence[Path]) -> None:
         )
 
 
-def _protocol(config: RunConfig, of: Kind) -> dict[str, Any]:
-    """What a reader has to know beside the figure."""
-    common = {"ignored": 255, "resolution": "original", "seed": config.seed}
+def _protocol(config: RunConfig, run_dir: RunDir, of: Kind) -> dict[str, Any]:
+    """What a reader has to know beside the figure; of masks, what they were made with."""
+    stage = "train_seg" if of == "predictions" else "pseudo_masks"
+    made = run_dir.made_with(stage, config)
+    common = {"ignored": 255, "resolution": "original", "seed": made["seed"]}
+    if config.round > 1:
+        common["round"] = config.round
+    if of == "predictions":
+        settings = config.evaluate.model_dump(mode="json", include=_PREDICTED)
+        return {**common, "tags": "not given", **settings}
+    common["tags"] = "given"
+    unsure = {"unsure": config.evaluate.unsure}
     if of == "pseudo-masks" and config.round > 1:
-        later = config.self_training.model_dump(mode="json", exclude={"rounds", "start"})
-        later |= {"round": config.round, "tags": "given", "unsure": config.evaluate.unsure}
-        return {**common, **later}
-    masks = config.pseudo_masks
-    made = {
-        "tags": "given",
-        "scales": masks.scales,
-        "flip": masks.flip,
-        "background": masks.background,
-    }
-    if of == "cam":
-        return {**common, **made, "crf": "none"}
-    made["walks"] = [walk.model_dump(exclude_defaults=True) for walk in masks.walks]
-    if of == "seeds":
-        return {**common, **made, "crf": "none"}
+        later = made["self_training"]
+        return {**common, **{k: later[k] for k in later if k not in ("rounds", "start")}, **unsure}
+    masks = {k: v for k, v in made["pseudo_masks"].items() if k != "save_confidence"}
+    masks["walks"] = [_told(walk) for walk in masks["walks"]]
     if of == "pseudo-masks":
-        refined = {"crf": masks.crf, "crf_backend": masks.crf_backend}
-        unsure = {"confidence": masks.confidence, "unsure": config.evaluate.unsure}
-        return {**common, **made, **refined, **unsure}
-    settings = config.evaluate
-    return {
-        **common,
-        **({"round": config.round} if config.round > 1 else {}),
-        "tags": "not given",
-        "scales": settings.scales,
-        "flip": settings.flip,
-        "crf": settings.crf,
-        "max_side": settings.max_side,
-        "tile": settings.tile,
-    }
+        return {**common, **masks, **unsure}
+    kept = {key: masks[key] for key in (_CAM if of == "cam" else _SEEDS)}
+    # the threshold is none of the soft seeds', but of this scoring
+    return {**common, **kept, "background": config.pseudo_masks.background, "crf": "none"}
+
+
+def _told(walk: dict[str, Any]) -> dict[str, Any]:
+    """What of a walk is not the default."""
+    known = WalkConfig.model_fields
+    return {k: v for k, v in walk.items() if k not in known or v != known[k].default}

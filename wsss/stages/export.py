@@ -77,7 +77,8 @@ def _save_hub(folder: Path, run_dir: RunDir, model: Segmenter, card: Card) -> No
         for path in sorted((run_dir.root / "evaluation").glob("predictions_*.json"))
     ]
     parameters = sum(p.numel() for p in model.parameters())
-    write_text(folder / "README.md", model_card(run_dir.root.name, card, scores, parameters))
+    text = model_card(run_dir.root.name, card, scores, parameters, run_dir.has_true_masks)
+    write_text(folder / "README.md", text)
 
 
 def _preprocessor(card: Card) -> dict[str, object]:

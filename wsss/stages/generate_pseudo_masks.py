@@ -17,7 +17,7 @@ from wsss import seeds
 from wsss.config import PseudoMasksConfig, RunConfig
 from wsss.crf import DenseCRF
 from wsss.data.confidence import harden, write_confidence
-from wsss.data.sources import open_masked
+from wsss.data.sources import open_stage
 from wsss.data.tags import Picture, read_image
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.mask_making import make_masks
@@ -52,20 +52,20 @@ def run(config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0,
         overwrite: make all of them anew.
         shard: (i, n) takes every n-th picture, from the i-th.
     """
-    run_dir = RunDir.create(config, again="pseudo_masks" if overwrite else None)
+    data, digests = open_stage(config.data, config.seed, "pseudo_masks")
+    run_dir = RunDir.create(config, digests, again="pseudo_masks" if overwrite else None)
     folder = run_dir.stage("pseudo_masks")
-    if run_dir.finished("pseudo_masks"):
+    if run_dir.finished("pseudo_masks") and not overwrite:
         return folder
     run_dir.require("train_cls", "train-cls")
     runtime = start(config.runtime, config.seed)
-    data = open_masked(config.data, config.seed)
     pictures, weights = data.pictures, run_dir.model("train_cls")
     model, _ = load_trained(
         weights, "classifier", build_classifier, runtime.device, data.class_names
     )
     crf = make_crf(config.pseudo_masks)
     check_walks(seeding_of(config.pseudo_masks), model)
-    run_dir.begin("pseudo_masks", config)
+    run_dir.begin("pseudo_masks", config, overwrite)
     settings, watch = config.pseudo_masks, Stopwatch(runtime.device)
 
     def make(picture: Picture) -> None:

@@ -4,7 +4,6 @@ Reads `train_seg/model.safetensors` of a run, or a model file without a run; wri
 `<out>/<name>.png` in the VOC palette.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -15,14 +14,15 @@ from wsss.config import PredictionMode, RunConfig
 from wsss.data.sources import open_tagged
 from wsss.data.tags import IMAGE_SUFFIXES, Picture, read_image
 from wsss.engine.checkpoint import load_trained
-from wsss.engine.formats import open_network
+from wsss.engine.formats import model_files, open_network
+from wsss.engine.origins import content_digest, origin_of
 from wsss.engine.runtime import Runtime, start
 from wsss.engine.tracking import track
 from wsss.errors import WsssError
 from wsss.models.predictor import predict_masks
 from wsss.models.segmenter import build_segmenter
-from wsss.run_dir import RunDir, write_json
-from wsss.voc import write_mask
+from wsss.run_dir import RunDir
+from wsss.voc import read_origin, write_mask
 
 SHIPPED = "voc61_nano.safetensors"
 
@@ -40,7 +40,8 @@ def run(
         config: of the run; its `evaluate` part gives scales, flip, CRF, tiles and largest side.
         images: picture, or folder searched with its subfolders.
         out: folder of the masks; `predictions/<name of images>` of the run by default.
-        overwrite: segment again what has a mask.
+        overwrite: segment again what has a mask of this picture, model and settings; any other
+            mask is made again in any case.
         model: file or folder of a model, in place of the run's.
 
     Raises:
@@ -59,10 +60,9 @@ def run(
     weights = model or run_dir.model("train_seg")
     runtime = start(config.runtime, config.seed)
     network, _ = open_network(weights, build_segmenter, runtime.device)
+    digest = content_digest(model_files(weights))
     folders = {config.evaluate.own: folder}
-    if out is None and weights.is_file():
-        _forget_others(config, pictures, folders, weights)
-    _predict(config, runtime, network, pictures, folders, overwrite)
+    _predict(config, runtime, network, digest, pictures, folders, overwrite)
     return folder
 
 
@@ -80,12 +80,12 @@ def run_split(config: RunConfig, split: str | None = None) -> Path:
     paths = run_dir.predictions(config, split)
     folders = {columns[name]: path for name, path in paths.items()}
     weights = run_dir.model("train_seg")
-    _forget_others(config, data.pictures, folders, weights)
     runtime = start(config.runtime, config.seed)
     network, _ = load_trained(
         weights, "segmenter", build_segmenter, runtime.device, data.class_names
     )
-    _predict(config, runtime, network, data.pictures, folders, overwrite=False)
+    digest = content_digest([weights])
+    _predict(config, runtime, network, digest, data.pictures, folders, overwrite=False)
     return folders[config.evaluate.own]
 
 
@@ -132,43 +132,38 @@ def shipped_model() -> Path:
     return path
 
 
-def _forget_others(
-    config: RunConfig,
-    pictures: Sequence[Picture],
-    folders: Mapping[PredictionMode, Path],
-    weights: Path,
-) -> None:
-    """Drop masks of other settings, or of an earlier segmenter: they are made again."""
-    shared = config.evaluate.model_dump(mode="json", include={"tile", "max_side"})
-    shared["segmenter"] = weights.stat().st_mtime_ns
-    for mode, folder in folders.items():
-        settings = folder / "settings.json"
-        wanted = {**mode._asdict(), "scales": list(mode.scales), **shared}
-        if not settings.is_file() or json.loads(settings.read_text()) != wanted:
-            for picture in pictures:
-                (folder / f"{picture.id}.png").unlink(missing_ok=True)
-            write_json(settings, wanted)
-
-
 def _predict(
     config: RunConfig,
     runtime: Runtime,
     network: nn.Module,
+    model: str,
     pictures: Sequence[Picture],
     folders: Mapping[PredictionMode, Path],
     overwrite: bool,
 ) -> None:
-    todo: list[tuple[Picture, dict[PredictionMode, Path]]] = []
+    """Make the masks that are missing, or were made of another picture or model, or otherwise."""
+    settings = config.evaluate.model_dump(mode="json", include={"tile", "max_side"})
+    todo: list[tuple[Picture, dict[PredictionMode, tuple[Path, str]]]] = []
     for picture in pictures:
-        paths = {mode: folder / f"{picture.id}.png" for mode, folder in folders.items()}
-        missing = {mode: p for mode, p in paths.items() if overwrite or not p.is_file()}
+        wanted = {
+            mode: (
+                folder / f"{picture.id}.png",
+                origin_of([picture.path], {**settings, **mode._asdict(), "model": model}),
+            )
+            for mode, folder in folders.items()
+        }
+        missing = {
+            mode: (path, origin)
+            for mode, (path, origin) in wanted.items()
+            if overwrite or read_origin(path) != origin
+        }
         if missing:
             todo.append((picture, missing))
-    for picture, paths in track(todo, "predict", len(todo)):
+    for picture, targets in track(todo, "predict", len(todo)):
         image = read_image(picture.path)
-        masks = predict_masks(network, image, list(paths), config.evaluate, runtime.device)
-        for path, mask in zip(paths.values(), masks, strict=True):
-            write_mask(path, mask)
+        masks = predict_masks(network, image, list(targets), config.evaluate, runtime.device)
+        for (path, origin), mask in zip(targets.values(), masks, strict=True):
+            write_mask(path, mask, origin=origin)
 
 
 def find(images: Path, masks: Path) -> list[Picture]:

@@ -17,10 +17,11 @@ from wsss.config import RuntimeConfig
 from wsss.crf import DenseCRF, hard_label_probs
 from wsss.crf.dense_crf import Backend
 from wsss.data.pictures import IMAGE_SUFFIXES, read_image
+from wsss.engine.origins import origin_of
 from wsss.engine.runtime import start
 from wsss.engine.tracking import track
 from wsss.errors import WsssError
-from wsss.voc import IGNORE_INDEX, read_mask, write_mask
+from wsss.voc import IGNORE_INDEX, read_mask, read_origin, write_mask
 
 MAP_SUFFIXES = (".npy", ".npz")
 MASK_SUFFIXES = (".png", *MAP_SUFFIXES)
@@ -56,7 +57,8 @@ def run(
         num_labels: how many labels there are, to refuse masks with others; None takes any.
         device: where to compute, e.g. `cpu`; `auto` takes a GPU where there is one.
         downsample: 2 is half resolution.
-        overwrite: refine again what is there.
+        overwrite: refine again what was refined from the same files by the same settings; anything
+            else is refined again in any case.
 
     Raises:
         WsssError: no mask, a mask without picture, sizes that differ, labels beyond `num_labels`,
@@ -64,6 +66,12 @@ def run(
     """
     crf = DenseCRF(preset, backend=cast(Backend, backend), downsample=downsample)
     where = start(RuntimeConfig(device=device), 0).device
+    settings = {
+        "preset": preset,
+        "backend": backend,
+        "gt_prob": gt_prob,
+        "downsample": downsample,
+    }
     todo = []
     for mask, picture in _pair(_find_masks(masks), images):
         target = out / f"{mask.stem}.png"
@@ -72,10 +80,12 @@ def run(
                 f"The refined mask of {mask} would replace it; expected another folder: give an "
                 "--out that is not the masks' own."
             )
-        if overwrite or not target.is_file():
-            todo.append((mask, picture, target))
-    for mask, picture, target in track(todo, "refine", len(todo)):
-        write_mask(target, refine(mask, picture, crf, gt_prob, num_labels, where), _palette(mask))
+        origin = origin_of([mask, picture], settings)
+        if overwrite or read_origin(target) != origin:
+            todo.append((mask, picture, target, origin))
+    for mask, picture, target, origin in track(todo, "refine", len(todo)):
+        refined = refine(mask, picture, crf, gt_prob, num_labels, where)
+        write_mask(target, refined, _palette(mask), origin)
     return out
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from wsss.config import RunConfig, SelfTrainingConfig
 from wsss.crf import DenseCRF
 from wsss.data.confidence import harden, write_confidence
-from wsss.data.sources import open_masked
+from wsss.data.sources import open_stage
 from wsss.data.tags import Picture, read_image
 from wsss.data.transforms import normalise
 from wsss.engine.checkpoint import load_trained
@@ -40,13 +40,13 @@ def run(config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0,
     former = RunDir.of_round(config, config.round - 1)
     option = f" --round {config.round - 1}" if config.round > 2 else ""
     former.require("train_seg", f"train-seg{option}")
-    run_dir = RunDir.create(config, again="pseudo_masks" if overwrite else None)
+    data, digests = open_stage(config.data, config.seed, "pseudo_masks")
+    run_dir = RunDir.create(config, digests, again="pseudo_masks" if overwrite else None)
     folder = run_dir.stage("pseudo_masks")
-    if run_dir.finished("pseudo_masks"):
+    if run_dir.finished("pseudo_masks") and not overwrite:
         return folder
     require_one_process()
     runtime = start(config.runtime, config.seed)
-    data = open_masked(config.data, config.seed)
     model, _ = load_trained(
         former.model("train_seg"), "segmenter", build_segmenter, runtime.device, data.class_names
     )
@@ -54,9 +54,11 @@ def run(config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0,
     crf = None
     if settings.crf != "none":
         crf = DenseCRF(settings.crf, iterations=settings.crf_iterations)
-    # a segmenter that was trained in a single stage leaves no masks
-    mixed = settings.former_masks > 0 and former.finished("pseudo_masks")
-    run_dir.begin("pseudo_masks", config)
+    # a segmenter that was trained in a single stage has no masks; its folder may hold others'
+    single = config.round == 2 and config.train_seg.single_stage.enabled
+    own_masks = former.finished("pseudo_masks") and not single
+    mixed = settings.former_masks > 0 and own_masks
+    run_dir.begin("pseudo_masks", config, overwrite)
 
     watch = Stopwatch(runtime.device)
 

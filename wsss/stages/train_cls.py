@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from wsss import cam as cams
 from wsss.config import RunConfig
-from wsss.data.sources import open_tagged
+from wsss.data.sources import open_stage
 from wsss.data.tags import TaggedPictures, TagTrainingSet, read_image
 from wsss.data.transforms import normalise
 from wsss.engine.runtime import Runtime, start
@@ -28,19 +28,18 @@ from wsss.run_dir import RunDir, write_json
 
 def run(config: RunConfig, overwrite: bool = False) -> Path:
     """Train the classifier of a run, or go on with it; returns the path of its weights."""
-    run_dir = RunDir.create(config, again="train_cls" if overwrite else None)
+    pictures, digests = open_stage(config.data, config.seed, "train_cls")
+    run_dir = RunDir.create(config, digests, again="train_cls" if overwrite else None)
     path = run_dir.model("train_cls")
-    if run_dir.finished("train_cls"):
+    if run_dir.finished("train_cls") and not overwrite:
         return path
     runtime = start(config.runtime, config.seed)
     settings = config.train_cls
-    pictures = open_tagged(config.data, config.data.train_split)
     train, held = pictures.split_holdout(settings.holdout, config.seed)
     model = new_classifier(config, len(pictures.class_names)).to(runtime.device)
     if settings.grouping.active:
         check_blocks(settings.grouping, model)
-    run_dir.begin("train_cls", config)
-    _train(config, runtime, model, train)
+    _train(config, run_dir, runtime, model, train, overwrite)
     metrics = {"train_pictures": len(train), "held_pictures": len(held)}
     if runtime.is_main:
         if len(held):
@@ -52,9 +51,11 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
 
 def _train(
     config: RunConfig,
+    run_dir: RunDir,
     runtime: Runtime,
     model: TagClassifier,
     train: TaggedPictures,
+    again: bool,
 ) -> None:
     settings = config.train_cls
     dataset = TagTrainingSet(
@@ -76,7 +77,10 @@ def _train(
         grouping, figures = grouping_loss(settings.grouping, model, images, output, tags)
         return loss + grouping, figures
 
-    train_stage(config, "train_cls", runtime, model, model.backbone, dataset, loss_function)
+    backbone = model.backbone
+    train_stage(
+        config, "train_cls", runtime, model, backbone, dataset, loss_function, run_dir, again
+    )
 
 
 @torch.inference_mode()

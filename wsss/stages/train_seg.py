@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from wsss.config import RunConfig
 from wsss.data.masks import MaskTrainingSet
 from wsss.data.samples import MaskSample
-from wsss.data.sources import open_masked
+from wsss.data.sources import open_stage
 from wsss.data.tags import TaggedPictures
 from wsss.engine.checkpoint import load_trained, load_weights
 from wsss.engine.runtime import Runtime, start
@@ -29,18 +29,17 @@ from wsss.run_dir import RunDir
 
 def run(config: RunConfig, overwrite: bool = False) -> Path:
     """Train the segmenter of a run, or go on with it; returns the path of its weights."""
-    run_dir = RunDir.create(config, again="train_seg" if overwrite else None)
+    pictures, digests = open_stage(config.data, config.seed, "train_seg")
+    run_dir = RunDir.create(config, digests, again="train_seg" if overwrite else None)
     path = run_dir.model("train_seg")
-    if run_dir.finished("train_seg"):
+    if run_dir.finished("train_seg") and not overwrite:
         return path
     run_dir.require("pseudo_masks", "generate-pseudo-masks")
     runtime = start(config.runtime, config.seed)
-    pictures = open_masked(config.data, config.seed)
     dataset = _crops(config, run_dir, pictures)
     metadata = segmenter_metadata(config, pictures.class_names)
     model = _build(config, metadata, run_dir).to(runtime.device)
-    run_dir.begin("train_seg", config)
-    _train(config, runtime, model, dataset)
+    _train(config, run_dir, runtime, model, dataset, overwrite)
     if runtime.is_main:
         deliver(run_dir, "train_seg", model, metadata, {"pictures": len(dataset)})
     return path
@@ -51,7 +50,7 @@ def _build(config: RunConfig, metadata: dict[str, Any], run_dir: RunDir) -> Segm
     model = build_segmenter(metadata)
     if config.round > 1 and config.self_training.start == "former":
         load_weights(RunDir.of_round(config, config.round - 1).model("train_seg"), model)
-    elif config.train_seg.from_classifier:
+    elif config.train_seg.starts_from_classifier:
         weights = RunDir.of_round(config, 1).model("train_cls")
         classifier, _ = load_trained(weights, "classifier", build_classifier, torch.device("cpu"))
         model.load_backbone(classifier.backbone)
@@ -89,7 +88,14 @@ def _weighting(config: RunConfig) -> float:
     return config.train_seg.loss.confidence if config.round == 1 else config.self_training.weighting
 
 
-def _train(config: RunConfig, runtime: Runtime, model: Segmenter, dataset: MaskTrainingSet) -> None:
+def _train(
+    config: RunConfig,
+    run_dir: RunDir,
+    runtime: Runtime,
+    model: Segmenter,
+    dataset: MaskTrainingSet,
+    again: bool,
+) -> None:
     settings = config.train_seg.loss
     loss = SegmenterLoss(settings.model_copy(update={"confidence": _weighting(config)}))
 
@@ -99,4 +105,7 @@ def _train(config: RunConfig, runtime: Runtime, model: Segmenter, dataset: MaskT
         sample = MaskSample(*batch)
         return loss(trained(sample.image), sample, progress)
 
-    train_stage(config, "train_seg", runtime, model, model.encoder, dataset, loss_function)
+    encoder = model.encoder
+    train_stage(
+        config, "train_seg", runtime, model, encoder, dataset, loss_function, run_dir, again
+    )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from wsss.config import RunConfig
 from wsss.data.samples import MaskSample
-from wsss.data.sources import open_masked
+from wsss.data.sources import open_stage
 from wsss.data.tags import TaggedPictures, TagTrainingSet
 from wsss.engine.runtime import Runtime, start
 from wsss.engine.training import deliver, train_stage
@@ -27,9 +27,10 @@ from wsss.run_dir import RunDir
 
 def run(config: RunConfig, overwrite: bool = False) -> Path:
     """Train the segmenter of a run from tags, or go on with it; returns the path of its weights."""
-    run_dir = RunDir.create(config, again="train_seg" if overwrite else None)
+    pictures, digests = open_stage(config.data, config.seed, "train_seg")
+    run_dir = RunDir.create(config, digests, again="train_seg" if overwrite else None)
     path = run_dir.model("train_seg")
-    if run_dir.finished("train_seg"):
+    if run_dir.finished("train_seg") and not overwrite:
         return path
     if config.train_seg.crop % 32:
         raise WsssError(
@@ -37,11 +38,9 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
             "whole strides, so give a multiple of 32."
         )
     runtime = start(config.runtime, config.seed)
-    pictures = open_masked(config.data, config.seed)
     metadata = segmenter_metadata(config, pictures.class_names)
     model = _build(config, metadata).to(runtime.device)
-    run_dir.begin("train_seg", config)
-    _train(config, runtime, model, pictures)
+    _train(config, run_dir, runtime, model, pictures, overwrite)
     if runtime.is_main:
         alone = _segmenter_alone(model, metadata)
         deliver(run_dir, "train_seg", alone, metadata, {"pictures": len(pictures)})
@@ -62,7 +61,12 @@ def _segmenter_alone(model: SingleStage, metadata: dict[str, Any]) -> nn.Module:
 
 
 def _train(
-    config: RunConfig, runtime: Runtime, model: SingleStage, pictures: TaggedPictures
+    config: RunConfig,
+    run_dir: RunDir,
+    runtime: Runtime,
+    model: SingleStage,
+    pictures: TaggedPictures,
+    again: bool,
 ) -> None:
     settings, single = config.train_seg, config.train_seg.single_stage
     dataset = TagTrainingSet(
@@ -94,4 +98,6 @@ def _train(
         return tag_loss + single.weight * seg_loss, figures
 
     backbone = model.classifier.backbone
-    train_stage(config, "train_seg", runtime, model, backbone, dataset, loss_function)
+    train_stage(
+        config, "train_seg", runtime, model, backbone, dataset, loss_function, run_dir, again
+    )

@@ -10,7 +10,7 @@ from wsss import pipeline
 from wsss.config import RunConfig, load
 from wsss.errors import WsssError
 from wsss.run_dir import RunDir, config_of_round
-from wsss.stages import ceiling, train_seg
+from wsss.stages import ceiling, export, train_seg
 
 
 @pytest.fixture
@@ -62,6 +62,16 @@ def test_the_twin_on_the_weak_masks_is_the_weak_run(run: RunConfig) -> None:
         shutil.copyfile(mask, RunDir(twin.run).pseudo_mask(mask.stem))
     path = train_seg.run(twin)
     assert path.read_bytes() == RunDir(run.run).model("train_seg").read_bytes()
+
+
+def test_the_card_of_a_twin_tells_of_its_masks(run: RunConfig) -> None:
+    twin = ceiling.prepare(run)
+    train_seg.run(twin)
+    text = (export.run(twin, "hub") / "README.md").read_text()
+    assert "trained on the true masks of its pictures: the fully supervised twin" in text
+    assert "weakly" not in text and "no mask" not in text
+    weak = (export.run(run, "hub") / "README.md").read_text()
+    assert "no mask was drawn by a person" in weak and "- weakly-supervised" in weak
 
 
 def test_a_finished_twin_is_kept_until_the_recipe_changes(run: RunConfig) -> None:

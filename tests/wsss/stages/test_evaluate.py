@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from wsss import voc
 from wsss.config import EvaluateConfig, RunConfig
 from wsss.data.drawn import CLASS_NAMES
+from wsss.engine.checkpoint import read_metadata
 from wsss.errors import WsssError
 from wsss.run_dir import RunDir
 from wsss.stages import evaluate, predict
@@ -83,6 +85,37 @@ def test_missing_masks_are_counted(run: RunConfig) -> None:
         RunDir(run.run).pseudo_mask(id_).unlink()
     with pytest.raises(WsssError, match=r"3 of 12 files to score are missing, the first .*00000"):
         evaluate.run(run, "pseudo-masks")
+
+
+def protocol(config: RunConfig, of: evaluate.Kind) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(evaluate.run(config, of).read_text())["protocol"]
+    return found
+
+
+def test_the_protocol_tells_all_that_a_mask_was_made_with(run: RunConfig) -> None:
+    made = {**run.pseudo_masks.model_dump(mode="json"), "walks": [{"block": "8.0", "steps": 2}]}
+    del made["save_confidence"]
+    common = {"ignored": 255, "resolution": "original", "seed": 0, "tags": "given"}
+    masks = protocol(run, "pseudo-masks")
+    assert masks == {**common, **made, "unsure": "background"}
+    seeds = protocol(run, "seeds")
+    later = ("band", "sharpness", "crf_backend", "crf_iterations", "confidence")
+    assert seeds == {**common, **{k: v for k, v in made.items() if k not in later}, "crf": "none"}
+    assert set(seeds) - set(protocol(run, "cam")) == {
+        *("walks", "slot_map", "silent_by_slots", "confine", "confine_to", "border")
+    }
+
+
+def test_the_protocol_is_of_the_masks_and_not_of_the_command(run: RunConfig) -> None:
+    was = {kind: protocol(run, kind) for kind in evaluate.KINDS}
+    settings = {"confidence": 0.9, "band": 0.1, "border": None, "flip": False, "crf": "none"}
+    masks = run.pseudo_masks.model_copy(update={**settings, "background": 0.3})
+    other = run.model_copy(update={"pseudo_masks": masks, "seed": 7})
+    assert protocol(other, "pseudo-masks") == was["pseudo-masks"]
+    assert protocol(other, "predictions") == was["predictions"]
+    # but seeds are thresholded by the command
+    for kind in evaluate.KINDS[:2]:
+        assert protocol(other, kind) == {**was[kind], "background": 0.3}
 
 
 def test_a_kind_by_its_name() -> None:
@@ -161,9 +194,14 @@ def test_predictions_are_made_again_when_they_would_differ(run: RunConfig) -> No
     sorted(folder.glob("*.png"))[2].unlink()
     again = stamps(predict.run_split(flipped))
     assert [new == old for new, old in zip(again, after, strict=True)] == [True, True, False, True]
-    # another segmenter
+    # the same segmenter from elsewhere, and another one
     model = RunDir(run.run).model("train_seg")
     model.write_bytes(model.read_bytes())
+    assert stamps(predict.run_split(flipped)) == again
+    weights = load_file(model)
+    weights[next(name for name in weights if name.endswith("weight"))] *= 2
+    metadata = read_metadata(model, "segmenter")
+    save_file(weights, model, metadata={"wsss": json.dumps(metadata)})
     assert all(
         new > old for new, old in zip(stamps(predict.run_split(flipped)), again, strict=True)
     )

@@ -182,7 +182,7 @@ def test_a_run_without_scores_says_so(finished: RunConfig, tmp_path: Path) -> No
     folder = export.run(finished.model_copy(update={"run": run}), "hub")
     assert folder == run / "export" / "hub"
     text = (folder / "README.md").read_text()
-    assert "model-index" not in text and "no true masks" in text
+    assert "model-index" not in text and "\nNot scored.\n" in text and "no mask was drawn" in text
 
 
 def test_what_can_not_be_exported(finished: RunConfig, tmp_path: Path) -> None:

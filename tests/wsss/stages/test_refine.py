@@ -76,13 +76,42 @@ def test_half_resolution(files: Path) -> None:
 
 
 def test_finished_masks_are_skipped(files: Path) -> None:
-    done = np.full((HEIGHT, WIDTH), 7, np.uint8)
-    write_mask(files / "out" / "a.png", done)
     arguments = [files / "masks" / "a.png"], files / "images", files / "out"
-    refine.run(*arguments)
-    assert np.array_equal(read_mask(files / "out" / "a.png"), done)
+    refined = refine.run(*arguments) / "a.png"
+    made = refined.stat().st_mtime_ns
+    refine.run(*arguments, num_labels=21)
+    assert refined.stat().st_mtime_ns == made
     refine.run(*arguments, overwrite=True)
-    assert np.array_equal(read_mask(files / "out" / "a.png"), right_mask())
+    assert refined.stat().st_mtime_ns > made
+    assert [path.name for path in (files / "out").iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"preset": "psa"}, {"gt_prob": 0.6}, {"downsample": 2}, {"backend": "par"}]
+)
+def test_masks_of_other_settings_are_refined_again(
+    files: Path, settings: dict[str, object]
+) -> None:
+    arguments = [files / "masks" / "a.png"], files / "images", files / "out"
+    refined = refine.run(*arguments) / "a.png"
+    made = refined.stat().st_mtime_ns
+    refine.run(*arguments, **settings)  # type: ignore[arg-type]
+    assert refined.stat().st_mtime_ns > made
+
+
+def test_masks_of_other_files_are_refined_again(files: Path) -> None:
+    images, out = files / "images", files / "out"
+    done = np.full((HEIGHT, WIDTH), 7, np.uint8)
+    write_mask(out / "a.png", done)  # of unknown origin
+    refine.run([files / "masks"], images, out)
+    assert np.array_equal(read_mask(out / "a.png"), right_mask())
+    write_mask(files / "other" / "a.png", done)
+    refine.run([files / "other"], images, out)
+    assert np.array_equal(read_mask(out / "a.png"), done)
+    # the mask of that path was made anew
+    write_mask(files / "other" / "a.png", mask_with_a_dent(), COLOURS)
+    refine.run([files / "other"], images, out)
+    assert np.array_equal(read_mask(out / "a.png"), right_mask())
 
 
 def test_backends_agree(files: Path) -> None:
