@@ -86,7 +86,7 @@ def train(recipe: Recipe) -> Path:
                 "steps": seen,
             }
             size = int(recipe.sizes[-1][1])
-            row |= agreement(answers(state.averaged, held, size), held_answers)
+            row["held"] = agreement(answers(state.averaged, held, size), held_answers)
             row["slots"] = slot_table(state.averaged, held[:64], size)
             log(out, row)
             sums.clear()
@@ -97,14 +97,22 @@ def train(recipe: Recipe) -> Path:
 
 
 def evaluate(recipe: Recipe) -> dict[str, object]:
-    """Agreement of the averaged weights with the teacher on held pictures, in all and by source."""
-    held_paths, held, teacher, state = _finished(recipe)
-    sources = [p.stem.split("_")[0] if not p.stem[0].isdigit() else "voc" for p in held_paths]
+    """Agreement of the averaged weights with the teacher: held pictures, by source, trained ones.
+
+    As many of the trained ones, evenly spread: what lies between the two was learnt by heart.
+    """
+    teacher = load_teacher(recipe.teacher)
+    state = _finished(recipe, teacher)
+    paths = list_pictures(recipe.folders, recipe.voc_root, recipe.voc_split)
     size = int(recipe.sizes[-1][1])
-    mine, theirs = (
-        answers(state.averaged, held, size),
-        teacher_answers(teacher, held, recipe.teacher_size),
-    )
+
+    def both(crops: Tensor) -> tuple[Tensor, Tensor]:
+        theirs = teacher_answers(teacher, crops, recipe.teacher_size)
+        return answers(state.averaged, crops, size), theirs
+
+    held_paths = [p for p in paths if is_held(p, recipe.held_one_in)]
+    held = held_crops(recipe, paths)
+    mine, theirs = both(held)
     result: dict[str, object] = {
         "step": state.step,
         "pictures": len(held),
@@ -112,20 +120,22 @@ def evaluate(recipe: Recipe) -> dict[str, object]:
         "teacher_size": recipe.teacher_size,
         "all": agreement(mine, theirs),
     }
+    sources = [p.stem.split("_")[0] if not p.stem[0].isdigit() else "voc" for p in held_paths]
     for source in sorted(set(sources)):
         rows = torch.tensor([s == source for s in sources])
         result[source] = {"pictures": int(rows.sum())} | agreement(mine[rows], theirs[rows])
+    trained = [p for p in paths if not is_held(p, recipe.held_one_in)]
+    trained = trained[:: max(1, len(trained) // len(held))]
+    crops = centre_crops(decode_pictures(trained, recipe.short_side), recipe.short_side)
+    result["trained"] = {"pictures": len(crops)} | agreement(*both(crops))
     result["slots"] = slot_table(state.averaged, held[:64], size)
     return result
 
 
-def _finished(recipe: Recipe) -> tuple[list[Path], Tensor, Teacher, State]:
+def _finished(recipe: Recipe, teacher: Teacher) -> State:
     if not (Path(recipe.out) / "last.pt").exists() and not recipe.init:
         raise WsssError(f"There is no last.pt in {recipe.out}; train first, or give init=WEIGHTS.")
-    paths = list_pictures(recipe.folders, recipe.voc_root, recipe.voc_split)
-    teacher = load_teacher(recipe.teacher)
-    held = [p for p in paths if is_held(p, recipe.held_one_in)]
-    return held, held_crops(recipe, paths), teacher, start(recipe, teacher)
+    return start(recipe, teacher)
 
 
 def held_crops(recipe: Recipe, paths: list[Path]) -> Tensor:
@@ -197,7 +207,7 @@ def main(arguments: list[str] | None = None) -> int:
         if args.evaluate:
             print(json.dumps(evaluate(recipe), indent=2))
         elif args.export:
-            print(export(_finished(recipe)[-1], args.export))
+            print(export(_finished(recipe, load_teacher(recipe.teacher)), args.export))
         else:
             print(train(recipe))
     except WsssError as error:

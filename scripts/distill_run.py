@@ -290,12 +290,13 @@ def answers(model: nn.Module, images: Tensor, size: int, chunk: int = 64) -> Ten
 
 
 def agreement(logits: Tensor, teacher_logits: Tensor) -> dict[str, float]:
-    """Shares of pictures with the teacher's first class as first, and among the first five."""
+    """Shares of pictures with the teacher's first class as first and among the first five; KL."""
     first = teacher_logits.argmax(dim=1, keepdim=True)
     hits = logits.topk(min(5, logits.shape[1]), dim=1).indices == first
     return {
         "top1": float(hits[:, :1].any(1).float().mean()),
         "top5": float(hits.any(1).float().mean()),
+        "kl": float(soft_label_loss(logits, teacher_logits)),
     }
 
 

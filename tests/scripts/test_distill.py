@@ -18,6 +18,7 @@ from distill_teachers import Answer, EfficientNetLite, Teacher, TimmTeacher, loa
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from glmix.distillation import soft_label_loss
 from wsss.errors import WsssError
 
 
@@ -274,7 +275,10 @@ def test_slot_targets_join_a_stride_with_the_next_coarser() -> None:
 def test_agreement_counts_the_first_and_the_first_five() -> None:
     logits = torch.arange(8.0).repeat(4, 1)  # order of classes: 7, 6, 5, …
     teacher = F.one_hot(torch.tensor([7, 6, 3, 2]), 8).float()
-    assert dr.agreement(logits, teacher) == {"top1": 0.25, "top5": 0.75}
+    found = dr.agreement(logits, teacher)
+    assert (found["top1"], found["top5"]) == (0.25, 0.75)
+    assert found["kl"] == pytest.approx(float(soft_label_loss(logits, teacher)))
+    assert dr.agreement(logits, logits)["kl"] == pytest.approx(0, abs=1e-6)
 
 
 def tensors(value: object, prefix: str = "") -> dict[str, Tensor]:
@@ -348,7 +352,8 @@ def test_evaluate_and_export_through_the_command(
     assert distill.main([str(config), "steps=1", "--evaluate"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["pictures"] == result["drawn"]["pictures"] > 0
-    assert 0 <= result["all"]["top1"] <= result["all"]["top5"] <= 1
+    for group in ("all", "trained"):
+        assert 0 <= result[group]["top1"] <= result[group]["top5"] <= 1
 
     file = tmp_path / "weights" / "small.safetensors"
     assert distill.main([str(config), "steps=1", "--export", str(file)]) == 0
