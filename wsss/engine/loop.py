@@ -55,11 +55,16 @@ class Schedule:
 
 
 def schedule_of(settings: OptimConfig, pictures: int) -> Schedule:
-    """The schedule that a stage's settings give for so many pictures."""
+    """The schedule that a stage's settings give for so many pictures.
+
+    Warm-up ends after a fifth of the steps at the latest: a training of few pictures would end
+    before it reached its rate. The fifth leaves the default of 100 steps alone from 500 steps up.
+    """
+    steps = steps_of(settings.epochs, pictures, settings.batch_size)
     return Schedule(
-        steps_of(settings.epochs, pictures, settings.batch_size),
+        steps,
         settings.batch_size,
-        settings.warmup_steps,
+        min(settings.warmup_steps, steps // 5),
         settings.poly_power,
         settings.clip_grad,
         settings.ema,
@@ -119,6 +124,7 @@ def train(
     seed: int,
     checkpoint: Path,
     log: Path,
+    least: int = 1,
     save_every: float = 60.0,
     tensorboard: Path | None = None,
 ) -> nn.Module:
@@ -136,6 +142,7 @@ def train(
         seed: of the sample order.
         checkpoint: file of the state, removed by the caller when the stage is done.
         log: JSON lines.
+        least: pictures that the network takes at once, at least.
         save_every: seconds between checkpoints.
         tensorboard: folder of a TensorBoard log, if wanted.
 
@@ -146,11 +153,12 @@ def train(
         WsssError: a picture can't be read, the checkpoint is another network's or damaged, or the
             loss is no finite number, or the batch has too few pictures for all processes and parts.
     """
-    if schedule.batch_size < runtime.world * schedule.accumulate:
+    if schedule.batch_size < least * runtime.world * schedule.accumulate:
         split = f" and accumulate is {schedule.accumulate}" if schedule.accumulate > 1 else ""
+        pictures = "a picture" if least == 1 else f"{least} pictures"
         raise WsssError(
             f"{title}: batch_size is {schedule.batch_size} for {runtime.world} processes{split}, "
-            "and each takes a picture at least: raise batch_size or start fewer processes."
+            f"and each takes {pictures} at least: raise batch_size or start fewer processes."
         )
     # 1×1 and depth-wise convolutions run fastest on channels-last tensors
     model.to(memory_format=torch.channels_last)
