@@ -126,6 +126,8 @@ def evaluate(
     ] = False,
 ) -> None:
     """Score masks against true masks: one confusion matrix over the split."""
+    if ceiling and of != "predictions":
+        raise WsssError(f"--ceiling scores predictions, not --of {of}: leave one of the two out.")
     config = _config(source, [*(settings or []), *(["evaluate.fast=true"] if fast else [])])
     from wsss import pipeline
 

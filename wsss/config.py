@@ -32,6 +32,9 @@ def _rising(interval: tuple[float, float]) -> tuple[float, float]:
     return interval
 
 
+Share = Annotated[float, Field(gt=0, lt=1)]
+"""More than nothing and less than all."""
+
 Range = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)]
 """Smallest and largest of what chance chooses among, both above 0."""
 
@@ -210,7 +213,7 @@ class PseudoMasksConfig(Section):
     """Those places, or the box that holds them."""
     border: BorderConfig | None = Field(default_factory=BorderConfig)
     """None leaves the scores as the walks give them."""
-    background: float | Literal["otsu", "mixture"] = "otsu"
+    background: Share | Literal["otsu", "mixture"] = "otsu"
     """Score above which a class stands out: a number in (0, 1), or a rule a class and picture."""
     band: float = Field(0.0, ge=0, lt=1)
     """Two thresholds, so much above and below that one: a pixel they differ in becomes 255."""
@@ -272,6 +275,10 @@ class SingleStageConfig(Section):
     """A pixel whose best probability is lower becomes 255."""
 
 
+POOLING_DECODERS = ("deeplabv3plus", "upernet")
+"""Decoders that normalise the mean of a whole picture over a batch, which takes two pictures."""
+
+
 class TrainSegConfig(OptimConfig):
     """Stage 3: the segmenter, from the pseudo-masks alone."""
 
@@ -289,6 +296,22 @@ class TrainSegConfig(OptimConfig):
     """Below 1, prefer crops in which no class covers more than this share."""
     loss: MaskLossConfig = Field(default_factory=MaskLossConfig)
     single_stage: SingleStageConfig = Field(default_factory=SingleStageConfig)
+
+    @property
+    def least_pictures(self) -> int:
+        """Pictures that the network takes at once, at least."""
+        other_norm = "decoder_use_norm" in self.decoder_args
+        return 2 if self.decoder in POOLING_DECODERS and not other_norm else 1
+
+    @model_validator(mode="after")
+    def _enough_at_once(self) -> "TrainSegConfig":
+        if self.batch_size // self.accumulate < self.least_pictures:
+            raise ValueError(
+                f"decoder {self.decoder} takes two pictures at once at least, batch_size is "
+                f"{self.batch_size} and accumulate {self.accumulate}: raise batch_size, lower "
+                "accumulate, or take another decoder"
+            )
+        return self
 
 
 class SelfTrainingConfig(Section):
@@ -395,7 +418,7 @@ class RunConfig(Section):
     """The run folder."""
     round: int = Field(1, ge=1)
     """Round of self-training that the folder holds; set by --round."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     data: DataConfig
     backbone: BackboneConfig = Field(default_factory=BackboneConfig)
     train_cls: TrainClsConfig = Field(default_factory=TrainClsConfig)
@@ -509,7 +532,13 @@ def _fault(item: Any) -> tuple[str, str]:
 
 
 # what pydantic adds to the place of a value that may take several forms
-_FORMS = ("float", "path", "literal['otsu','mixture']", "literal['pretrained']")
+_FORMS = (
+    "float",
+    "constrained-float",
+    "path",
+    "literal['otsu','mixture']",
+    "literal['pretrained']",
+)
 
 
 def _unknown_key(loc: tuple[int | str, ...]) -> str:

@@ -205,10 +205,10 @@ def check_class_names(names: Sequence[str], where: str) -> tuple[str, ...]:
                 "every class once and in one spelling."
             )
         seen[name.casefold()] = name
-    if CLASS_NAMES[0] in names:
+    if CLASS_NAMES[0] in seen:
         raise WsssError(
-            f"{where} names a class 'background'; expected foreground classes alone, because "
-            "background is what no tag names: remove or rename it."
+            f"{where} names a class {seen[CLASS_NAMES[0]]!r}; expected foreground classes alone, "
+            "because background is what no tag names: remove or rename it."
         )
     return tuple(names)
 

@@ -117,6 +117,8 @@ def test_evaluate_fast_and_beside_the_ceiling(finished: RunConfig, tmp_path: Pat
     result = wsss("evaluate", run, "--fast")
     assert result.exit_code == 0 and "single scale" in result.stderr
     assert "scales + flip" not in result.stderr
+    found = sentence("evaluate", run, "--ceiling", "--of", "seeds")
+    assert found.endswith("--ceiling scores predictions, not --of seeds: leave one of the two out.")
     result = wsss("evaluate", run, "--ceiling")
     assert result.stdout == f"{run / 'evaluation' / 'ceiling_val.json'}\n", result.output
     assert "ratio" in result.stderr and "scales + flip + CRF" in result.stderr

@@ -82,6 +82,17 @@ def test_the_last_override_wins_and_values_are_yaml() -> None:
             "pseudo_masks.background=ots",
             "background is 'ots': expected a number or 'otsu' or 'mixture'",
         ),
+        ("pseudo_masks.background=1.5", "background is 1.5: expected less than 1 or 'otsu'"),
+        ("pseudo_masks.background=0", "background is 0: expected greater than 0 or 'otsu'"),
+        ("seed=-1", "seed is -1: expected greater than or equal to 0"),
+        (
+            "train_seg={decoder: deeplabv3plus, batch_size: 1}",
+            "takes two pictures at once at least, batch_size is 1 and accumulate 1: raise",
+        ),
+        (
+            "train_seg={decoder: upernet, batch_size: 4, accumulate: 4}",
+            "decoder upernet takes two pictures at once at least, batch_size is 4 and accumulate 4",
+        ),
         ("train_cls.slot_block=16.0", "slot_block is 16.0: expected text: quote it, '\"16.0\"'"),
         ("train_cls=3", "train_cls is 3: expected keys with values below it"),
         ("train_cls.lr.x=3", "train_cls.lr is {'x': 3}: expected a number"),

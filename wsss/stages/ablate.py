@@ -60,14 +60,13 @@ def run(config: RunConfig, rows: str = "*", overwrite: bool = False) -> Path:
     pictures = _sample(config)
     tallies: dict[str, list[Tally]] = {}
     chosen: dict[str, Row] = {}
-    benches: list[Bench] = []
-    for folder in config.ablate.runs or (config.run,):
-        bench = Bench(config, RunDir(folder), pictures, device)
-        own = choose(bench.rows, rows)
+    folders = config.ablate.runs or (config.run,)
+    benches = [Bench(config, RunDir(folder), pictures, device) for folder in folders]
+    # a pattern that matches nothing is told before anything is counted
+    for bench, own in [(bench, choose(bench.rows, rows)) for bench in benches]:
         chosen |= {row.name: row for row in own}
         for row, tally in zip(own, bench.count(own, root, overwrite), strict=True):
             tallies.setdefault(row.name, []).append(tally)
-        benches.append(bench)
     write = partial(_write, config, list(chosen.values()), tallies, len(pictures))
     path = write({})
     if config.ablate.memory:

@@ -64,6 +64,11 @@ def test_patterns() -> None:
     assert choose(rows, "*") == rows
     with pytest.raises(WsssError, match="--rows 'camm' matches no row: take names or patterns of"):
         choose(rows, "camm")
+    with pytest.raises(WsssError, match="--rows 'defualt' matches no row"):
+        choose(rows, "cam;defualt")
+    assert choose(rows, "cam; one-way 8.0;") == choose(rows, "one-way 8.0;cam")
+    with pytest.raises(WsssError, match="--rows ';' matches no row"):
+        choose(rows, ";")
 
 
 def test_pixel_affinity_walks_at_stride_8_of_the_scale_nearest_to_1() -> None:

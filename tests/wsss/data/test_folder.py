@@ -116,6 +116,7 @@ def test_byte_order_mark_and_windows_line_ends(images: Path) -> None:
         ("image,tags\nzz,cat\nyy,cat\n", r"the picture 'zz', which does not exist \(and 1 more"),
         ("image,tags\nd,cat\n", r"'d', which may be deep/d\.JPEG or other/d\.jpg"),
         ("image,tags\na,background\n", "names a class 'background'"),
+        ("image,tags\na,Background\n", "names a class 'Background'"),
         ("image,tags\na,\n", "gives 0 classes"),
     ],
 )
