@@ -48,6 +48,8 @@ class DataConfig(Section):
     """One's own pictures, with `tags`."""
     tags: Path | None = None
     """CSV `image,tags` of one's own pictures."""
+    class_names: tuple[str, ...] | None = Field(None, min_length=1)
+    """Classes of one's own pictures in the order of mask values; None takes the sorted tags."""
     train_split: str = "train_aug"
     """Pictures whose tags train the classifier."""
     mask_split: str = "train_aug"
@@ -67,6 +69,11 @@ class DataConfig(Section):
             raise ValueError("both data.root and data.images are set: keep one of them")
         if (self.images is None) != (self.tags is None):
             raise ValueError("data.images and data.tags go together: set both")
+        if self.class_names is not None and self.images is None:
+            raise ValueError(
+                "data.class_names goes with data.images: a folder in VOC layout has its classes in "
+                "class_names.txt"
+            )
         return self
 
 

@@ -3,7 +3,7 @@
 config.yaml            the merged config
 train_cls/             model.safetensors, metrics.json, log.jsonl, done.json
 seeds/<id>.npz         soft seeds: class activation and slot seeds of the picture's tags
-pseudo_masks/<id>.png  masks in the VOC palette, 255 where not confident
+pseudo_masks/<id>.png  masks in the VOC palette, 255 where not confident; class_names.txt
 confidence/<id>.png    how sure each pixel of a mask is, where that is asked for
 train_seg/             model.safetensors, log.jsonl, done.json
 predictions/<split>/   <id>.png; <split>.<column>/ for the other columns of an evaluation
@@ -43,7 +43,7 @@ _SCORES: dict[str, tuple[str, ...]] = {
     "train_seg": ("predictions", "confusion", "ceiling"),
 }
 _PLACES = ("root", "images", "tags")
-_SOURCE = (*_PLACES, "train_split")
+_SOURCE = (*_PLACES, "class_names", "train_split")
 _DATA_KEYS: dict[str, tuple[str, ...]] = {
     "train_cls": _SOURCE,
     "pseudo_masks": (*_SOURCE, "mask_split", "mask_pictures"),

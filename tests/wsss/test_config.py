@@ -132,6 +132,10 @@ def test_the_last_override_wins_and_values_are_yaml() -> None:
         ("train_cls.crop_area=[1, 0.5]", "[1.0, 0.5] falls: write the smaller number first"),
         ("train_seg.scale=[0, 1]", "train_seg.scale.0 is 0: expected greater than 0"),
         ("train_seg.scale=[1, 1, 1]", "train_seg.scale is [1, 1, 1]: expected at most 2 items"),
+        (
+            "data.class_names=[cat]",
+            "data.class_names goes with data.images: a folder in VOC layout",
+        ),
         ("data.images=b", "both data.root and data.images are set: keep one of them"),
     ],
 )

@@ -16,6 +16,7 @@ from torch import Tensor
 from wsss import seeds
 from wsss.config import PseudoMasksConfig, RunConfig
 from wsss.crf import DenseCRF
+from wsss.data.class_names import write_class_names
 from wsss.data.confidence import harden, write_confidence
 from wsss.data.sources import open_masked
 from wsss.data.tags import Picture, read_image
@@ -66,6 +67,7 @@ def run(config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0,
     crf = make_crf(config.pseudo_masks)
     check_walks(seeding_of(config.pseudo_masks), model)
     run_dir.begin("pseudo_masks", config)
+    write_class_names(folder, data.class_names)
     settings, watch = config.pseudo_masks, Stopwatch(runtime.device)
 
     def make(picture: Picture) -> None:

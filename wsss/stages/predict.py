@@ -12,6 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from wsss.config import PredictionMode, RunConfig
+from wsss.data.class_names import write_class_names
 from wsss.data.sources import open_tagged
 from wsss.data.tags import IMAGE_SUFFIXES, Picture, read_image
 from wsss.engine.checkpoint import load_trained
@@ -58,11 +59,12 @@ def run(
             )
     weights = model or run_dir.model("train_seg")
     runtime = start(config.runtime, config.seed)
-    network, _ = open_network(weights, build_segmenter, runtime.device)
+    network, card = open_network(weights, build_segmenter, runtime.device)
     folders = {config.evaluate.own: folder}
     if out is None and weights.is_file():
         _forget_others(config, pictures, folders, weights)
     _predict(config, runtime, network, pictures, folders, overwrite)
+    write_class_names(folder, card["class_names"])
     return folder
 
 
@@ -86,6 +88,8 @@ def run_split(config: RunConfig, split: str | None = None) -> Path:
         weights, "segmenter", build_segmenter, runtime.device, data.class_names
     )
     _predict(config, runtime, network, data.pictures, folders, overwrite=False)
+    for folder in folders.values():
+        write_class_names(folder, data.class_names)
     return folders[config.evaluate.own]
 
 

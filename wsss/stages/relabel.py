@@ -16,6 +16,7 @@ from torch import Tensor
 
 from wsss.config import RunConfig, SelfTrainingConfig
 from wsss.crf import DenseCRF
+from wsss.data.class_names import write_class_names
 from wsss.data.confidence import harden, write_confidence
 from wsss.data.sources import open_masked
 from wsss.data.tags import Picture, read_image
@@ -57,6 +58,7 @@ def run(config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0,
     # a segmenter that was trained in a single stage leaves no masks
     mixed = settings.former_masks > 0 and former.finished("pseudo_masks")
     run_dir.begin("pseudo_masks", config)
+    write_class_names(folder, data.class_names)
 
     watch = Stopwatch(runtime.device)
 

@@ -126,8 +126,14 @@ def test_what_is_wrong_is_a_sentence(images: Path, text: str, sentence: str) -> 
 
 
 def test_unknown_tag_names_the_nearest_class(images: Path) -> None:
-    with pytest.raises(WsssError, match=r"'dgo', which is none of .*did you mean 'dog'\?"):
-        read(images, "image,tags\na,dgo\n", class_names=["cat", "dog"])
+    table = "image,tags\na,cat\nb.c,cat\nb.c,dgo;cat\na,dgo\n"
+    with pytest.raises(
+        WsssError,
+        match=r"^Line 4 of .*tags.csv has the tag 'dgo', which is none of .*did you mean 'dog'\?",
+    ):
+        read(images, table, class_names=["cat", "dog"])
+    with pytest.raises(WsssError, match=r"^data.class_names names the class 'cat' and again 'Cat'"):
+        read(images, table, class_names=["cat", "Cat"])
 
 
 def test_two_pictures_of_one_mask_name(images: Path) -> None:
