@@ -50,6 +50,9 @@ class DataConfig(Section):
     """CSV `image,tags` of one's own pictures."""
     class_names: tuple[str, ...] | None = Field(None, min_length=1)
     """Classes of one's own pictures in the order of mask values; None takes the sorted tags."""
+    max_side: int | None = Field(1024, ge=32)
+    """Pictures and their masks are reduced to this long side to train and to make pseudo-masks,
+    which are written at the picture's own size; null takes them as they are."""
     train_split: str = "train_aug"
     """Pictures whose tags train the classifier."""
     mask_split: str = "train_aug"

@@ -43,7 +43,7 @@ _SCORES: dict[str, tuple[str, ...]] = {
     "train_seg": ("predictions", "confusion", "ceiling"),
 }
 _PLACES = ("root", "images", "tags")
-_SOURCE = (*_PLACES, "class_names", "train_split")
+_SOURCE = (*_PLACES, "class_names", "max_side", "train_split")
 _DATA_KEYS: dict[str, tuple[str, ...]] = {
     "train_cls": _SOURCE,
     "pseudo_masks": (*_SOURCE, "mask_split", "mask_pictures"),

@@ -4,16 +4,20 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from torch import Tensor
 from typer.testing import CliRunner
 
 from wsss import voc
 from wsss.cli import app
 from wsss.config import RunConfig
+from wsss.models import predictor
 from wsss.run_dir import RunDir
+from wsss.stages import relabel
 
 
 @pytest.fixture
@@ -74,6 +78,33 @@ def test_the_order_of_classes_is_the_config_s(tmp_path: Path, pictures: Path, ti
     wrong = CliRunner().invoke(app, ["check-data", *own, "data.class_names=[hat, cups]"])
     assert wrong.exit_code == 2 and "has the tag 'cup', which is none of" in wrong.stdout
     assert "did you mean 'cups'?" in wrong.stdout
+
+
+def test_large_pictures_are_reduced_and_their_masks_are_not(
+    tmp_path: Path, pictures: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, ...]] = []
+    for stage, name in ((relabel, "predict_probs"), (predictor, "predict_views")):
+        look = getattr(stage, name)
+
+        def heard(model: object, image: Tensor, *rest: Any, look: Any = look) -> Any:
+            seen.append(tuple(image.shape[2:]))
+            return look(model, image, *rest)
+
+        monkeypatch.setattr(stage, name, heard)
+    run, tags = tmp_path / "run", tmp_path / "tags.csv"
+    sides = ["data.max_side=32", "evaluate.max_side=48", "self_training.rounds=2"]
+    own = [f"data.images={pictures}", f"data.tags={tags}"]
+    result = CliRunner().invoke(app, ["run", str(tiny), f"run={run}", *own, *sides])
+    assert result.exit_code == 0, result.output
+    for folder in (run, run / "round_2"):
+        shape = voc.read_mask(folder / "pseudo_masks" / "trip.1" / "pic 9.png").shape
+        assert shape == (67, 42)
+    assert voc.read_mask(run / "round_2" / "confidence" / "trip.1" / "pic 9.png").shape == shape
+    with np.load(run / "seeds" / "trip.1" / "pic 9.npz") as soft:
+        assert soft["seed"].shape == (1, 8, 5)  # of 32 × 20 pixels, at stride 4
+    # ten pictures of the second round; the eight with tags on the sheet, as `predict` sees them
+    assert [max(size) for size in seen] == [32] * 10 + [40, 43, 46] + [48] * 5
 
 
 def test_masks_of_other_pictures(tmp_path: Path, pictures: Path, finished: RunConfig) -> None:

@@ -117,9 +117,7 @@ class TagTrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Augmented crops with tags.
 
     The augmentation of a sample follows from (seed, epoch, index) alone, whichever worker makes it
-    and in whatever order, so a training that was killed goes on exactly where it was. An index is
-    an int, of the epoch last set, or a pair (epoch, index), which holds for workers that outlive
-    an epoch as well.
+    and in whatever order, so a training that was killed goes on exactly where it was.
     """
 
     def __init__(
@@ -131,6 +129,7 @@ class TagTrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         scale: tuple[float, float] = (0.5, 1.0),
         flip: bool = True,
         jitter: float = 1.0,
+        max_side: int | None = None,
     ) -> None:
         """Sets up the crops.
 
@@ -141,28 +140,25 @@ class TagTrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             scale: range of a crop's share of the picture's area.
             flip: mirror every other sample.
             jitter: strength of the colour jitter; 0 = none.
+            max_side: larger pictures are reduced to this long side first.
         """
         self.pictures = pictures
+        self.max_side = max_side
         self.size = size
         self.seed = seed
         self.scale = scale
         self.flip = flip
         self.jitter = jitter
-        self.epoch = 0
         self._tags = torch.from_numpy(pictures.tag_matrix())
-
-    def set_epoch(self, epoch: int) -> None:
-        """The epoch that plain int indices belong to."""
-        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def __getitem__(self, index: int | tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """(image (3, size, size) float32 normalised, tags (C,) float32 of 0 and 1)."""
-        epoch, i = index if isinstance(index, tuple) else (self.epoch, index)
+    def __getitem__(self, index: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(epoch, index) → image (3, size, size) float32 normalised, tags (C,) of 0 and 1."""
+        epoch, i = index
         rng = np.random.default_rng((self.seed, epoch, i))
-        image = read_image(self.pictures.pictures[i].path)
+        image = transforms.limit_side(read_image(self.pictures.pictures[i].path), self.max_side)
         image = transforms.random_resized_crop(image, self.size, rng, self.scale)
         if self.flip and transforms.random_flip(rng):
             image = transforms.mirror(image)
