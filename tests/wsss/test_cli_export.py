@@ -109,6 +109,10 @@ def test_pack_and_check(finished: RunConfig, drawn: Path, tmp_path: Path) -> Non
     result = wsss("check-voc-archive", archive, "--ids", lists / "val.txt")
     assert result.exit_code == 2 and "train_00000 is in the archive and not in" in result.stdout
     assert "12 problems in" in result.stderr
+    for option, what in (("--images", "folder of pictures"), ("--ids", "list of ids")):
+        other = archive if option == "--images" else images
+        found = sentence("check-voc-archive", archive, option, other)
+        assert found.startswith(f"wsss: There is no {what} at {other}: give")
     assert "given no pictures" in sentence("pack-voc-test", run)
 
 

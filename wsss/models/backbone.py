@@ -46,7 +46,7 @@ def _find(name: str) -> Path:
         return find_weights(name)
     except ValueError as error:
         reason = str(error).rstrip(".")
-        raise WsssError(f"{reason}; or give backbone.weights a file, or null.") from None
+        raise WsssError(f"{reason}; or give backbone.weights (--checkpoint) a file.") from None
 
 
 def _init_by_fan_in(model: nn.Module) -> None:

@@ -113,7 +113,7 @@ def _find_masks(masks: Sequence[Path]) -> list[Path]:
             raise WsssError(f"There is no {given}; expected masks or folders of them: check it.")
         files = sorted(given.iterdir()) if given.is_dir() else [given]
         for file in files:
-            if file.suffix.lower() not in MASK_SUFFIXES or file.name.startswith("."):
+            if file.suffix.lower() not in MASK_SUFFIXES or file.name[0] == "." or file.is_dir():
                 if given is file:
                     raise WsssError(
                         f"{file} is no mask; expected {', '.join(MASK_SUFFIXES)}: convert it."
@@ -135,7 +135,8 @@ def _find_masks(masks: Sequence[Path]) -> list[Path]:
 
 def _pair(masks: list[Path], images: Path) -> list[tuple[Path, Path]]:
     if images.is_dir():
-        files = [f for f in sorted(images.iterdir()) if f.suffix.lower() in IMAGE_SUFFIXES]
+        inside = (file for file in sorted(images.iterdir()) if file.is_file())
+        files = [file for file in inside if file.suffix.lower() in IMAGE_SUFFIXES]
     elif images.is_file():
         files = [images]
     else:
