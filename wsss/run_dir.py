@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss.config import RunConfig, load, quoted, save
-from wsss.errors import WsssError
+from wsss.errors import WsssError, first_line
 
 # The parts of the config that each stage's output depends on, its own and what it builds on.
 _DEPENDS: dict[str, tuple[str, ...]] = {
@@ -330,10 +330,9 @@ def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
         write(temporary)
         temporary.replace(path)
     except Exception as error:  # each library that writes has its own kind of error
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise WsssError(
-            f"{path} can't be written ({reason}): free the disk or choose another run folder; "
-            "what is finished is kept."
+            f"{path} can't be written ({first_line(error)}): free the disk or choose another run "
+            "folder; what is finished is kept."
         ) from error
     finally:
         with suppress(OSError):  # a read-only disk refuses this, too; the first reason counts

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from wsss.config import DataConfig, RunConfig, load, parse, save
+from wsss.config import DataConfig, RunConfig, WalkConfig, load, parse, save
 from wsss.errors import WsssError
+from wsss.walk.recipe import CONFINABLE, Kind
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -202,3 +204,17 @@ def test_assignment_is_checked() -> None:
     config = load(None, ["data.root=a"])
     with pytest.raises(ValueError, match="greater than 0"):
         config.train_cls.lr = -1.0
+
+
+def test_config_and_walks_know_the_same_kinds() -> None:
+    # neither room may import the other, so what both say is held together here
+    kinds = get_args(WalkConfig.model_fields["kind"].annotation)
+    assert kinds == get_args(Kind) and set(CONFINABLE) < set(kinds)
+    for kind in kinds:
+        walk = {"block": "16.0", "kind": kind, **({"alpha": 0.5} if kind == "limit" else {})}
+        values = {"data": {"root": "a"}, "pseudo_masks": {"walks": [walk], "confine": 0.2}}
+        if kind in CONFINABLE:
+            parse(values, "a test")
+        else:
+            with pytest.raises(WsssError, match=f"can't hold a walk of kind {kind}"):
+                parse(values, "a test")

@@ -50,13 +50,6 @@ class TaggedPictures:
             row[list(picture.tags)] = 1
         return matrix
 
-    def subset(self, n: int, seed: int) -> "TaggedPictures":
-        """`n` pictures drawn without repetition, in the old order; all where there are fewer."""
-        if n < 1:
-            raise ValueError(f"n is {n}; expected at least 1 picture")
-        order = np.random.default_rng(seed).permutation(len(self.pictures))
-        return self._keep(order[:n].tolist())
-
     def split_holdout(
         self, fraction: float, seed: int
     ) -> tuple["TaggedPictures", "TaggedPictures"]:

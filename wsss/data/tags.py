@@ -5,7 +5,6 @@ VOC layout; `read_folder` reads a CSV beside one's own pictures.
 """
 
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +31,7 @@ __all__ = [
 ]
 
 
-def read_voc(root: Path, split: str, ids: Sequence[str] | None = None) -> TaggedPictures:
+def read_voc(root: Path, split: str) -> TaggedPictures:
     """Reads a split of a data set in VOC layout.
 
     A picture's tags are the names of all objects of its XML, those marked difficult too.
@@ -40,30 +39,23 @@ def read_voc(root: Path, split: str, ids: Sequence[str] | None = None) -> Tagged
     Args:
         root: folder with JPEGImages, Annotations and ImageSets (`VOCdevkit/VOC2012`).
         split: name of the list, e.g. `train_aug`.
-        ids: the part of the split to read, in this order; the whole split if left out.
 
     Raises:
-        WsssError: list, picture or XML missing, an XML that does not parse, a name that is no
-            class, or an id outside the split.
+        WsssError: list, picture or XML missing, an XML that does not parse, or a name that is no
+            class.
     """
-    listed = voc.split_ids(root, split)
-    wanted = listed if ids is None else tuple(ids)
-    strange = sorted(set(wanted) - set(listed))
-    if strange:
-        raise WsssError(
-            f"The split {split} of {root} does not list {strange[0]!r}; expected ids of that split."
-        )
+    ids = voc.split_ids(root, split)
     names = voc.read_class_names(root)
     index = {name: i for i, name in enumerate(names)}
     images = image_paths(root)
-    missing = [i for i in wanted if i not in images]
+    missing = [i for i in ids if i not in images]
     if missing:
         raise WsssError(
-            f"{len(missing)} of {len(wanted)} pictures of split {split} are missing in "
+            f"{len(missing)} of {len(ids)} pictures of split {split} are missing in "
             f"{root / 'JPEGImages'}, the first {missing[0]}.jpg; run wsss check-data to list them."
         )
     return TaggedPictures(
-        names, tuple(Picture(i, images[i], _tags(annotation_path(root, i), index)) for i in wanted)
+        names, tuple(Picture(i, images[i], _tags(annotation_path(root, i), index)) for i in ids)
     )
 
 

@@ -96,13 +96,6 @@ def run(data: DataConfig) -> list[str]:
     return check_voc(data.root, tuple(dict.fromkeys(splits)), has_masks(data.root))
 
 
-def summary(problems: Sequence[str]) -> str:
-    """How many problems there are of each kind, the commonest first, on one line."""
-    kinds = Counter(problem.split(":", 1)[0] for problem in problems)
-    counts = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
-    return f"{len(problems)} problems: {counts}" if problems else "no problem found"
-
-
 def _everywhere(check: Callable[[str], list[str]], items: Iterable[str]) -> list[str]:
     # decoding leaves Python's lock, so threads use all cores; map keeps the order
     with ThreadPoolExecutor() as pool:

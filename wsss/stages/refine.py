@@ -34,7 +34,6 @@ def run(
     preset: str = "irn",
     backend: str = "torch",
     gt_prob: float = 0.7,
-    num_labels: int | None = None,
     device: str = "cpu",
     downsample: int = 1,
     overwrite: bool = False,
@@ -53,14 +52,13 @@ def run(
         preset: the CRF's, by name.
         backend: the CRF's.
         gt_prob: how likely a PNG's labels are right, within (0, 1).
-        num_labels: how many labels there are, to refuse masks with others; None takes any.
         device: where to compute, e.g. `cpu`; `auto` takes a GPU where there is one.
         downsample: 2 is half resolution.
         overwrite: refine again what is there.
 
     Raises:
-        WsssError: no mask, a mask without picture, sizes that differ, labels beyond `num_labels`,
-            values that are no probabilities, or a name, device or number that does not exist.
+        WsssError: no mask, a mask without picture, sizes that differ, values that are no
+            probabilities, or a name, device or number that does not exist.
     """
     crf = DenseCRF(preset, backend=cast(Backend, backend), downsample=downsample)
     where = start(RuntimeConfig(device=device), 0).device
@@ -75,7 +73,7 @@ def run(
         if overwrite or not target.is_file():
             todo.append((mask, picture, target))
     for mask, picture, target in track(todo, "refine", len(todo)):
-        write_mask(target, refine(mask, picture, crf, gt_prob, num_labels, where), _palette(mask))
+        write_mask(target, refine(mask, picture, crf, gt_prob, where), _palette(mask))
     return out
 
 
@@ -84,12 +82,11 @@ def refine(
     picture: Path,
     crf: DenseCRF,
     gt_prob: float,
-    num_labels: int | None,
     device: torch.device,
 ) -> NDArray[np.uint8]:
     """One refined mask: (H, W) uint8 labels; 255 only where the mask is unsure everywhere."""
     image = torch.from_numpy(read_image(picture)).permute(2, 0, 1)
-    probs, own = _read(mask, gt_prob, num_labels)
+    probs, own = _read(mask, gt_prob)
     if probs.shape[1:] != image.shape[1:]:
         (height, width), (image_height, image_width) = probs.shape[1:], image.shape[1:]
         raise WsssError(
@@ -152,21 +149,19 @@ def _pair(masks: list[Path], images: Path) -> list[tuple[Path, Path]]:
     return [(mask, by_name[mask.stem]) for mask in masks]
 
 
-def _read(path: Path, gt_prob: float, num_labels: int | None) -> tuple[Tensor, list[int]]:
+def _read(path: Path, gt_prob: float) -> tuple[Tensor, list[int]]:
     """(own labels, H, W) probabilities and the labels' numbers."""
     if path.suffix.lower() in MAP_SUFFIXES:
-        return _read_map(path, num_labels)
+        return _read_map(path)
     mask = torch.from_numpy(read_mask(path))
     own = [int(label) for label in mask.unique() if label != IGNORE_INDEX]
-    if own:
-        _refuse_beyond(path, max(own), num_labels)
     place = torch.full((256,), IGNORE_INDEX, dtype=torch.uint8)
     place[own] = torch.arange(len(own), dtype=torch.uint8)
     probs = hard_label_probs(place[mask.long()], max(len(own), 1), gt_prob, zero_unsure=False)
     return probs, own
 
 
-def _read_map(path: Path, num_labels: int | None) -> tuple[Tensor, list[int]]:
+def _read_map(path: Path) -> tuple[Tensor, list[int]]:
     try:
         loaded = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -187,7 +182,11 @@ def _read_map(path: Path, num_labels: int | None) -> tuple[Tensor, list[int]]:
             f"The map {path} is {loaded.dtype} of shape {loaded.shape}; expected floats of shape "
             "(L, H, W) with labels first: convert it."
         )
-    _refuse_beyond(path, len(loaded) - 1, num_labels)
+    if len(loaded) > IGNORE_INDEX:
+        raise WsssError(
+            f"The map {path} has {len(loaded)} labels; expected {IGNORE_INDEX} at most, because "
+            f"{IGNORE_INDEX} in a mask means unsure: leave out labels that it doesn't use."
+        )
     probs = torch.from_numpy(np.ascontiguousarray(loaded, dtype=np.float32))
     own = [label for label, channel in enumerate(probs) if bool((channel != 0).any())]
     if not own:
@@ -195,15 +194,6 @@ def _read_map(path: Path, num_labels: int | None) -> tuple[Tensor, list[int]]:
             f"The map {path} is zero everywhere; expected each pixel to sum to 1: write it again."
         )
     return probs[own], own
-
-
-def _refuse_beyond(path: Path, largest: int, num_labels: int | None) -> None:
-    limit = IGNORE_INDEX if num_labels is None else num_labels
-    if largest >= limit:
-        raise WsssError(
-            f"The mask {path} holds the label {largest}; expected labels below {limit}: raise "
-            "num_labels (255 at most), or take the mask out."
-        )
 
 
 def _palette(path: Path) -> NDArray[np.uint8] | None:

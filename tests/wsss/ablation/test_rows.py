@@ -27,7 +27,7 @@ def test_names_are_unique_and_sources_differ() -> None:
         RECIPE,
         Seeding((Walk("8.0", kind="limit", alpha=0.5),)),
         Seeding((Walk("all", 2, "tokens"),), slot_map=0.2),
-        Seeding((Walk("8.0"),), confine=0.2, border=Border(Walk("16.0", 4))),
+        Seeding((Walk("8.0"),), confine=0.2, border=Border(Walk("16.0", 4), 0.04, 1.0)),
     ],
 )
 def test_any_recipe_has_its_rows(recipe: Seeding) -> None:

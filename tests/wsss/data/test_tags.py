@@ -33,12 +33,6 @@ def test_class_names_file_sets_names_and_order(tiny_voc: Path) -> None:
     assert (read.class_names, read.pictures[0].tags) == (("dog", "cat"), (0, 1))
 
 
-def test_ids_choose_a_part_of_the_split(tiny_voc: Path) -> None:
-    assert [p.id for p in read_voc(tiny_voc, "train", ids=["p2"]).pictures] == ["p2"]
-    with pytest.raises(WsssError, match="does not list 'p3'"):
-        read_voc(tiny_voc, "train", ids=["p3"])
-
-
 def test_other_image_suffixes_are_found_and_jpg_wins(tiny_voc: Path) -> None:
     folder = tiny_voc / "JPEGImages"
     (folder / "p2.jpg").rename(folder / "p2.PNG")
