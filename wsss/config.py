@@ -108,6 +108,11 @@ class OptimConfig(Section):
     layer_decay: float = Field(1.0, gt=0, le=1)
     """Rate of each layer of the backbone over the next deeper one's."""
 
+    @property
+    def least_pictures(self) -> int:
+        """Pictures that the network takes at once, at least."""
+        return 1
+
     @model_validator(mode="after")
     def _equal_parts(self) -> "OptimConfig":
         if self.batch_size % self.accumulate:

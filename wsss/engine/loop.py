@@ -38,6 +38,7 @@ class Schedule:
         clip_grad: largest norm of the gradient.
         ema: decay of the average of weights, 0 for none.
         accumulate: parts that a step's pictures pass the network in, one after the other.
+        least: pictures that the network takes at once, at least.
     """
 
     steps: int
@@ -47,6 +48,7 @@ class Schedule:
     clip_grad: float
     ema: float = 0.0
     accumulate: int = 1
+    least: int = 1
 
     def factor(self, step: int) -> float:
         """Learning rate of `step` over the highest."""
@@ -69,6 +71,7 @@ def schedule_of(settings: OptimConfig, pictures: int) -> Schedule:
         settings.clip_grad,
         settings.ema,
         settings.accumulate,
+        settings.least_pictures,
     )
 
 
@@ -124,7 +127,6 @@ def train(
     seed: int,
     checkpoint: Path,
     log: Path,
-    least: int = 1,
     save_every: float = 60.0,
     tensorboard: Path | None = None,
 ) -> nn.Module:
@@ -142,7 +144,6 @@ def train(
         seed: of the sample order.
         checkpoint: file of the state, removed by the caller when the stage is done.
         log: JSON lines.
-        least: pictures that the network takes at once, at least.
         save_every: seconds between checkpoints.
         tensorboard: folder of a TensorBoard log, if wanted.
 
@@ -153,9 +154,9 @@ def train(
         WsssError: a picture can't be read, the checkpoint is another network's or damaged, or the
             loss is no finite number, or the batch has too few pictures for all processes and parts.
     """
-    if schedule.batch_size < least * runtime.world * schedule.accumulate:
+    if schedule.batch_size < schedule.least * runtime.world * schedule.accumulate:
         split = f" and accumulate is {schedule.accumulate}" if schedule.accumulate > 1 else ""
-        pictures = "a picture" if least == 1 else f"{least} pictures"
+        pictures = "a picture" if schedule.least == 1 else f"{schedule.least} pictures"
         raise WsssError(
             f"{title}: batch_size is {schedule.batch_size} for {runtime.world} processes{split}, "
             f"and each takes {pictures} at least: raise batch_size or start fewer processes."

@@ -67,7 +67,6 @@ def train_stage(
         seed=config.seed,
         checkpoint=run_dir.checkpoint(stage),
         log=run_dir.log(stage),
-        least=config.train_seg.least_pictures if stage == "train_seg" else 1,
         save_every=config.runtime.save_every,
         tensorboard=run_dir.stage(stage) if config.runtime.tensorboard else None,
     )

@@ -215,10 +215,9 @@ def test_fewer_pictures_a_batch_than_the_processes_take(
             [{"params": list(model.parameters()), "lr": 0.1}],
             Noise(),
             loss,
-            SCHEDULE,
+            replace(SCHEDULE, least=least),
             title="test",
             seed=4,
             checkpoint=tmp_path / "checkpoint.pt",
             log=tmp_path / "log.jsonl",
-            least=least,
         )

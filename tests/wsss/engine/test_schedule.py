@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from wsss.config import OptimConfig
+from wsss.config import OptimConfig, TrainSegConfig
 from wsss.engine.loop import Average, SampleOrder, Schedule, schedule_of, steps_of
 
 
@@ -103,3 +103,14 @@ def test_warm_up_takes_a_fifth_of_the_steps_at_most(pictures: int, steps: int, w
     found = schedule_of(OptimConfig(epochs=8), pictures)
     assert (found.steps, found.warmup_steps) == (steps, warmup)
     assert max(found.factor(step) for step in range(steps)) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("decoder", "arguments", "least"),
+    [("segformer", {}, 1), ("upernet", {}, 2), ("upernet", {"decoder_use_norm": False}, 1)],
+)
+def test_some_decoders_take_two_pictures(
+    decoder: str, arguments: dict[str, bool], least: int
+) -> None:
+    settings = TrainSegConfig.model_validate({"decoder": decoder, "decoder_args": arguments})
+    assert schedule_of(settings, 10).least == least
