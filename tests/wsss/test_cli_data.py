@@ -110,6 +110,10 @@ def test_several_pictures(
     result = wsss(*predict, "a.jpg", "b.JPG", "evaluate.flip=true")
     assert result.stdout == "masks\n", result.output
     assert sorted(path.name for path in Path("masks").glob("*.png")) == ["a.png", "b.png"]
+    run = Path(shutil.copytree(finished.run, "run"))
+    result = wsss("predict", "run", "a.jpg", "b.png")
+    assert result.stdout == f"run/predictions/{tmp_path.name}\n", result.output
+    assert (run / "predictions" / tmp_path.name / "b.png").is_file()
     found = sentence(*predict, "a.jpg", "b.JPG", "b.png")
     assert found.startswith("wsss: b.JPG and b.png would have masks of one name: predict them into")
     assert "No picture at gone.jpg: give" in sentence(*predict, "a.jpg", "gone.jpg")

@@ -40,7 +40,8 @@ def run(
     Args:
         config: of the run; its `evaluate` part gives scales, flip, CRF, tiles and largest side.
         images: pictures, or a folder searched with its subfolders.
-        out: folder of the masks; `predictions/<name of images>` of the run by default.
+        out: folder of the masks; `predictions/<name of images>` of the run by default, by the
+            folder of the first where there are several.
         overwrite: segment again what has a mask.
         model: file or folder of a model, in place of the run's.
 
@@ -48,8 +49,11 @@ def run(
         WsssError: no segmenter, no pictures, or pictures that their masks would replace.
     """
     run_dir = RunDir(config.run)
-    first = images if isinstance(images, Path) else images[0]
-    name = first.stem if first.is_file() else first.resolve().name
+    if isinstance(images, Path) or len(images) == 1:
+        named = images if isinstance(images, Path) else images[0]
+    else:
+        named = images[0].parent
+    name = named.stem if named.is_file() else named.resolve().name
     folder = out or run_dir.root / "predictions" / name
     pictures = find(images, folder)
     for picture in pictures:
@@ -115,10 +119,10 @@ def sort_arguments(
     given = [] if images is None else [images]
     if source is not None and images is None:
         _refuse_other_files([source, *map(Path, rest)])
+        named = [text for text in rest if "=" not in text and _is_pictures(Path(text))]
+        rest, given = [text for text in rest if text not in named], [*map(Path, named)]
         if _is_pictures(source):
-            more = [text for text in rest if "=" not in text and _is_pictures(Path(text))]
-            pictures = [source, *map(Path, more)]
-            return None, [text for text in rest if text not in more], pictures
+            return None, rest, [source, *given]
     if model is not None and source is not None and "=" in str(source) and not source.exists():
         return None, [str(source), *rest], given
     return source, rest, given
