@@ -126,6 +126,8 @@ def evaluate(
     ] = False,
 ) -> None:
     """Score masks against true masks: one confusion matrix over the split."""
+    if ceiling and of != "predictions":
+        raise WsssError(f"--ceiling scores predictions, not --of {of}: leave one of the two out.")
     config = _config(source, [*(settings or []), *(["evaluate.fast=true"] if fast else [])])
     from wsss import pipeline
 
@@ -187,19 +189,19 @@ def predict(
 ) -> None:
     """Masks for pictures, by the segmenter of a run, of a file, or of this package.
 
-    A picture may stand where the run does: `wsss predict photo.jpg`.
+    Pictures may stand where the run does: `wsss predict photo.jpg`, `wsss predict *.jpg`.
     """
     from wsss.stages import predict as stage
 
-    source, settings, images = stage.sort_arguments(source, settings, images, model)
+    source, settings, pictures = stage.sort_arguments(source, settings, images, model)
     if max_side is not None:
         settings = [*settings, f"evaluate.max_side={max_side or 'null'}"]
-    if images is None:
+    if not pictures:
         raise WsssError("predict was given no pictures: add --images with a picture or a folder.")
     if source is None:  # no run: where the pictures of a run lie isn't asked for
         settings = ["data.root=.", "run=.", *settings]
         model, out = model or stage.shipped_model(), out or Path("masks")
-    typer.echo(stage.run(_config(source, settings), images, out, overwrite, model))
+    typer.echo(stage.run(_config(source, settings), pictures, out, overwrite, model))
 
 
 @app.command("pack-voc-test")
@@ -222,7 +224,7 @@ def pack_voc_test(
 def check_voc_archive(
     file: Annotated[Path, typer.Argument(help="The archive, .tar.gz.")],
     ids: Annotated[Path | None, typer.Option(help="List of the ids it must hold.")] = None,
-    images: Images = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of their pictures.")] = None,
 ) -> None:
     """Name everything in an archive that the VOC server would refuse or score as 0."""
     from wsss.stages import voc_archive as stage
@@ -288,7 +290,9 @@ def visualize(
 def visualize_slots(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures.")],
     model: Annotated[str, typer.Option(help="Registered GLNet.")] = "glnet_nano",
-    checkpoint: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
+    checkpoint: Annotated[
+        str, typer.Option(help="Its weights: a file, pretrained, or none for random ones.")
+    ] = "pretrained",
     out: Annotated[Path, typer.Option(help="Folder of the PNGs.")] = Path("slots"),
     blocks: Annotated[str, typer.Option(help="Blocks as stride.index, with commas.")] = "",
 ) -> None:
@@ -296,7 +300,8 @@ def visualize_slots(
     from wsss.stages import visualize_slots as stage
 
     chosen = [block for block in blocks.split(",") if block]
-    typer.echo(stage.run(images, model, checkpoint, out, chosen or None))
+    weights = None if checkpoint == "none" else checkpoint
+    typer.echo(stage.run(images, model, weights, out, chosen or None))
 
 
 @app.command()

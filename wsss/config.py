@@ -32,6 +32,9 @@ def _rising(interval: tuple[float, float]) -> tuple[float, float]:
     return interval
 
 
+Share = Annotated[float, Field(gt=0, lt=1)]
+"""More than nothing and less than all."""
+
 Range = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)]
 """Smallest and largest of what chance chooses among, both above 0."""
 
@@ -45,6 +48,11 @@ class DataConfig(Section):
     """One's own pictures, with `tags`."""
     tags: Path | None = None
     """CSV `image,tags` of one's own pictures."""
+    class_names: tuple[str, ...] | None = Field(None, min_length=1)
+    """Classes of one's own pictures in the order of mask values; None takes the sorted tags."""
+    max_side: int | None = Field(1024, ge=32)
+    """Pictures and their masks are reduced to this long side to train and to make pseudo-masks,
+    which are written at the picture's own size; null takes them as they are."""
     train_split: str = "train_aug"
     """Pictures whose tags train the classifier."""
     mask_split: str = "train_aug"
@@ -64,6 +72,11 @@ class DataConfig(Section):
             raise ValueError("both data.root and data.images are set: keep one of them")
         if (self.images is None) != (self.tags is None):
             raise ValueError("data.images and data.tags go together: set both")
+        if self.class_names is not None and self.images is None:
+            raise ValueError(
+                "data.class_names goes with data.images: a folder in VOC layout has its classes in "
+                "class_names.txt"
+            )
         return self
 
 
@@ -94,6 +107,11 @@ class OptimConfig(Section):
     """Decay of the average of weights that is kept; 0 keeps the last ones."""
     layer_decay: float = Field(1.0, gt=0, le=1)
     """Rate of each layer of the backbone over the next deeper one's."""
+
+    @property
+    def least_pictures(self) -> int:
+        """Pictures that the network takes at once, at least."""
+        return 1
 
     @model_validator(mode="after")
     def _equal_parts(self) -> "OptimConfig":
@@ -210,7 +228,7 @@ class PseudoMasksConfig(Section):
     """Those places, or the box that holds them."""
     border: BorderConfig | None = Field(default_factory=BorderConfig)
     """None leaves the scores as the walks give them."""
-    background: float | Literal["otsu", "mixture"] = "otsu"
+    background: Share | Literal["otsu", "mixture"] = "otsu"
     """Score above which a class stands out: a number in (0, 1), or a rule a class and picture."""
     band: float = Field(0.0, ge=0, lt=1)
     """Two thresholds, so much above and below that one: a pixel they differ in becomes 255."""
@@ -272,6 +290,10 @@ class SingleStageConfig(Section):
     """A pixel whose best probability is lower becomes 255."""
 
 
+POOLING_DECODERS = ("deeplabv3plus", "upernet")
+"""Decoders that normalise the mean of a whole picture over a batch, which takes two pictures."""
+
+
 class TrainSegConfig(OptimConfig):
     """Stage 3: the segmenter, from the pseudo-masks alone."""
 
@@ -294,6 +316,22 @@ class TrainSegConfig(OptimConfig):
     def starts_from_classifier(self) -> bool:
         """Whether the encoder does: a single stage leaves no classifier."""
         return self.from_classifier and not self.single_stage.enabled
+
+    @property
+    def least_pictures(self) -> int:
+        """Pictures that the network takes at once, at least."""
+        other_norm = "decoder_use_norm" in self.decoder_args
+        return 2 if self.decoder in POOLING_DECODERS and not other_norm else 1
+
+    @model_validator(mode="after")
+    def _enough_at_once(self) -> "TrainSegConfig":
+        if self.batch_size // self.accumulate < self.least_pictures:
+            raise ValueError(
+                f"decoder {self.decoder} takes two pictures at once at least, batch_size is "
+                f"{self.batch_size} and accumulate {self.accumulate}: raise batch_size, lower "
+                "accumulate, or take another decoder"
+            )
+        return self
 
 
 class SelfTrainingConfig(Section):
@@ -400,7 +438,7 @@ class RunConfig(Section):
     """The run folder."""
     round: int = Field(1, ge=1)
     """Round of self-training that the folder holds; set by --round."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     data: DataConfig
     backbone: BackboneConfig = Field(default_factory=BackboneConfig)
     train_cls: TrainClsConfig = Field(default_factory=TrainClsConfig)
@@ -514,7 +552,13 @@ def _fault(item: Any) -> tuple[str, str]:
 
 
 # what pydantic adds to the place of a value that may take several forms
-_FORMS = ("float", "path", "literal['otsu','mixture']", "literal['pretrained']")
+_FORMS = (
+    "float",
+    "constrained-float",
+    "path",
+    "literal['otsu','mixture']",
+    "literal['pretrained']",
+)
 
 
 def _unknown_key(loc: tuple[int | str, ...]) -> str:

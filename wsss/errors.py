@@ -6,3 +6,8 @@ class WsssError(Exception):
 
     The CLI prints the sentence and exits with code 2.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, for the inside of a sentence: a line, or its name."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".:")

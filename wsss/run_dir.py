@@ -3,7 +3,7 @@
 config.yaml            the merged config
 train_cls/             model.safetensors, metrics.json, log.jsonl, done.json
 seeds/<id>.npz         soft seeds: class activation and slot seeds of the picture's tags
-pseudo_masks/<id>.png  masks in the VOC palette, 255 where not confident
+pseudo_masks/<id>.png  masks in the VOC palette, 255 where not confident; class_names.txt
 confidence/<id>.png    how sure each pixel of a mask is, where that is asked for
 train_seg/             model.safetensors, log.jsonl, done.json
 predictions/<split>/   <id>.png; <split>.<column>/ for the other columns of an evaluation
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss.config import RunConfig, load, quoted, save
-from wsss.errors import WsssError
+from wsss.errors import WsssError, first_line
 
 # The parts of the config that each stage's output depends on, its own and what it builds on.
 _DEPENDS: dict[str, tuple[str, ...]] = {
@@ -46,7 +46,7 @@ _TRUE_MASKS = "true masks"
 # of the names of the classes, and of every picture's id and tags
 _DIGEST = "pictures"
 _PLACES = ("root", "images", "tags")
-_SOURCE = (*_PLACES, "train_split")
+_SOURCE = (*_PLACES, "class_names", "max_side", "train_split")
 _DATA_KEYS: dict[str, tuple[str, ...]] = {
     "train_cls": _SOURCE,
     "pseudo_masks": (*_SOURCE, "mask_split", "mask_pictures"),
@@ -417,10 +417,9 @@ def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
         write(temporary)
         temporary.replace(path)
     except Exception as error:  # each library that writes has its own kind of error
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise WsssError(
-            f"{path} can't be written ({reason}): free the disk or choose another run folder; "
-            "what is finished is kept."
+            f"{path} can't be written ({first_line(error)}): free the disk or choose another run "
+            "folder; what is finished is kept."
         ) from error
     finally:
         with suppress(OSError):  # a read-only disk refuses this, too; the first reason counts

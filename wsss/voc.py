@@ -40,6 +40,7 @@ CLASS_NAMES: tuple[str, ...] = (
 )
 NUM_CLASSES = len(CLASS_NAMES)
 IGNORE_INDEX = 255
+CLASS_NAMES_FILE = "class_names.txt"
 MAX_FOREGROUND = IGNORE_INDEX - 1  # 0 is background, 255 is void
 _ORIGIN = "wsss-origin"  # keyword of a mask's note in its PNG
 
@@ -192,17 +193,32 @@ def split_ids(root: Path, split: str) -> tuple[str, ...]:
 def read_class_names(root: Path) -> tuple[str, ...]:
     """Foreground class names of a data set in VOC layout, in the order of mask values 1, 2, ….
 
-    They come from `<root>/class_names.txt`, one a line without background, or are VOC's 20 where
-    there is no such file.
+    They come from `<root>/class_names.txt`, one a line without background, or as `class_lines` has
+    them; or are VOC's 20 where there is no such file.
 
     Raises:
-        WsssError: the file is empty, repeats a name, names the background, or holds over 254.
+        WsssError: the file is empty, repeats a name, names the background, holds over 254, or
+            counts them wrongly.
     """
-    path = root / "class_names.txt"
+    path = root / CLASS_NAMES_FILE
     if not path.is_file():
         return CLASS_NAMES[1:]
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
-    return check_class_names([line.strip() for line in lines if line.strip()], str(path))
+    text = path.read_text(encoding="utf-8-sig")
+    names = [line.strip() for line in text.splitlines() if line.strip()]
+    if names[:1] == class_lines(()):
+        counted, names = names, [name.partition(" ")[2].strip() for name in names[1:]]
+        strange = [line for line in counted if line not in class_lines(names)]
+        if strange:
+            raise WsssError(
+                f"{path} has the line {strange[0]!r} out of turn; expected `value name` with the "
+                "values 0, 1, 2 and so on: number the classes anew, or leave all numbers out."
+            )
+    return check_class_names(names, str(path))
+
+
+def class_lines(names: Sequence[str]) -> list[str]:
+    """`0 background`, `1 <first name>` and so on: a mask's values and what they mean."""
+    return [f"{value} {name}" for value, name in enumerate((CLASS_NAMES[0], *names))]
 
 
 def check_class_names(names: Sequence[str], where: str) -> tuple[str, ...]:
@@ -225,10 +241,10 @@ def check_class_names(names: Sequence[str], where: str) -> tuple[str, ...]:
                 "every class once and in one spelling."
             )
         seen[name.casefold()] = name
-    if CLASS_NAMES[0] in names:
+    if CLASS_NAMES[0] in seen:
         raise WsssError(
-            f"{where} names a class 'background'; expected foreground classes alone, because "
-            "background is what no tag names: remove or rename it."
+            f"{where} names a class {seen[CLASS_NAMES[0]]!r}; expected foreground classes alone, "
+            "because background is what no tag names: remove or rename it."
         )
     return tuple(names)
 

@@ -133,6 +133,9 @@ def test_the_command(config: RunConfig) -> None:
     result = ablate("ablate.memory=false", "ablate.pictures=1", "--rows", "cam")
     assert result.exit_code == 0, result.output
     assert result.stdout == f"{config.run / 'ablation' / 'ablation.md'}\n"
+    # maps and masks of a reduced picture are scored at its own size
+    small = ablate("ablate.memory=false", "ablate.pictures=1", "data.max_side=32", "--rows", "cam*")
+    assert small.exit_code == 0, small.output
     result = ablate("--rows", "nothing")
     assert result.exit_code == 2 and "matches no row" in result.stderr
     shutil.rmtree(config.run / "train_cls")

@@ -34,6 +34,8 @@ def test_what_a_run_leaves(finished: RunConfig) -> None:
             for stage in ("train_cls", "pseudo_masks", "train_seg")
             for name in ("settings", "done")
         ),
+        *(f"predictions/val{column}/class_names.txt" for column in ("", ".scales", ".crf")),
+        "pseudo_masks/class_names.txt",
         *(f"seeds/{i}.npz" for i in TRAIN),
         *(f"pseudo_masks/{i}.png" for i in TRAIN),
         *(f"predictions/val{column}/{i}.png" for column in ("", ".scales", ".crf") for i in VAL),

@@ -3,16 +3,20 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from torch import Tensor
 from typer.testing import CliRunner
 
 from wsss import voc
 from wsss.cli import app
 from wsss.config import RunConfig
+from wsss.models import predictor
 from wsss.run_dir import RunDir
+from wsss.stages import relabel
 
 
 @pytest.fixture
@@ -46,6 +50,8 @@ def test_a_run_from_a_folder_and_a_table(tmp_path: Path, pictures: Path, tiny: P
         # cup is 1 and hat 2; a picture without tags is background for sure
         allowed = ({0, 2, 255}, {0, 1, 2, 255}, {0, 1, 255}, {0})[n % 4 if n < 8 else 0]
         assert values <= allowed, n
+    named = (run / "pseudo_masks" / "class_names.txt").read_text()
+    assert named == "0 background\n1 cup\n2 hat\n"
     page = (run / "report" / "index.html").read_text()
     assert "<img" in page and "Scores" not in page
     metrics = json.loads((run / "train_cls" / "metrics.json").read_text())
@@ -53,6 +59,51 @@ def test_a_run_from_a_folder_and_a_table(tmp_path: Path, pictures: Path, tiny: P
     # nothing is predicted for a score that can't be had
     assert CliRunner().invoke(app, ["evaluate", str(run)]).exit_code == 2
     assert not (run / "predictions").exists()
+
+
+def test_the_order_of_classes_is_the_config_s(tmp_path: Path, pictures: Path, tiny: Path) -> None:
+    run, tags = tmp_path / "run", tmp_path / "tags.csv"
+    own = [str(tiny), f"run={run}", f"data.images={pictures}", f"data.tags={tags}"]
+    for command in ("train-cls", "generate-pseudo-masks"):
+        arguments = [command, *own, "data.class_names=[hat, cup]"]
+        assert CliRunner().invoke(app, arguments).exit_code == 0
+    named = (run / "pseudo_masks" / "class_names.txt").read_text()
+    assert named == "0 background\n1 hat\n2 cup\n"
+    for n, allowed in ((0, {0, 1, 255}), (2, {0, 2, 255})):  # a hat, a cup
+        mask = voc.read_mask(run / "pseudo_masks" / "trip.0" / f"pic {n}.png")
+        assert set(np.unique(mask).tolist()) <= allowed
+    again = CliRunner().invoke(app, ["train-cls", *own, "data.class_names=[cup, hat]"])
+    assert again.exit_code == 2 and "was made with data.class_names=['hat', 'cup']" in again.stderr
+    wrong = CliRunner().invoke(app, ["check-data", *own, "data.class_names=[hat, cups]"])
+    assert wrong.exit_code == 2 and "has the tag 'cup', which is none of" in wrong.stdout
+    assert "did you mean 'cups'?" in wrong.stdout
+
+
+def test_large_pictures_are_reduced_and_their_masks_are_not(
+    tmp_path: Path, pictures: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, ...]] = []
+    for stage, name in ((relabel, "predict_probs"), (predictor, "predict_views")):
+        look = getattr(stage, name)
+
+        def heard(model: object, image: Tensor, *rest: Any, look: Any = look) -> Any:
+            seen.append(tuple(image.shape[2:]))
+            return look(model, image, *rest)
+
+        monkeypatch.setattr(stage, name, heard)
+    run, tags = tmp_path / "run", tmp_path / "tags.csv"
+    sides = ["data.max_side=32", "evaluate.max_side=48", "self_training.rounds=2"]
+    own = [f"data.images={pictures}", f"data.tags={tags}"]
+    result = CliRunner().invoke(app, ["run", str(tiny), f"run={run}", *own, *sides])
+    assert result.exit_code == 0, result.output
+    for folder in (run, run / "round_2"):
+        shape = voc.read_mask(folder / "pseudo_masks" / "trip.1" / "pic 9.png").shape
+        assert shape == (67, 42)
+    assert voc.read_mask(run / "round_2" / "confidence" / "trip.1" / "pic 9.png").shape == shape
+    with np.load(run / "seeds" / "trip.1" / "pic 9.npz") as soft:
+        assert soft["seed"].shape == (1, 8, 5)  # of 32 × 20 pixels, at stride 4
+    # ten pictures of the second round; the eight with tags on the sheet, as `predict` sees them
+    assert [max(size) for size in seen] == [32] * 10 + [40, 43, 46] + [48] * 5
 
 
 def test_masks_of_other_pictures(tmp_path: Path, pictures: Path, finished: RunConfig) -> None:
@@ -99,7 +150,9 @@ def test_the_mask_of_one_picture(tmp_path: Path, finished: RunConfig) -> None:
     picture = finished.data.root / "JPEGImages" / "val_00001.jpg"
     arguments = ["predict", str(finished.run), "--images", str(picture), "--out", str(tmp_path)]
     assert CliRunner().invoke(app, arguments).exit_code == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["val_00001.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["class_names.txt", "val_00001.png"]
+    names = (tmp_path / "class_names.txt").read_text().splitlines()
+    assert names[:2] == ["0 background", "1 striped_disc"] and len(names) == 6
     # the same as what the run itself predicted for its split
     own = RunDir(finished.run).prediction("val", "val_00001")
     assert (tmp_path / "val_00001.png").read_bytes() == own.read_bytes()

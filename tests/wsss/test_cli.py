@@ -10,6 +10,7 @@ import pytest
 from command_line import wsss
 
 from wsss import voc
+from wsss.cli import app
 
 COMMANDS = (
     "train-cls",
@@ -21,6 +22,8 @@ COMMANDS = (
     "predict",
     "quickstart",
     "visualize",
+    "visualize-slots",
+    "refine",
     "check-data",
     "fetch-voc",
     "pack-voc-test",
@@ -35,6 +38,9 @@ def test_help(command: tuple[str, ...]) -> None:
     assert result.exit_code == 0 and "Usage" in result.output
     if not command:
         assert all(name in result.output for name in COMMANDS)
+        # and none is left out here
+        known = app.registered_commands
+        assert sorted(COMMANDS) == sorted(c.name or c.callback.__name__ for c in known)  # type: ignore[union-attr]
 
 
 def test_help_imports_no_torch() -> None:

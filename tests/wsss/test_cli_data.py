@@ -91,6 +91,37 @@ def test_no_pictures_to_predict(
     assert words in sentence("predict", finished.run, "--images", tmp_path / images)
 
 
+def test_a_folder_named_like_a_picture_is_none(tmp_path: Path, finished: RunConfig) -> None:
+    (tmp_path / "in" / "x.jpg").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "in" / "x.jpg" / "a.png")
+    out = tmp_path / "out"
+    result = wsss("predict", finished.run, "--images", tmp_path / "in", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert [p.relative_to(out).as_posix() for p in out.rglob("*.png")] == ["x.jpg/a.png"]
+
+
+def test_several_pictures(
+    tmp_path: Path, finished: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jpg", "b.JPG", "b.png", "c.webp"):
+        Image.new("RGB", (8, 8)).save(name)
+    predict = ("predict", "--model", finished.run)
+    result = wsss(*predict, "a.jpg", "b.JPG", "evaluate.flip=true")
+    assert result.stdout == "masks\n", result.output
+    assert sorted(path.name for path in Path("masks").glob("*.png")) == ["a.png", "b.png"]
+    run = Path(shutil.copytree(finished.run, "run"))
+    result = wsss("predict", "run", "a.jpg", "b.png")
+    assert result.stdout == f"run/predictions/{tmp_path.name}\n", result.output
+    assert (run / "predictions" / tmp_path.name / "b.png").is_file()
+    found = sentence(*predict, "a.jpg", "b.JPG", "b.png")
+    assert found.startswith("wsss: b.JPG and b.png would have masks of one name: predict them into")
+    assert "No picture at gone.jpg: give" in sentence(*predict, "a.jpg", "gone.jpg")
+    for given in (["c.webp"], ["a.jpg", "c.webp"]):
+        found = sentence(*predict, *given)
+        assert found.startswith("wsss: c.webp is no picture that predict looks for; expected .jpg")
+
+
 def test_two_pictures_of_one_name(tmp_path: Path, finished: RunConfig) -> None:
     for name in ("a.jpg", "a.png", "b.png"):
         Image.new("RGB", (8, 8)).save(tmp_path / name)

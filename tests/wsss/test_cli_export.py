@@ -111,6 +111,10 @@ def test_pack_and_check(finished: RunConfig, drawn: Path, tmp_path: Path) -> Non
     result = wsss("check-voc-archive", archive, "--ids", lists / "val.txt")
     assert result.exit_code == 2 and "train_00000 is in the archive and not in" in result.stdout
     assert "12 problems in" in result.stderr
+    for option, what in (("--images", "folder of pictures"), ("--ids", "list of ids")):
+        other = archive if option == "--images" else images
+        found = sentence("check-voc-archive", archive, option, other)
+        assert found.startswith(f"wsss: There is no {what} at {other}: give")
     assert "given no pictures" in sentence("pack-voc-test", run)
 
 
@@ -119,6 +123,8 @@ def test_evaluate_fast_and_beside_the_ceiling(finished: RunConfig, tmp_path: Pat
     result = wsss("evaluate", run, "--fast")
     assert result.exit_code == 0 and "single scale" in result.stderr
     assert "scales + flip" not in result.stderr
+    found = sentence("evaluate", run, "--ceiling", "--of", "seeds")
+    assert found.endswith("--ceiling scores predictions, not --of seeds: leave one of the two out.")
     result = wsss("evaluate", run, "--ceiling")
     assert result.stdout == f"{run / 'evaluation' / 'ceiling_val.json'}\n", result.output
     assert "ratio" in result.stderr and "scales + flip + CRF" in result.stderr

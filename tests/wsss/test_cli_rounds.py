@@ -51,6 +51,7 @@ def test_a_round_is_a_run_in_the_run(run: Path, monkeypatch: pytest.MonkeyPatch)
         "config.yaml",
         *(f"pseudo_masks/{i}.png" for i in IDS),
         *(f"confidence/{i}.png" for i in IDS),
+        "pseudo_masks/class_names.txt",
         *(f"{s}/{f}.json" for s in ("pseudo_masks", "train_seg") for f in ("settings", "done")),
         *(f"train_seg/{name}" for name in ("model.safetensors", "log.jsonl")),
     }

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from wsss.config import DataConfig, RunConfig, load, parse, save
+from wsss.config import DataConfig, RunConfig, WalkConfig, load, parse, save
 from wsss.errors import WsssError
+from wsss.walk.recipe import CONFINABLE, Kind
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -82,6 +84,17 @@ def test_the_last_override_wins_and_values_are_yaml() -> None:
             "pseudo_masks.background=ots",
             "background is 'ots': expected a number or 'otsu' or 'mixture'",
         ),
+        ("pseudo_masks.background=1.5", "background is 1.5: expected less than 1 or 'otsu'"),
+        ("pseudo_masks.background=0", "background is 0: expected greater than 0 or 'otsu'"),
+        ("seed=-1", "seed is -1: expected greater than or equal to 0"),
+        (
+            "train_seg={decoder: deeplabv3plus, batch_size: 1}",
+            "takes two pictures at once at least, batch_size is 1 and accumulate 1: raise",
+        ),
+        (
+            "train_seg={decoder: upernet, batch_size: 4, accumulate: 4}",
+            "decoder upernet takes two pictures at once at least, batch_size is 4 and accumulate 4",
+        ),
         ("train_cls.slot_block=16.0", "slot_block is 16.0: expected text: quote it, '\"16.0\"'"),
         ("train_cls=3", "train_cls is 3: expected keys with values below it"),
         ("train_cls.lr.x=3", "train_cls.lr is {'x': 3}: expected a number"),
@@ -121,6 +134,10 @@ def test_the_last_override_wins_and_values_are_yaml() -> None:
         ("train_cls.crop_area=[1, 0.5]", "[1.0, 0.5] falls: write the smaller number first"),
         ("train_seg.scale=[0, 1]", "train_seg.scale.0 is 0: expected greater than 0"),
         ("train_seg.scale=[1, 1, 1]", "train_seg.scale is [1, 1, 1]: expected at most 2 items"),
+        (
+            "data.class_names=[cat]",
+            "data.class_names goes with data.images: a folder in VOC layout",
+        ),
         ("data.images=b", "both data.root and data.images are set: keep one of them"),
     ],
 )
@@ -187,3 +204,17 @@ def test_assignment_is_checked() -> None:
     config = load(None, ["data.root=a"])
     with pytest.raises(ValueError, match="greater than 0"):
         config.train_cls.lr = -1.0
+
+
+def test_config_and_walks_know_the_same_kinds() -> None:
+    # neither room may import the other, so what both say is held together here
+    kinds = get_args(WalkConfig.model_fields["kind"].annotation)
+    assert kinds == get_args(Kind) and set(CONFINABLE) < set(kinds)
+    for kind in kinds:
+        walk = {"block": "16.0", "kind": kind, **({"alpha": 0.5} if kind == "limit" else {})}
+        values = {"data": {"root": "a"}, "pseudo_masks": {"walks": [walk], "confine": 0.2}}
+        if kind in CONFINABLE:
+            parse(values, "a test")
+        else:
+            with pytest.raises(WsssError, match=f"can't hold a walk of kind {kind}"):
+                parse(values, "a test")

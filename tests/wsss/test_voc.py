@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from wsss import voc
+from wsss.data.class_names import write_class_names
 from wsss.errors import WsssError
 
 SHARED_VOC = Path(__file__).parents[3] / "shared" / "voc" / "VOCdevkit" / "VOC2012"
@@ -179,6 +180,11 @@ def test_class_names_come_from_the_file_or_are_vocs(tmp_path: Path) -> None:
     assert voc.read_class_names(tmp_path) == voc.CLASS_NAMES[1:]
     (tmp_path / "class_names.txt").write_text("zebra\n\n ant \n")
     assert voc.read_class_names(tmp_path) == ("zebra", "ant")
+    # as it is written beside masks
+    write_class_names(tmp_path, ("zebra", "a b"))
+    text = (tmp_path / "class_names.txt").read_text()
+    assert text == "0 background\n1 zebra\n2 a b\n"
+    assert voc.read_class_names(tmp_path) == ("zebra", "a b")
 
 
 @pytest.mark.parametrize(
@@ -188,6 +194,7 @@ def test_class_names_come_from_the_file_or_are_vocs(tmp_path: Path) -> None:
         ("a\nb\na\n", "'a' and again 'a'"),
         ("Cat\ncat\n", "'Cat' and again 'cat'; expected every class once and in one spelling"),
         ("a\nbackground\n", "names a class 'background'"),
+        ("0 background\n1 a\n3 b\n", "has the line '3 b' out of turn; expected `value name`"),
         ("\n".join(map(str, range(255))), "gives 255 classes"),
     ],
 )

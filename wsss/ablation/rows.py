@@ -91,16 +91,16 @@ def choose(rows: Sequence[Row], pattern: str) -> list[Row]:
     """The rows whose names match one of the patterns, `*` for anything, separated by `;`.
 
     Raises:
-        WsssError: none does.
+        WsssError: a pattern matches none.
     """
-    patterns = [p.strip() for p in pattern.split(";")]
-    chosen = [row for row in rows if any(fnmatchcase(row.name, p) for p in patterns)]
-    if not chosen:
-        raise WsssError(
-            f"--rows {pattern!r} matches no row: take names or patterns of "
-            f"{', '.join(row.name for row in rows)}."
-        )
-    return chosen
+    patterns = [p.strip() for p in pattern.split(";") if p.strip()]
+    for one in patterns or [pattern]:
+        if not any(fnmatchcase(row.name, one) for row in rows):
+            raise WsssError(
+                f"--rows {one!r} matches no row: take names or patterns of "
+                f"{', '.join(row.name for row in rows)}."
+            )
+    return [row for row in rows if any(fnmatchcase(row.name, p) for p in patterns)]
 
 
 def row_maps(row: Row, evidence: Sequence[Evidence], size: tuple[int, int]) -> Tensor:

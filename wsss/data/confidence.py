@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from wsss.data.transforms import resize_mask
 from wsss.run_dir import write_atomic
 from wsss.voc import IGNORE_INDEX, read_mask
 
@@ -30,9 +31,10 @@ def harden(marginals: Tensor, labels: Sequence[int], confidence: float) -> NDArr
     return mask.cpu().numpy().astype(np.uint8)
 
 
-def write_confidence(path: Path, marginals: Tensor) -> None:
-    """Write the best of (L + 1, H, W) marginals in whole steps of 1/255."""
+def write_confidence(path: Path, marginals: Tensor, size: tuple[int, int] | None = None) -> None:
+    """Write the best of (L + 1, h, w) marginals in whole steps of 1/255, at `size` = (H, W)."""
     levels = (255 * marginals.amax(dim=0)).round().clamp(0, 255).byte().cpu().numpy()
+    levels = resize_mask(levels, size or levels.shape)
     write_atomic(path, lambda target: Image.fromarray(levels).save(target))
 
 

@@ -12,7 +12,7 @@ from wsss.data.pictures import IMAGE_SUFFIXES, Picture, TaggedPictures
 from wsss.errors import WsssError
 from wsss.voc import check_class_names
 
-Rows = dict[str, set[str]]  # image name as written → tags
+Rows = dict[str, dict[str, int]]  # image name as written → tags, each with the line it stands in
 Index = dict[str, set[str]]  # a way to name an image → the relative paths it may mean
 
 
@@ -42,11 +42,10 @@ def read_folder(
         WsssError: whatever is missing, ambiguous or no class, named with its place.
     """
     rows = read_rows(tags_csv)
-    found = sorted(set().union(*rows.values()))
-    names = check_class_names(tuple(class_names) if class_names else tuple(found), str(tags_csv))
-    unknown = [tag for tag in found if tag not in names]
+    names = names_of(rows, tags_csv, class_names)
+    unknown = unknown_tags(rows, tags_csv, names)
     if unknown:
-        raise WsssError(f"{tags_csv} has the tag {describe_unknown(unknown[0], names)}.")
+        raise WsssError(f"{unknown[0]}.")
     index = index_images(images)
     paths, problems = resolve_all(rows, index)
     if problems:
@@ -94,10 +93,35 @@ def read_rows(tags_csv: Path) -> Rows:
             )
         tags = re.split(r"[;|,]", row[header.index("tags")])
         name = row[header.index("image")].strip()
-        rows.setdefault(name, set()).update(tag.strip() for tag in tags if tag.strip())
+        row_tags = {tag.strip(): table.line_num for tag in tags if tag.strip()}
+        rows[name] = row_tags | rows.get(name, {})
     if not rows:
         raise WsssError(f"{tags_csv} lists no picture; expected a row for each.")
     return rows
+
+
+def names_of(rows: Rows, tags_csv: Path, class_names: Sequence[str] | None) -> tuple[str, ...]:
+    """The classes in the order of mask values: those given, or the sorted tags.
+
+    Raises:
+        WsssError: they can't be the classes of a mask.
+    """
+    if class_names:
+        return check_class_names(class_names, "data.class_names")
+    return check_class_names(sorted(set().union(*rows.values())), str(tags_csv))
+
+
+def unknown_tags(rows: Rows, tags_csv: Path, names: Sequence[str]) -> list[str]:
+    """Each tag that is no class, with the first line that has it and the nearest class."""
+    lines: dict[str, int] = {}
+    for tags in rows.values():
+        for tag, line in tags.items():
+            lines[tag] = min(line, lines.get(tag, line))
+    return [
+        f"Line {line} of {tags_csv} has the tag {describe_unknown(tag, names)}"
+        for tag, line in sorted(lines.items())
+        if tag not in names
+    ]
 
 
 def _delimiter(header: str) -> str:

@@ -68,8 +68,10 @@ def mask_path(root: Path, id: str) -> Path:
     )
 
 
-def read_pair(image_path: Path, mask_path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Reads a picture and its mask.
+def read_pair(
+    image_path: Path, mask_path: Path, max_side: int | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Reads a picture and its mask, both reduced to a long side of `max_side` if it is longer.
 
     Returns:
         (H, W, 3) uint8 RGB and (H, W) uint8.
@@ -84,14 +86,12 @@ def read_pair(image_path: Path, mask_path: Path) -> tuple[NDArray[np.uint8], NDA
             f"{image_path} {image.shape[1]}×{image.shape[0]} (width × height); expected the same "
             "size: make the mask anew at the picture's size."
         )
-    return image, mask
+    image = transforms.limit_side(image, max_side)
+    return image, transforms.resize_mask(mask, image.shape[:2])
 
 
 class MaskTrainingSet(Dataset[MaskSample]):
-    """Augmented crops with masks; the augmentation follows from (seed, epoch, index) alone.
-
-    Indexed like `wsss.data.tags.TagTrainingSet`: an int of the epoch last set, or (epoch, index).
-    """
+    """Augmented crops with masks; the augmentation follows from (seed, epoch, index) alone."""
 
     def __init__(
         self,
@@ -105,6 +105,7 @@ class MaskTrainingSet(Dataset[MaskSample]):
         max_class_share: float = 1.0,
         confidences: Sequence[Path] | None = None,
         tags: NDArray[np.float32] | None = None,
+        max_side: int | None = None,
     ) -> None:
         """Sets up the crops.
 
@@ -118,30 +119,27 @@ class MaskTrainingSet(Dataset[MaskSample]):
             max_class_share: below 1, prefer crops in which no class covers more than this share.
             confidences: file of each mask's confidence; without, every mask is sure.
             tags: (n, C) of 0 and 1, of each picture.
+            max_side: larger pictures and masks are reduced to this long side first.
         """
         self.pairs = tuple(pairs)
         self.confidences = confidences
         self.tags = torch.from_numpy(np.zeros((len(self.pairs), 0)) if tags is None else tags)
+        self.max_side = max_side
         self.size = size
         self.seed = seed
         self.scale = scale
         self.flip = flip
         self.jitter = jitter
         self.max_class_share = max_class_share
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """The epoch that plain int indices belong to."""
-        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, index: int | tuple[int, int]) -> MaskSample:
-        """A crop of a picture."""
-        epoch, i = index if isinstance(index, tuple) else (self.epoch, index)
+    def __getitem__(self, index: tuple[int, int]) -> MaskSample:
+        """(epoch, index) → a crop of a picture."""
+        epoch, i = index
         rng = np.random.default_rng((self.seed, epoch, i))
-        image, mask = read_pair(*self.pairs[i])
+        image, mask = read_pair(*self.pairs[i], self.max_side)
         # the confidence is cut, scaled and mirrored as a fourth channel of the picture
         four, mask = transforms.joint_scale_crop_flip(
             np.dstack([image, self._confidence(i, mask)]),
@@ -164,7 +162,7 @@ class MaskTrainingSet(Dataset[MaskSample]):
     def _confidence(self, i: int, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if self.confidences is None:
             return np.full(mask.shape, 255, np.uint8)
-        confidence = read_confidence(self.confidences[i])
+        confidence = transforms.limit_side(read_confidence(self.confidences[i]), self.max_side)
         if confidence.shape != mask.shape:
             raise WsssError(
                 f"The confidence {self.confidences[i]} is not of the size of its mask "

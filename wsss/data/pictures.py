@@ -58,13 +58,6 @@ class TaggedPictures:
         text = json.dumps([self.class_names, listed])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def subset(self, n: int, seed: int) -> "TaggedPictures":
-        """`n` pictures drawn without repetition, in the old order; all where there are fewer."""
-        if n < 1:
-            raise ValueError(f"n is {n}; expected at least 1 picture")
-        order = np.random.default_rng(seed).permutation(len(self.pictures))
-        return self._keep(order[:n].tolist())
-
     def split_holdout(
         self, fraction: float, seed: int
     ) -> tuple["TaggedPictures", "TaggedPictures"]:

@@ -21,7 +21,7 @@ def open_tagged(data: DataConfig, split: str) -> TaggedPictures:
         WsssError: the folder, the list, a picture or a tag is missing or wrong.
     """
     if data.images is not None and data.tags is not None:
-        return read_folder(data.images, data.tags)
+        return read_folder(data.images, data.tags, data.class_names)
     assert data.root is not None  # DataConfig has one source
     if not data.root.is_dir():
         raise WsssError(

@@ -5,7 +5,6 @@ VOC layout; `read_folder` reads a CSV beside one's own pictures.
 """
 
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +31,7 @@ __all__ = [
 ]
 
 
-def read_voc(root: Path, split: str, ids: Sequence[str] | None = None) -> TaggedPictures:
+def read_voc(root: Path, split: str) -> TaggedPictures:
     """Reads a split of a data set in VOC layout.
 
     A picture's tags are the names of all objects of its XML, those marked difficult too.
@@ -40,30 +39,23 @@ def read_voc(root: Path, split: str, ids: Sequence[str] | None = None) -> Tagged
     Args:
         root: folder with JPEGImages, Annotations and ImageSets (`VOCdevkit/VOC2012`).
         split: name of the list, e.g. `train_aug`.
-        ids: the part of the split to read, in this order; the whole split if left out.
 
     Raises:
-        WsssError: list, picture or XML missing, an XML that does not parse, a name that is no
-            class, or an id outside the split.
+        WsssError: list, picture or XML missing, an XML that does not parse, or a name that is no
+            class.
     """
-    listed = voc.split_ids(root, split)
-    wanted = listed if ids is None else tuple(ids)
-    strange = sorted(set(wanted) - set(listed))
-    if strange:
-        raise WsssError(
-            f"The split {split} of {root} does not list {strange[0]!r}; expected ids of that split."
-        )
+    ids = voc.split_ids(root, split)
     names = voc.read_class_names(root)
     index = {name: i for i, name in enumerate(names)}
     images = image_paths(root)
-    missing = [i for i in wanted if i not in images]
+    missing = [i for i in ids if i not in images]
     if missing:
         raise WsssError(
-            f"{len(missing)} of {len(wanted)} pictures of split {split} are missing in "
+            f"{len(missing)} of {len(ids)} pictures of split {split} are missing in "
             f"{root / 'JPEGImages'}, the first {missing[0]}.jpg; run wsss check-data to list them."
         )
     return TaggedPictures(
-        names, tuple(Picture(i, images[i], _tags(annotation_path(root, i), index)) for i in wanted)
+        names, tuple(Picture(i, images[i], _tags(annotation_path(root, i), index)) for i in ids)
     )
 
 
@@ -117,9 +109,7 @@ class TagTrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Augmented crops with tags.
 
     The augmentation of a sample follows from (seed, epoch, index) alone, whichever worker makes it
-    and in whatever order, so a training that was killed goes on exactly where it was. An index is
-    an int, of the epoch last set, or a pair (epoch, index), which holds for workers that outlive
-    an epoch as well.
+    and in whatever order, so a training that was killed goes on exactly where it was.
     """
 
     def __init__(
@@ -131,6 +121,7 @@ class TagTrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         scale: tuple[float, float] = (0.5, 1.0),
         flip: bool = True,
         jitter: float = 1.0,
+        max_side: int | None = None,
     ) -> None:
         """Sets up the crops.
 
@@ -141,28 +132,25 @@ class TagTrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             scale: range of a crop's share of the picture's area.
             flip: mirror every other sample.
             jitter: strength of the colour jitter; 0 = none.
+            max_side: larger pictures are reduced to this long side first.
         """
         self.pictures = pictures
+        self.max_side = max_side
         self.size = size
         self.seed = seed
         self.scale = scale
         self.flip = flip
         self.jitter = jitter
-        self.epoch = 0
         self._tags = torch.from_numpy(pictures.tag_matrix())
-
-    def set_epoch(self, epoch: int) -> None:
-        """The epoch that plain int indices belong to."""
-        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def __getitem__(self, index: int | tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """(image (3, size, size) float32 normalised, tags (C,) float32 of 0 and 1)."""
-        epoch, i = index if isinstance(index, tuple) else (self.epoch, index)
+    def __getitem__(self, index: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(epoch, index) → image (3, size, size) float32 normalised, tags (C,) of 0 and 1."""
+        epoch, i = index
         rng = np.random.default_rng((self.seed, epoch, i))
-        image = read_image(self.pictures.pictures[i].path)
+        image = transforms.limit_side(read_image(self.pictures.pictures[i].path), self.max_side)
         image = transforms.random_resized_crop(image, self.size, rng, self.scale)
         if self.flip and transforms.random_flip(rng):
             image = transforms.mirror(image)

@@ -73,6 +73,15 @@ def resize_mask(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.ui
     return np.asarray(small, np.uint8)
 
 
+def limit_side(image: Image, max_side: int | None) -> Image:
+    """(H, W[, 3]) uint8 with its long side at most `max_side`, in its own proportions."""
+    height, width = image.shape[:2]
+    if max_side is None or max(height, width) <= max_side:
+        return image
+    factor = max_side / max(height, width)
+    return resize(image, (max(1, round(height * factor)), max(1, round(width * factor))))
+
+
 def random_resized_crop(
     image: Image,
     size: int,

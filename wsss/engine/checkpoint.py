@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from glmix.checkpoints import describe_mismatch
-from wsss.errors import WsssError
+from wsss.errors import WsssError, first_line
 from wsss.run_dir import write_atomic
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -34,7 +34,7 @@ def load_state(path: Path) -> dict[str, Any] | None:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise WsssError(
-            f"{path} is no checkpoint ({_first_line(error)}): delete it to start the stage anew."
+            f"{path} is no checkpoint ({first_line(error)}): delete it to start the stage anew."
         ) from None
     return state
 
@@ -63,7 +63,7 @@ def read_metadata(path: Path, kind: str) -> dict[str, Any]:
         raise WsssError(f"No weights at {path}: train the {kind} first.") from None
     except (SafetensorError, OSError) as error:
         raise WsssError(
-            f"{path} is no safetensors file ({_first_line(error)}): give a trained {kind}."
+            f"{path} is no safetensors file ({first_line(error)}): give a trained {kind}."
         ) from None
     metadata: dict[str, Any] = json.loads(header.get("wsss", "{}"))
     found = metadata.get("kind", "other weights")
@@ -122,7 +122,3 @@ def load_trained(
         raise WsssError(f"{path} lacks {error} in its metadata: train the {kind} again.") from None
     load_weights(path, model)
     return model.to(device).eval(), metadata
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".:")

@@ -16,7 +16,7 @@ from torch.export import Dim, ExportedProgram
 
 from glmix.clustering import regional_means
 from wsss.engine.formats import KEY, LEAST, MULTIPLE, Card
-from wsss.errors import WsssError
+from wsss.errors import WsssError, first_line
 from wsss.run_dir import write_atomic
 
 _LARGEST = 1 << 15  # pixels a side that a graph is checked for
@@ -54,10 +54,9 @@ def trace(network: nn.Module) -> ExportedProgram:
             program = torch.export.export(network, (example,), dynamic_shapes=shapes, strict=False)
             _check(network, program)
     except Exception as error:  # tracing raises whatever the traced code and the solver raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".:")
         raise WsssError(
-            f"This network can't be exported as a graph for any size of picture ({reason}): take "
-            "--to safetensors."
+            "This network can't be exported as a graph for any size of picture "
+            f"({first_line(error)}): take --to safetensors."
         ) from error
     return program
 

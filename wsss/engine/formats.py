@@ -17,7 +17,7 @@ from torch.export.passes import move_to_device_pass
 
 from wsss.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from wsss.engine.checkpoint import load_trained, load_weights
-from wsss.errors import WsssError
+from wsss.errors import WsssError, first_line
 from wsss.voc import CLASS_NAMES, palette
 
 Card = dict[str, Any]
@@ -142,9 +142,7 @@ def _open_onnx(path: Path) -> tuple[nn.Module, Card]:
     try:
         session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a class of errors a cause, none of them public
-        raise WsssError(
-            f"{path} is no ONNX model ({_first_line(error)}): export it anew."
-        ) from None
+        raise WsssError(f"{path} is no ONNX model ({first_line(error)}): export it anew.") from None
     name = session.get_inputs()[0].name
     card = read_card(session.get_modelmeta().custom_metadata_map.get(KEY), path)
 
@@ -161,12 +159,8 @@ def _open_exported(path: Path, device: torch.device) -> tuple[nn.Module, Card]:
         program = torch.export.load(path, extra_files=extra)
     except Exception as error:  # a damaged archive fails in many ways
         raise WsssError(
-            f"{path} is no program of torch.export ({_first_line(error)}): export it anew."
+            f"{path} is no program of torch.export ({first_line(error)}): export it anew."
         ) from None
     card = read_card(extra[KEY], path)
     program = move_to_device_pass(program, device)
     return Padded(program.module()), card
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".:")

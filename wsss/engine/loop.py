@@ -38,6 +38,7 @@ class Schedule:
         clip_grad: largest norm of the gradient.
         ema: decay of the average of weights, 0 for none.
         accumulate: parts that a step's pictures pass the network in, one after the other.
+        least: pictures that the network takes at once, at least.
     """
 
     steps: int
@@ -47,6 +48,7 @@ class Schedule:
     clip_grad: float
     ema: float = 0.0
     accumulate: int = 1
+    least: int = 1
 
     def factor(self, step: int) -> float:
         """Learning rate of `step` over the highest."""
@@ -55,15 +57,21 @@ class Schedule:
 
 
 def schedule_of(settings: OptimConfig, pictures: int) -> Schedule:
-    """The schedule that a stage's settings give for so many pictures."""
+    """The schedule that a stage's settings give for so many pictures.
+
+    Warm-up ends after a fifth of the steps at the latest: a training of few pictures would end
+    before it reached its rate. The fifth leaves the default of 100 steps alone from 500 steps up.
+    """
+    steps = steps_of(settings.epochs, pictures, settings.batch_size)
     return Schedule(
-        steps_of(settings.epochs, pictures, settings.batch_size),
+        steps,
         settings.batch_size,
-        settings.warmup_steps,
+        min(settings.warmup_steps, steps // 5),
         settings.poly_power,
         settings.clip_grad,
         settings.ema,
         settings.accumulate,
+        settings.least_pictures,
     )
 
 
@@ -204,11 +212,12 @@ def train(
 
 def check_batch(schedule: Schedule, runtime: Runtime, title: str) -> None:
     """Refuse a batch that has too few pictures for all processes and parts."""
-    if schedule.batch_size < runtime.world * schedule.accumulate:
+    if schedule.batch_size < schedule.least * runtime.world * schedule.accumulate:
         split = f" and accumulate is {schedule.accumulate}" if schedule.accumulate > 1 else ""
+        pictures = "a picture" if schedule.least == 1 else f"{schedule.least} pictures"
         raise WsssError(
             f"{title}: batch_size is {schedule.batch_size} for {runtime.world} processes{split}, "
-            "and each takes a picture at least: raise batch_size or start fewer processes."
+            f"and each takes {pictures} at least: raise batch_size or start fewer processes."
         )
 
 

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 
 from wsss.config import RuntimeConfig
-from wsss.errors import WsssError
+from wsss.errors import WsssError, first_line
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ def _device(name: str, local_rank: int) -> torch.device:
         device = torch.device("cuda", local_rank) if name == "cuda" else torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
         raise WsssError(
-            f"Device {name!r} can't be used here ({reason}): take runtime.device=auto or cpu."
+            f"Device {name!r} can't be used here ({first_line(error)}): take runtime.device=auto "
+            "or cpu."
         ) from None
     return device

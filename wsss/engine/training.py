@@ -1,5 +1,7 @@
 """The training of a stage: its settings handed to the loop, the result to its folder."""
 
+import math
+import sys
 from typing import Any, Literal
 
 from torch import nn
@@ -13,6 +15,8 @@ from wsss.engine.runtime import Runtime
 from wsss.run_dir import RunDir
 
 Stage = Literal["train_cls", "train_seg"]
+FEW = 200
+"""Steps below which a training is told to be short."""
 
 
 def train_stage(
@@ -43,6 +47,12 @@ def train_stage(
         The trained model, in eval mode.
     """
     settings: OptimConfig = getattr(config, stage)
+    pictures = len(dataset)  # type: ignore[arg-type]
+    schedule = schedule_of(settings, pictures)
+    title = stage.replace("_", "-")
+    check_batch(schedule, runtime, title)
+    if schedule.steps < FEW and runtime.is_main:
+        print(_short(stage, settings, schedule.steps, pictures), file=sys.stderr)
     groups = parameter_groups(
         model,
         backbone,
@@ -51,9 +61,6 @@ def train_stage(
         settings.weight_decay,
         settings.layer_decay,
     )
-    schedule = schedule_of(settings, len(dataset))  # type: ignore[arg-type]
-    title = stage.replace("_", "-")
-    check_batch(schedule, runtime, title)
     run_dir.begin(stage, config, again)
     return train(
         runtime,
@@ -68,6 +75,16 @@ def train_stage(
         log=run_dir.log(stage),
         save_every=config.runtime.save_every,
         tensorboard=run_dir.stage(stage) if config.runtime.tensorboard else None,
+    )
+
+
+def _short(stage: Stage, settings: OptimConfig, steps: int, pictures: int) -> str:
+    """What to tell of a training of few steps."""
+    enough = math.ceil(FEW * settings.batch_size / max(1, pictures))
+    return (
+        f"{stage.replace('_', '-')} has only {steps} steps ({pictures} pictures, batches of "
+        f"{settings.batch_size}, {settings.epochs:g} epochs), which teach little: "
+        f"{stage}.epochs={enough} would give {FEW}."
     )
 
 

@@ -12,7 +12,7 @@ from torch import nn
 import glmix
 from glmix.checkpoints import checkpoint_filter, describe_mismatch
 from glmix.pretrained import find_weights
-from wsss.errors import WsssError
+from wsss.errors import WsssError, first_line
 
 
 def create_backbone(name: str, weights: Path | str | None, args: dict[str, Any]) -> glmix.GLNet:
@@ -46,7 +46,7 @@ def _find(name: str) -> Path:
         return find_weights(name)
     except ValueError as error:
         reason = str(error).rstrip(".")
-        raise WsssError(f"{reason}; or give backbone.weights a file, or null.") from None
+        raise WsssError(f"{reason}; or give backbone.weights (--checkpoint) a file.") from None
 
 
 def _init_by_fan_in(model: nn.Module) -> None:
@@ -82,8 +82,9 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise WsssError(f"No weights at {path}: mend backbone.weights, or leave it out.") from None
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise WsssError(f"{path} can't be read as weights ({reason}): download it again.") from None
+        raise WsssError(
+            f"{path} can't be read as weights ({first_line(error)}): download it again."
+        ) from None
     except Exception as error:  # unpickling raises anything
         raise WsssError(f"{path} is no weights file ({type(error).__name__}).") from None
     if not isinstance(state, dict):

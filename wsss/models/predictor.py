@@ -36,7 +36,7 @@ def predict_masks(
     Returns:
         A mask (H, W) of class indices a mode.
     """
-    small = limit_side(image, settings.max_side)
+    small = transforms.limit_side(image, settings.max_side)
     views = list(dict.fromkeys(View(mode.scales, mode.flip) for mode in modes))
     tensor = transforms.normalise(small)[None].to(device)
     probs = dict(zip(views, predict_views(model, tensor, views, settings.tile), strict=True))
@@ -48,16 +48,6 @@ def predict_masks(
             found = DenseCRF(mode.crf)(pixels, found[None])[0]
         masks.append(label_at(found, image.shape[:2]).cpu().numpy())
     return masks
-
-
-def limit_side(image: NDArray[np.uint8], max_side: int | None) -> NDArray[np.uint8]:
-    """The picture (H, W, 3) with its long side at most `max_side`, in its own proportions."""
-    height, width = image.shape[:2]
-    if max_side is None or max(height, width) <= max_side:
-        return image
-    factor = max_side / max(height, width)
-    size = (max(1, round(height * factor)), max(1, round(width * factor)))
-    return transforms.resize(image, size)
 
 
 def label_at(probs: Tensor, size: tuple[int, int]) -> Tensor:

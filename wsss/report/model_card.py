@@ -59,6 +59,7 @@ def _results(scores: dict[str, Any]) -> list[dict[str, Any]]:
     metrics = [
         {"type": "mean_iou", "name": f"mIoU, {title}", "value": round(100 * column["miou"], 2)}
         for title, column in _columns(scores)
+        if column["miou"] is not None
     ]
     dataset = {"type": "custom", "name": scores["split"], "split": scores["split"]}
     return [{"task": {"type": "image-segmentation"}, "dataset": dataset, "metrics": metrics}]

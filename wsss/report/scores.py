@@ -56,7 +56,7 @@ class SplitScores:
         return {
             **summary(self.confusion, self.names),
             "images": len(self.mious),
-            "boundary_miou": miou,
+            "boundary_miou": known(miou),
             "boundary_iou": _by_class(iou, self.names),
         }
 
@@ -67,14 +67,22 @@ class SplitScores:
 
 
 def summary(confusion: ConfusionMatrix, names: Sequence[str]) -> dict[str, Any]:
-    """MIoU, IoU by class and pixel accuracy of a confusion matrix; `names` with background."""
+    """MIoU, IoU by class and pixel accuracy of a confusion matrix; `names` with background.
+
+    None stands for what has no pixel to count, such as a class that never occurred.
+    """
     scores = confusion.compute()
     return {
-        "miou": scores.miou,
+        "miou": known(scores.miou),
         "iou": _by_class(scores.iou, names),
-        "pixel_accuracy": scores.pixel_accuracy,
+        "pixel_accuracy": known(scores.pixel_accuracy),
     }
 
 
+def known(value: float) -> float | None:
+    """A figure; None for nan, which JSON doesn't have."""
+    return None if np.isnan(value) else float(value)
+
+
 def _by_class(values: NDArray[np.float64], names: Sequence[str]) -> dict[str, float | None]:
-    return {n: None if np.isnan(v) else float(v) for n, v in zip(names, values, strict=True)}
+    return {name: known(value) for name, value in zip(names, values, strict=True)}

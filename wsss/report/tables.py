@@ -57,7 +57,7 @@ def show_summary(paths: Sequence[Path]) -> None:
             f"{scores['of']}, round {later}" if later else scores["of"],
             scores["split"],
             str(scores["images"]),
-            f"{100 * scores['miou']:.1f}",
+            percent(scores["miou"]),
             swept,
         )
     Console(stderr=True).print(table)

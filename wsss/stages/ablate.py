@@ -29,6 +29,7 @@ from wsss.crf import DenseCRF
 from wsss.data.masks import mask_path, read_pair, true_masks
 from wsss.data.sources import open_tagged
 from wsss.data.tags import Picture, TaggedPictures
+from wsss.data.transforms import limit_side, resize_mask
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.memory import peak_memory
 from wsss.engine.runtime import start
@@ -60,14 +61,13 @@ def run(config: RunConfig, rows: str = "*", overwrite: bool = False) -> Path:
     pictures = _sample(config)
     tallies: dict[str, list[Tally]] = {}
     chosen: dict[str, Row] = {}
-    benches: list[Bench] = []
-    for folder in config.ablate.runs or (config.run,):
-        bench = Bench(config, RunDir(folder), pictures, device)
-        own = choose(bench.rows, rows)
+    folders = config.ablate.runs or (config.run,)
+    benches = [Bench(config, RunDir(folder), pictures, device) for folder in folders]
+    # a pattern that matches nothing is told before anything is counted
+    for bench, own in [(bench, choose(bench.rows, rows)) for bench in benches]:
         chosen |= {row.name: row for row in own}
         for row, tally in zip(own, bench.count(own, root, overwrite), strict=True):
             tallies.setdefault(row.name, []).append(tally)
-        benches.append(bench)
     write = partial(_write, config, list(chosen.values()), tallies, len(pictures))
     path = write({})
     if config.ablate.memory:
@@ -121,6 +121,7 @@ class Bench:
     @torch.inference_mode()
     def _picture(self, picture: Picture, root: Path, lacking: Sequence[tuple[Row, Tally]]) -> None:
         image, target = read_pair(picture.path, mask_path(root, picture.id))
+        image = limit_side(image, self.config.data.max_side)
         watch = Stopwatch(self.watch.device)
         settings = self.config.pseudo_masks
         with watch("network"):
@@ -133,7 +134,8 @@ class Bench:
             with watch(row.name):
                 scores, mask = self._make(row, evidence, image, labels)
             if mask is not None:
-                tally.add_mask(str(settings.background), target, mask)
+                whole = resize_mask(mask.cpu().numpy(), target.shape)
+                tally.add_mask(str(settings.background), target, torch.from_numpy(whole))
             else:
                 tally.add_scores(target, scores, labels.byte())
             tally.seconds += watch.seconds[row.name]
@@ -199,6 +201,7 @@ class Bench:
         """What a row's counts depend on, to know them again."""
         config = self.config
         masks = config.pseudo_masks.model_dump(mode="json", include={"scales", "flip"})
+        masks |= config.data.model_dump(include={"max_side"}, exclude_defaults=True)
         if row.refine:
             keys = {"background", "sharpness", "crf", "crf_backend", "crf_iterations"}
             masks |= config.pseudo_masks.model_dump(mode="json", include=keys)

@@ -88,11 +88,16 @@ def compare(config: RunConfig, split: str) -> Path:
         columns[name] = {
             "tags": {figure: tags[figure] for figure in FIGURES},
             "full": {figure: full[figure] for figure in FIGURES},
-            "ratio": {f: tags[f] / full[f] if full[f] else None for f in FIGURES},
+            "ratio": {f: _ratio(tags[f], full[f]) for f in FIGURES},
         }
     path = RunDir(config.run).evaluation("ceiling", split)
     write_json(path, {"of": "ceiling", "split": split, "seed": config.seed, "columns": columns})
     return path
+
+
+def _ratio(tags: float | None, full: float | None) -> float | None:
+    """None where nothing was counted, or the twin has nothing right."""
+    return tags / full if tags is not None and full else None
 
 
 def _forget_others(run_dir: RunDir, twin: RunConfig) -> None:

@@ -16,7 +16,14 @@ import numpy as np
 
 from wsss import voc
 from wsss.config import DataConfig
-from wsss.data.folder import describe_unknown, index_images, read_rows, resolve_all
+from wsss.data.folder import (
+    describe_unknown,
+    index_images,
+    names_of,
+    read_rows,
+    resolve_all,
+    unknown_tags,
+)
 from wsss.data.masks import has_masks, mask_path
 from wsss.data.tags import annotation_path, image_paths, read_image, read_objects
 from wsss.errors import WsssError
@@ -68,15 +75,9 @@ def check_folder(
     index, unlisted = _attempt("picture folder", lambda: index_images(images))
     if rows is None or index is None:
         return unread + unlisted
-    found = sorted(set().union(*rows.values()))
-    names, problems = _attempt(
-        "class names", lambda: voc.check_class_names(tuple(class_names or found), str(tags_csv))
-    )
-    problems += [
-        f"tag: {tags_csv} has {describe_unknown(tag, names)}."
-        for tag in found
-        if names is not None and tag not in names
-    ]
+    names, problems = _attempt("class names", lambda: names_of(rows, tags_csv, class_names))
+    if names is not None:
+        problems += [f"tag: {text}." for text in unknown_tags(rows, tags_csv, names)]
     paths, unresolved = resolve_all(rows, index)
     problems += [f"picture name: {tags_csv} names {text}." for text in unresolved]
 
@@ -89,17 +90,10 @@ def check_folder(
 def run(data: DataConfig) -> list[str]:
     """Checks the data of a config; a sentence a problem."""
     if data.images is not None and data.tags is not None:
-        return check_folder(data.images, data.tags)
+        return check_folder(data.images, data.tags, data.class_names)
     assert data.root is not None  # DataConfig has one source
     splits = (data.train_split, data.mask_split, data.score_split, data.val_split)
     return check_voc(data.root, tuple(dict.fromkeys(splits)), has_masks(data.root))
-
-
-def summary(problems: Sequence[str]) -> str:
-    """How many problems there are of each kind, the commonest first, on one line."""
-    kinds = Counter(problem.split(":", 1)[0] for problem in problems)
-    counts = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
-    return f"{len(problems)} problems: {counts}" if problems else "no problem found"
 
 
 def _everywhere(check: Callable[[str], list[str]], items: Iterable[str]) -> list[str]:

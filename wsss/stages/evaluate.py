@@ -150,12 +150,14 @@ def _score_seeds(
         for threshold, matrix in zip(SWEEP, sweep, strict=True):
             matrix.update(target, seeds.seed_mask(full - float(threshold), labels))
     means = [matrix.compute().miou for matrix in sweep]
-    best = int(np.nanargmax(means))
-    return {
+    found = {
         **summary(confusion, ("background", *pictures.class_names)),
         "images": len(pictures),
-        "oracle": {"threshold": float(SWEEP[best]), "miou": means[best]},
     }
+    if np.isnan(means).all():  # true masks of void alone
+        return found
+    best = int(np.nanargmax(means))
+    return {**found, "oracle": {"threshold": float(SWEEP[best]), "miou": means[best]}}
 
 
 def _soft(run_dir: RunDir, picture: Picture, key: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -16,9 +16,11 @@ from torch import Tensor
 from wsss import seeds
 from wsss.config import PseudoMasksConfig, RunConfig
 from wsss.crf import DenseCRF
+from wsss.data.class_names import write_class_names
 from wsss.data.confidence import harden, write_confidence
 from wsss.data.sources import open_stage
 from wsss.data.tags import Picture, read_image
+from wsss.data.transforms import limit_side, resize_mask
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.mask_making import make_masks
 from wsss.engine.runtime import start
@@ -66,16 +68,18 @@ def run(config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0,
     crf = make_crf(config.pseudo_masks)
     check_walks(seeding_of(config.pseudo_masks), model)
     run_dir.begin("pseudo_masks", config, overwrite)
+    write_class_names(folder, data.class_names)
     settings, watch = config.pseudo_masks, Stopwatch(runtime.device)
 
     def make(picture: Picture) -> None:
-        image = read_image(picture.path)
+        whole = read_image(picture.path)
+        image, size = limit_side(whole, config.data.max_side), whole.shape[:2]
         soft = soft_seeds(model, image, picture.tags, settings, watch)
         mask, sure = pseudo_mask(image, soft, settings, crf, watch)
         write_atomic(run_dir.seed(picture.id), lambda path: _save(path, soft))
         if settings.save_confidence:
-            write_confidence(run_dir.confidence(picture.id), sure)
-        write_mask(run_dir.pseudo_mask(picture.id), mask)
+            write_confidence(run_dir.confidence(picture.id), sure, size)
+        write_mask(run_dir.pseudo_mask(picture.id), resize_mask(mask, size))
 
     beside = [run_dir.seed, *([run_dir.confidence] if settings.save_confidence else [])]
     make_masks(run_dir, pictures, make, beside, overwrite, shard, watch)

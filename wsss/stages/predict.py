@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import nn
 
 from wsss.config import PredictionMode, RunConfig
+from wsss.data.class_names import write_class_names
 from wsss.data.sources import open_tagged
 from wsss.data.tags import IMAGE_SUFFIXES, Picture, read_image
 from wsss.engine.checkpoint import load_trained
@@ -29,17 +30,18 @@ SHIPPED = "voc61_nano.safetensors"
 
 def run(
     config: RunConfig,
-    images: Path,
+    images: Path | Sequence[Path],
     out: Path | None = None,
     overwrite: bool = False,
     model: Path | None = None,
 ) -> Path:
-    """Segment a picture or a folder of pictures; returns the folder of masks.
+    """Segment pictures or a folder of them; returns the folder of masks.
 
     Args:
         config: of the run; its `evaluate` part gives scales, flip, CRF, tiles and largest side.
-        images: picture, or folder searched with its subfolders.
-        out: folder of the masks; `predictions/<name of images>` of the run by default.
+        images: pictures, or a folder searched with its subfolders.
+        out: folder of the masks; `predictions/<name of images>` of the run by default, by the
+            folder of the first where there are several.
         overwrite: segment again what has a mask of this picture, model and settings; any other
             mask is made again in any case.
         model: file or folder of a model, in place of the run's.
@@ -48,7 +50,11 @@ def run(
         WsssError: no segmenter, no pictures, or pictures that their masks would replace.
     """
     run_dir = RunDir(config.run)
-    name = images.stem if images.is_file() else images.resolve().name
+    if isinstance(images, Path) or len(images) == 1:
+        named = images if isinstance(images, Path) else images[0]
+    else:
+        named = images[0].parent
+    name = named.stem if named.is_file() else named.resolve().name
     folder = out or run_dir.root / "predictions" / name
     pictures = find(images, folder)
     for picture in pictures:
@@ -59,10 +65,11 @@ def run(
             )
     weights = model or run_dir.model("train_seg")
     runtime = start(config.runtime, config.seed)
-    network, _ = open_network(weights, build_segmenter, runtime.device)
+    network, card = open_network(weights, build_segmenter, runtime.device)
     digest = content_digest(model_files(weights))
     folders = {config.evaluate.own: folder}
     _predict(config, runtime, network, digest, pictures, folders, overwrite)
+    write_class_names(folder, card["class_names"])
     return folder
 
 
@@ -86,12 +93,14 @@ def run_split(config: RunConfig, split: str | None = None) -> Path:
     )
     digest = content_digest([weights])
     _predict(config, runtime, network, digest, data.pictures, folders, overwrite=False)
+    for folder in folders.values():
+        write_class_names(folder, data.class_names)
     return folders[config.evaluate.own]
 
 
 def sort_arguments(
     source: Path | None, settings: Sequence[str] | None, images: Path | None, model: Path | None
-) -> tuple[Path | None, list[str], Path | None]:
+) -> tuple[Path | None, list[str], list[Path]]:
     """Where pictures, or beside a model a setting, were given in the place of the run.
 
     Args:
@@ -101,14 +110,31 @@ def sort_arguments(
         model: file or folder of a model.
 
     Returns:
-        `source`, None without a run; `settings`; `images`.
+        `source`, None without a run; `settings`; the pictures, none if none were given.
+
+    Raises:
+        WsssError: a file stands there that is no picture.
     """
     rest = list(settings or [])
-    if source is not None and images is None and _is_pictures(source):
-        return None, rest, source
+    given = [] if images is None else [images]
+    if source is not None and images is None:
+        _refuse_other_files([source, *map(Path, rest)])
+        named = [text for text in rest if "=" not in text and _is_pictures(Path(text))]
+        rest, given = [text for text in rest if text not in named], [*map(Path, named)]
+        if _is_pictures(source):
+            return None, rest, [source, *given]
     if model is not None and source is not None and "=" in str(source) and not source.exists():
-        return None, [str(source), *rest], images
-    return source, rest, images
+        return None, [str(source), *rest], given
+    return source, rest, given
+
+
+def _refuse_other_files(paths: Sequence[Path]) -> None:
+    for path in paths:
+        if path.is_file() and path.suffix.lower() not in (*IMAGE_SUFFIXES, ".yaml", ".yml"):
+            raise WsssError(
+                f"{path} is no picture that predict looks for; expected "
+                f"{', '.join(IMAGE_SUFFIXES)}: convert it."
+            )
 
 
 def _is_pictures(source: Path) -> bool:
@@ -166,16 +192,20 @@ def _predict(
             write_mask(path, mask, origin=origin)
 
 
-def find(images: Path, masks: Path) -> list[Picture]:
-    """The pictures of a file or folder, their ids the paths within it.
+def find(images: Path | Sequence[Path], masks: Path) -> list[Picture]:
+    """The pictures of a folder, their ids the paths within it; or those named, by their names.
 
     Args:
-        images: picture, or folder searched with its subfolders.
+        images: pictures, or a folder searched with its subfolders.
         masks: folder of the masks; it may lie among the pictures, and what lies in it is none.
 
     Raises:
         WsssError: there are none, or two whose masks would have one name.
     """
+    if not isinstance(images, Path):
+        if len(images) > 1:
+            return _each(images)
+        (images,) = images
     if images.is_file():
         return [Picture(images.stem, images, ())]
     if not images.is_dir():
@@ -185,6 +215,7 @@ def find(images: Path, masks: Path) -> list[Picture]:
         path
         for path in images.rglob("*")
         if path.suffix.lower() in IMAGE_SUFFIXES
+        and path.is_file()
         and not path.name.startswith(".")  # what macOS and half-written copies leave
         and not (inside and path.resolve().is_relative_to(masks.resolve()))
     )
@@ -200,3 +231,18 @@ def find(images: Path, masks: Path) -> list[Picture]:
             "one name: rename one of them."
         )
     return [Picture(name, path, ()) for name, path in pictures.items()]
+
+
+def _each(images: Sequence[Path]) -> list[Picture]:
+    """Pictures that were named one by one."""
+    pictures: dict[str, Picture] = {}
+    for path in images:
+        if not path.is_file():
+            raise WsssError(f"No picture at {path}: give pictures that exist, or one folder alone.")
+        if path.stem in pictures:
+            raise WsssError(
+                f"{pictures[path.stem].path} and {path} would have masks of one name: predict them "
+                "into two folders, with --out."
+            )
+        pictures[path.stem] = Picture(path.stem, path, ())
+    return list(pictures.values())

@@ -35,7 +35,6 @@ def run(
     preset: str = "irn",
     backend: str = "torch",
     gt_prob: float = 0.7,
-    num_labels: int | None = None,
     device: str = "cpu",
     downsample: int = 1,
     overwrite: bool = False,
@@ -54,15 +53,14 @@ def run(
         preset: the CRF's, by name.
         backend: the CRF's.
         gt_prob: how likely a PNG's labels are right, within (0, 1).
-        num_labels: how many labels there are, to refuse masks with others; None takes any.
         device: where to compute, e.g. `cpu`; `auto` takes a GPU where there is one.
         downsample: 2 is half resolution.
         overwrite: refine again what was refined from the same files by the same settings; anything
             else is refined again in any case.
 
     Raises:
-        WsssError: no mask, a mask without picture, sizes that differ, labels beyond `num_labels`,
-            values that are no probabilities, or a name, device or number that does not exist.
+        WsssError: no mask, a mask without picture, sizes that differ, values that are no
+            probabilities, or a name, device or number that does not exist.
     """
     crf = DenseCRF(preset, backend=cast(Backend, backend), downsample=downsample)
     where = start(RuntimeConfig(device=device), 0).device
@@ -84,7 +82,7 @@ def run(
         if overwrite or read_origin(target) != origin:
             todo.append((mask, picture, target, origin))
     for mask, picture, target, origin in track(todo, "refine", len(todo)):
-        refined = refine(mask, picture, crf, gt_prob, num_labels, where)
+        refined = refine(mask, picture, crf, gt_prob, where)
         write_mask(target, refined, _palette(mask), origin)
     return out
 
@@ -94,12 +92,11 @@ def refine(
     picture: Path,
     crf: DenseCRF,
     gt_prob: float,
-    num_labels: int | None,
     device: torch.device,
 ) -> NDArray[np.uint8]:
     """One refined mask: (H, W) uint8 labels; 255 only where the mask is unsure everywhere."""
     image = torch.from_numpy(read_image(picture)).permute(2, 0, 1)
-    probs, own = _read(mask, gt_prob, num_labels)
+    probs, own = _read(mask, gt_prob)
     if probs.shape[1:] != image.shape[1:]:
         (height, width), (image_height, image_width) = probs.shape[1:], image.shape[1:]
         raise WsssError(
@@ -123,7 +120,7 @@ def _find_masks(masks: Sequence[Path]) -> list[Path]:
             raise WsssError(f"There is no {given}; expected masks or folders of them: check it.")
         files = sorted(given.iterdir()) if given.is_dir() else [given]
         for file in files:
-            if file.suffix.lower() not in MASK_SUFFIXES or file.name.startswith("."):
+            if file.suffix.lower() not in MASK_SUFFIXES or file.name[0] == "." or file.is_dir():
                 if given is file:
                     raise WsssError(
                         f"{file} is no mask; expected {', '.join(MASK_SUFFIXES)}: convert it."
@@ -145,7 +142,8 @@ def _find_masks(masks: Sequence[Path]) -> list[Path]:
 
 def _pair(masks: list[Path], images: Path) -> list[tuple[Path, Path]]:
     if images.is_dir():
-        files = [f for f in sorted(images.iterdir()) if f.suffix.lower() in IMAGE_SUFFIXES]
+        inside = (file for file in sorted(images.iterdir()) if file.is_file())
+        files = [file for file in inside if file.suffix.lower() in IMAGE_SUFFIXES]
     elif images.is_file():
         files = [images]
     else:
@@ -161,21 +159,19 @@ def _pair(masks: list[Path], images: Path) -> list[tuple[Path, Path]]:
     return [(mask, by_name[mask.stem]) for mask in masks]
 
 
-def _read(path: Path, gt_prob: float, num_labels: int | None) -> tuple[Tensor, list[int]]:
+def _read(path: Path, gt_prob: float) -> tuple[Tensor, list[int]]:
     """(own labels, H, W) probabilities and the labels' numbers."""
     if path.suffix.lower() in MAP_SUFFIXES:
-        return _read_map(path, num_labels)
+        return _read_map(path)
     mask = torch.from_numpy(read_mask(path))
     own = [int(label) for label in mask.unique() if label != IGNORE_INDEX]
-    if own:
-        _refuse_beyond(path, max(own), num_labels)
     place = torch.full((256,), IGNORE_INDEX, dtype=torch.uint8)
     place[own] = torch.arange(len(own), dtype=torch.uint8)
     probs = hard_label_probs(place[mask.long()], max(len(own), 1), gt_prob, zero_unsure=False)
     return probs, own
 
 
-def _read_map(path: Path, num_labels: int | None) -> tuple[Tensor, list[int]]:
+def _read_map(path: Path) -> tuple[Tensor, list[int]]:
     try:
         loaded = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -196,7 +192,11 @@ def _read_map(path: Path, num_labels: int | None) -> tuple[Tensor, list[int]]:
             f"The map {path} is {loaded.dtype} of shape {loaded.shape}; expected floats of shape "
             "(L, H, W) with labels first: convert it."
         )
-    _refuse_beyond(path, len(loaded) - 1, num_labels)
+    if len(loaded) > IGNORE_INDEX:
+        raise WsssError(
+            f"The map {path} has {len(loaded)} labels; expected {IGNORE_INDEX} at most, because "
+            f"{IGNORE_INDEX} in a mask means unsure: leave out labels that it doesn't use."
+        )
     probs = torch.from_numpy(np.ascontiguousarray(loaded, dtype=np.float32))
     own = [label for label, channel in enumerate(probs) if bool((channel != 0).any())]
     if not own:
@@ -204,15 +204,6 @@ def _read_map(path: Path, num_labels: int | None) -> tuple[Tensor, list[int]]:
             f"The map {path} is zero everywhere; expected each pixel to sum to 1: write it again."
         )
     return probs[own], own
-
-
-def _refuse_beyond(path: Path, largest: int, num_labels: int | None) -> None:
-    limit = IGNORE_INDEX if num_labels is None else num_labels
-    if largest >= limit:
-        raise WsssError(
-            f"The mask {path} holds the label {largest}; expected labels below {limit}: raise "
-            "num_labels (255 at most), or take the mask out."
-        )
 
 
 def _palette(path: Path) -> NDArray[np.uint8] | None:

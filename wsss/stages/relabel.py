@@ -16,10 +16,11 @@ from torch import Tensor
 
 from wsss.config import RunConfig, SelfTrainingConfig
 from wsss.crf import DenseCRF
+from wsss.data.class_names import write_class_names
 from wsss.data.confidence import harden, write_confidence
 from wsss.data.sources import open_stage
 from wsss.data.tags import Picture, read_image
-from wsss.data.transforms import normalise
+from wsss.data.transforms import limit_side, normalise, resize_mask
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.mask_making import make_masks
 from wsss.engine.runtime import require_one_process, start
@@ -59,21 +60,26 @@ def run(config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0,
     own_masks = former.finished("pseudo_masks") and not single
     mixed = settings.former_masks > 0 and own_masks
     run_dir.begin("pseudo_masks", config, overwrite)
+    write_class_names(folder, data.class_names)
 
     watch = Stopwatch(runtime.device)
 
     @torch.inference_mode()
     def make(picture: Picture) -> None:
-        image = read_image(picture.path)
+        whole = read_image(picture.path)
+        image, size = limit_side(whole, config.data.max_side), whole.shape[:2]
         labels = [tag + 1 for tag in picture.tags]
         tensor = normalise(image)[None].to(runtime.device)
         with watch("network"):
             probs = predict_probs(model, tensor, settings.scales, settings.flip)
-        old = read_mask(former.pseudo_mask(picture.id)) if mixed else None
+        old = None
+        if mixed:
+            old = resize_mask(read_mask(former.pseudo_mask(picture.id)), image.shape[:2])
         with watch("refinement"):
             refined = marginals(image, probs, labels, old, settings, crf)
-        write_confidence(run_dir.confidence(picture.id), refined)
-        write_mask(run_dir.pseudo_mask(picture.id), harden(refined, labels, settings.confidence))
+        write_confidence(run_dir.confidence(picture.id), refined, size)
+        mask = harden(refined, labels, settings.confidence)
+        write_mask(run_dir.pseudo_mask(picture.id), resize_mask(mask, size))
 
     make_masks(run_dir, data.pictures, make, [run_dir.confidence], overwrite, shard, watch)
     return folder

@@ -16,7 +16,7 @@ from wsss import cam as cams
 from wsss.config import RunConfig
 from wsss.data.sources import open_stage
 from wsss.data.tags import TaggedPictures, TagTrainingSet, read_image
-from wsss.data.transforms import normalise
+from wsss.data.transforms import limit_side, normalise
 from wsss.engine.runtime import Runtime, start
 from wsss.engine.tracking import track
 from wsss.engine.training import deliver, train_stage
@@ -43,7 +43,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     metrics = {"train_pictures": len(train), "held_pictures": len(held)}
     if runtime.is_main:
         if len(held):
-            metrics |= _score(model, held, runtime)
+            metrics |= _score(model, held, runtime, config.data.max_side)
         write_json(run_dir.stage("train_cls") / "metrics.json", metrics)
         deliver(run_dir, "train_cls", model, _metadata(config, pictures), metrics)
     return path
@@ -64,6 +64,7 @@ def _train(
         config.seed,
         scale=settings.crop_area,
         jitter=settings.jitter,
+        max_side=config.data.max_side,
     )
 
     def loss_function(
@@ -84,11 +85,13 @@ def _train(
 
 
 @torch.inference_mode()
-def _score(model: TagClassifier, held: TaggedPictures, runtime: Runtime) -> dict[str, Any]:
+def _score(
+    model: TagClassifier, held: TaggedPictures, runtime: Runtime, max_side: int | None
+) -> dict[str, Any]:
     """MAP at scale 1, whole pictures, no flip."""
     scores = []
     for picture in track(held.pictures, "mAP of held pictures", len(held)):
-        image = normalise(read_image(picture.path))[None]
+        image = normalise(limit_side(read_image(picture.path), max_side))[None]
         size = cams.scaled_size(image.shape[-2], image.shape[-1], 1.0)
         with runtime.autocast():
             output = model(cams.resize(image, size).to(runtime.device))

@@ -77,6 +77,7 @@ def _crops(config: RunConfig, run_dir: RunDir, pictures: TaggedPictures) -> Mask
         config.seed,
         scale=settings.scale,
         jitter=settings.jitter,
+        max_side=config.data.max_side,
         max_class_share=settings.max_class_share,
         confidences=confidences,
         tags=pictures.tag_matrix(),

@@ -75,6 +75,7 @@ def _train(
         config.seed,
         scale=config.train_cls.crop_area,
         jitter=settings.jitter,
+        max_side=config.data.max_side,
     )
     make_masks = OnlineMasks(config.pseudo_masks, single, config.train_cls.slot_block)
     mask_loss = SegmenterLoss(settings.loss.model_copy(update={"confidence": 0.0}))

@@ -19,12 +19,13 @@ from wsss.config import RunConfig
 from wsss.data.masks import has_masks, mask_path, true_masks
 from wsss.data.sources import open_tagged
 from wsss.data.tags import Picture, read_image
-from wsss.data.transforms import normalise
+from wsss.data.transforms import limit_side, normalise, resize_mask
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.runtime import Runtime, start
 from wsss.errors import WsssError
 from wsss.models.classifier import ClassifierOutput, TagClassifier, build_classifier
-from wsss.models.segmenter import Segmenter, build_segmenter, predict_probs
+from wsss.models.predictor import predict_masks
+from wsss.models.segmenter import Segmenter, build_segmenter
 from wsss.report.failures import KINDS, failures
 from wsss.report.sheet import contact_sheet, heat, mask_over, slots_over
 from wsss.run_dir import RunDir, write_atomic
@@ -146,19 +147,25 @@ def _row(
     segmenter: Segmenter | None,
     runtime: Runtime,
 ) -> list[Cell]:
-    image = read_image(picture.path)
-    tensor = normalise(image)[None].to(runtime.device)
+    whole = read_image(picture.path)
+    image = limit_side(whole, config.data.max_side)
     row = [image]
     if classifier is not None:
-        row += _making(config, run_dir, picture, image, classifier(_whole(tensor)))
+        tensor = normalise(image)[None].to(runtime.device)
+        row += _making(config, run_dir, picture, image, classifier(_strides(tensor)))
     if segmenter is not None:
-        settings = config.evaluate
-        probs = predict_probs(segmenter, tensor, settings.scales, settings.flip)
-        row.append(mask_over(probs.argmax(0).cpu().numpy().astype(np.uint8), image))
+        own = config.evaluate.own
+        (mask,) = predict_masks(segmenter, whole, [own], config.evaluate, runtime.device)
+        row.append(_shown(mask, image))
     if _truth(config):
         assert config.data.root is not None
-        row.append(mask_over(read_mask(mask_path(config.data.root, picture.id)), image))
+        row.append(_shown(read_mask(mask_path(config.data.root, picture.id)), image))
     return row
+
+
+def _shown(mask: Cell, image: Cell) -> Cell:
+    """A mask of any size over a picture."""
+    return mask_over(resize_mask(mask, image.shape[:2]), image)
 
 
 def _making(
@@ -177,9 +184,9 @@ def _making(
         heat(plain.max(axis=0, initial=0), image),
         slots_over(chosen.logits[0].argmax(0).reshape(chosen.grid).cpu().numpy(), image),
         mask_over(seeds.seed_mask(margins, labels).numpy(), image),
-        mask_over(read_mask(run_dir.pseudo_mask(picture.id)), image),
+        _shown(read_mask(run_dir.pseudo_mask(picture.id)), image),
     ]
 
 
-def _whole(tensor: Tensor) -> Tensor:
+def _strides(tensor: Tensor) -> Tensor:
     return cams.resize(tensor, cams.scaled_size(tensor.shape[-2], tensor.shape[-1], 1.0))

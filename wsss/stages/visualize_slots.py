@@ -1,6 +1,6 @@
 """Beside the line: pictures of the slots of any picture, one PNG each.
 
-Reads images and, if given, weights; writes `<out>/<name of the image>.png`.
+Reads images and weights; writes `<out>/<name of the image>.png`.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ from wsss.models.backbone import create_backbone
 def run(
     images: list[Path],
     model: str,
-    checkpoint: Path | None,
+    checkpoint: Path | str | None,
     out: Path,
     blocks: list[str] | None = None,
     slot_count: int = 4,
@@ -30,15 +30,15 @@ def run(
     Args:
         images: the pictures.
         model: registered GLNet, such as `glnet_nano`.
-        checkpoint: its weights; None shows slots of random weights.
+        checkpoint: its weights, a file or `pretrained`; None shows slots of random weights.
         out: folder of the PNGs, one a picture; pictures of one name need folders of their own.
         blocks: names `stride.index` such as `16.2`; None takes blocks at a fifth, half and the end.
         slot_count: representative slots outlined in each block.
         long_side: pictures are resized to it, keeping their proportions.
 
     Raises:
-        WsssError: no such model, block or picture, two pictures of one name, or one that its figure
-            would replace.
+        WsssError: no such model, weights, block or picture, two pictures of one name, or one that
+            its figure would replace.
     """
     _check_names(images, out)
     net = create_backbone(model, checkpoint, {}).eval()

@@ -75,9 +75,11 @@ def check(file: Path, ids: Path | None = None, images: Path | None = None) -> li
     Raises:
         WsssError: there is no archive, no list of ids, or no folder of pictures.
     """
-    for path, what in ((file, "archive"), (ids, "list of ids"), (images, "folder of pictures")):
-        if path is not None and not path.exists():
-            raise WsssError(f"There is no {what} at {path}: give one that exists.")
+    for path, what in ((file, "archive"), (ids, "list of ids")):
+        if path is not None and not path.is_file():
+            raise WsssError(f"There is no {what} at {path}: give a file that exists.")
+    if images is not None and not images.is_dir():
+        raise WsssError(f"There is no folder of pictures at {images}: give one that exists.")
     found: Counter[str] = Counter()
     pictures = {path.stem: path for path in images.iterdir()} if images else None
     problems: list[str] = []

@@ -10,7 +10,6 @@ from wsss.walk.slots import (
     min_max,
     one_way_walk,
     sharpen,
-    slot_step,
     symmetric_walk,
 )
 
@@ -29,6 +28,5 @@ __all__ = [
     "one_way_walk",
     "score_maps",
     "sharpen",
-    "slot_step",
     "symmetric_walk",
 ]

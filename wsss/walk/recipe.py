@@ -76,8 +76,8 @@ class Border:
     """
 
     walk: Walk
-    width: float = 0.04
-    weight: float = 1.0
+    width: float
+    weight: float
 
 
 @dataclass(frozen=True)

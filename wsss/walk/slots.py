@@ -12,22 +12,10 @@ from torch import Tensor
 from glmix.clustering import HARD
 
 
-def slot_step(scores: Tensor, cluster: Tensor, dispatch: Tensor) -> Tensor:
-    """One step P·G: every slot takes the mean of what it gathers, every token that of its slots.
-
-    Args:
-        scores: (B, C, N), any real scores of the tokens.
-        cluster: G, (B, K, N), rows sum to 1.
-        dispatch: P, (B, N, K), rows sum to 1.
-
-    Returns:
-        (B, C, N).
-    """
-    return (scores @ cluster.transpose(-2, -1)) @ dispatch.transpose(-2, -1)
-
-
 def one_way_walk(scores: Tensor, cluster: Tensor, dispatch: Tensor, steps: int) -> Tensor:
     """(P·G)^t · scores by powers of the K×K matrix G·P.
+
+    A step: every slot takes the mean of what it gathers, every token that of its slots.
 
     Args:
         scores: (B, C, N), any real scores of the tokens.

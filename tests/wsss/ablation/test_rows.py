@@ -27,7 +27,7 @@ def test_names_are_unique_and_sources_differ() -> None:
         RECIPE,
         Seeding((Walk("8.0", kind="limit", alpha=0.5),)),
         Seeding((Walk("all", 2, "tokens"),), slot_map=0.2),
-        Seeding((Walk("8.0"),), confine=0.2, border=Border(Walk("16.0", 4))),
+        Seeding((Walk("8.0"),), confine=0.2, border=Border(Walk("16.0", 4), 0.04, 1.0)),
     ],
 )
 def test_any_recipe_has_its_rows(recipe: Seeding) -> None:
@@ -64,6 +64,11 @@ def test_patterns() -> None:
     assert choose(rows, "*") == rows
     with pytest.raises(WsssError, match="--rows 'camm' matches no row: take names or patterns of"):
         choose(rows, "camm")
+    with pytest.raises(WsssError, match="--rows 'defualt' matches no row"):
+        choose(rows, "cam;defualt")
+    assert choose(rows, "cam; one-way 8.0;") == choose(rows, "one-way 8.0;cam")
+    with pytest.raises(WsssError, match="--rows ';' matches no row"):
+        choose(rows, ";")
 
 
 def test_pixel_affinity_walks_at_stride_8_of_the_scale_nearest_to_1() -> None:

@@ -30,5 +30,7 @@ def test_the_best_marginal_is_kept_to_a_byte(tmp_path: Path) -> None:
     with Image.open(path) as file:
         assert (file.mode, file.size) == ("L", (3, 1))
     assert read_confidence(path).tolist() == [[204, 128, 217]]
+    write_confidence(path, MARGINALS, (2, 6))
+    assert read_confidence(path).tolist() == [[204, 204, 128, 128, 217, 217]] * 2
     with pytest.raises(WsssError, match=r"b\.png does not exist"):
         read_confidence(tmp_path / "b.png")

@@ -116,6 +116,7 @@ def test_byte_order_mark_and_windows_line_ends(images: Path) -> None:
         ("image,tags\nzz,cat\nyy,cat\n", r"the picture 'zz', which does not exist \(and 1 more"),
         ("image,tags\nd,cat\n", r"'d', which may be deep/d\.JPEG or other/d\.jpg"),
         ("image,tags\na,background\n", "names a class 'background'"),
+        ("image,tags\na,Background\n", "names a class 'Background'"),
         ("image,tags\na,\n", "gives 0 classes"),
     ],
 )
@@ -125,8 +126,14 @@ def test_what_is_wrong_is_a_sentence(images: Path, text: str, sentence: str) -> 
 
 
 def test_unknown_tag_names_the_nearest_class(images: Path) -> None:
-    with pytest.raises(WsssError, match=r"'dgo', which is none of .*did you mean 'dog'\?"):
-        read(images, "image,tags\na,dgo\n", class_names=["cat", "dog"])
+    table = "image,tags\na,cat\nb.c,cat\nb.c,dgo;cat\na,dgo\n"
+    with pytest.raises(
+        WsssError,
+        match=r"^Line 4 of .*tags.csv has the tag 'dgo', which is none of .*did you mean 'dog'\?",
+    ):
+        read(images, table, class_names=["cat", "dog"])
+    with pytest.raises(WsssError, match=r"^data.class_names names the class 'cat' and again 'Cat'"):
+        read(images, table, class_names=["cat", "Cat"])
 
 
 def test_two_pictures_of_one_mask_name(images: Path) -> None:

@@ -112,11 +112,28 @@ def test_confidence_and_tags_come_with_their_picture(
         data[(0, 0)]
 
 
+def test_large_pictures_are_reduced_with_all_that_is_read(
+    tmp_path: Path, pair: tuple[Path, Path]
+) -> None:
+    mask = voc.read_mask(pair[1])
+    Image.fromarray(mask * 30).save(tmp_path / "c.png")
+    image, small = read_pair(*pair, max_side=36)
+    assert image.shape == (24, 36, 3) and read_pair(*pair, max_side=72)[0].shape == (48, 72, 3)
+    np.testing.assert_array_equal(image[..., 0], 30 * small)  # blocks of 8 become blocks of 4
+    reduced = tmp_path / "b.png", tmp_path / "n.png"
+    Image.fromarray(image).save(reduced[0])
+    voc.write_mask(reduced[1], small)
+    Image.fromarray(small * 30).save(tmp_path / "d.png")
+    large = MaskTrainingSet([pair], 20, 0, confidences=[tmp_path / "c.png"], max_side=36)
+    little = MaskTrainingSet([reduced], 20, 0, confidences=[tmp_path / "d.png"])
+    for a, b in zip(large[(1, 0)], little[(1, 0)], strict=True):
+        assert torch.equal(a, b)
+
+
 def test_a_sample_follows_from_seed_epoch_and_index(pair: tuple[Path, Path]) -> None:
     first, second = (MaskTrainingSet([pair, pair], 16, 1) for _ in range(2))
-    second[1]
-    second.set_epoch(4)
-    for a, b in zip(first[(4, 0)], second[0], strict=True):
+    second[(0, 1)]
+    for a, b in zip(first[(4, 0)], second[(4, 0)], strict=True):
         assert torch.equal(a, b)
     assert not torch.equal(first[(4, 0)][0], first[(5, 0)][0])
     assert not torch.equal(first[(4, 0)][0], first[(4, 1)][0])

@@ -21,18 +21,6 @@ def test_tag_matrix_by_hand() -> None:
     assert matrix.tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
 
 
-def test_subset_is_drawn_once_and_keeps_the_order() -> None:
-    whole = make([(i % 3,) for i in range(50)])
-    part = whole.subset(10, seed=1)
-    numbers = [int(p.id[1:]) for p in part.pictures]
-    assert len(set(numbers)) == 10 and numbers == sorted(numbers)
-    assert part == whole.subset(10, seed=1) != whole.subset(10, seed=2)
-    assert numbers != list(range(10))
-    assert whole.subset(50, 0) == whole.subset(99, 0) == whole
-    with pytest.raises(ValueError, match="at least 1"):
-        whole.subset(0, 0)
-
-
 def test_holdout_parts_make_up_the_whole() -> None:
     whole = make([(i % 3,) for i in range(40)])
     train, held = whole.split_holdout(0.25, seed=0)

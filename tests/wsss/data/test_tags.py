@@ -33,12 +33,6 @@ def test_class_names_file_sets_names_and_order(tiny_voc: Path) -> None:
     assert (read.class_names, read.pictures[0].tags) == (("dog", "cat"), (0, 1))
 
 
-def test_ids_choose_a_part_of_the_split(tiny_voc: Path) -> None:
-    assert [p.id for p in read_voc(tiny_voc, "train", ids=["p2"]).pictures] == ["p2"]
-    with pytest.raises(WsssError, match="does not list 'p3'"):
-        read_voc(tiny_voc, "train", ids=["p3"])
-
-
 def test_other_image_suffixes_are_found_and_jpg_wins(tiny_voc: Path) -> None:
     folder = tiny_voc / "JPEGImages"
     (folder / "p2.jpg").rename(folder / "p2.PNG")
@@ -100,7 +94,7 @@ def training_set(root: Path, **how: object) -> TagTrainingSet:
 
 
 def test_sample_shapes_and_tags(tiny_voc: Path) -> None:
-    image, row = training_set(tiny_voc)[0]
+    image, row = training_set(tiny_voc)[(0, 0)]
     assert (image.shape, image.dtype) == ((3, 16, 16), torch.float32)
     assert (row.shape, row.dtype) == ((20,), torch.float32)
     assert row.nonzero().flatten().tolist() == [7, 11]
@@ -108,13 +102,21 @@ def test_sample_shapes_and_tags(tiny_voc: Path) -> None:
 
 def test_a_sample_follows_from_seed_epoch_and_index(tiny_voc: Path) -> None:
     first, second = training_set(tiny_voc), training_set(tiny_voc)
-    second[1], second[(3, 0)]  # calls before it change nothing
+    second[(0, 1)], second[(3, 0)]  # calls before it change nothing
     assert torch.equal(first[(2, 0)][0], second[(2, 0)][0])
-    second.set_epoch(2)
-    assert torch.equal(first[(2, 0)][0], second[0][0])
     assert not torch.equal(first[(2, 0)][0], first[(3, 0)][0])
     other_seed = TagTrainingSet(read_voc(tiny_voc, "train"), 16, 6)
     assert not torch.equal(first[(2, 0)][0], other_seed[(2, 0)][0])
+
+
+def test_a_large_picture_is_reduced_first(tiny_voc: Path, tmp_path: Path) -> None:
+    large = training_set(tiny_voc, max_side=20)[(3, 0)][0]
+    path = tiny_voc / "JPEGImages" / "p1.jpg"
+    small = transforms.limit_side(tags.read_image(path), 20)
+    assert small.shape == (15, 20, 3)
+    path.unlink()
+    Image.fromarray(small).save(path.with_suffix(".png"))
+    assert torch.equal(large, training_set(tiny_voc)[(3, 0)][0])
 
 
 @pytest.mark.slow

@@ -200,16 +200,22 @@ def test_a_training_that_diverges_is_stopped_with_a_sentence(tmp_path: Path) -> 
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
-def test_more_processes_than_pictures_a_batch(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("world", "least", "says"),
+    [(3, 1, "2 for 3 processes, and each takes a picture"), (2, 2, "each takes 2 pictures")],
+)
+def test_fewer_pictures_a_batch_than_the_processes_take(
+    tmp_path: Path, world: int, least: int, says: str
+) -> None:
     model = network()
-    with pytest.raises(WsssError, match="batch_size is 2 for 3 processes"):
+    with pytest.raises(WsssError, match=says):
         train(
-            Runtime(torch.device("cpu"), world=3),
+            Runtime(torch.device("cpu"), world=world),
             model,
             [{"params": list(model.parameters()), "lr": 0.1}],
             Noise(),
             loss,
-            SCHEDULE,
+            replace(SCHEDULE, least=least),
             title="test",
             seed=4,
             checkpoint=tmp_path / "checkpoint.pt",

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from wsss.engine.loop import Average, SampleOrder, Schedule, steps_of
+from wsss.config import OptimConfig, TrainSegConfig
+from wsss.engine.loop import Average, SampleOrder, Schedule, schedule_of, steps_of
 
 
 def schedule(steps: int = 10, batch: int = 4, warmup: int = 0, power: float = 1.0) -> Schedule:
@@ -92,3 +93,24 @@ def test_no_decay_is_no_average() -> None:
     average.update(model, 0)
     average.apply(model)
     assert average.values == {} and torch.equal(model.weight, torch.tensor([3.0]))
+
+
+@pytest.mark.parametrize(
+    ("pictures", "steps", "warmup"),
+    [(60, 15, 3), (10, 3, 0), (1996, 499, 99), (2000, 500, 100), (3032, 758, 100)],
+)
+def test_warm_up_takes_a_fifth_of_the_steps_at_most(pictures: int, steps: int, warmup: int) -> None:
+    found = schedule_of(OptimConfig(epochs=8), pictures)
+    assert (found.steps, found.warmup_steps) == (steps, warmup)
+    assert max(found.factor(step) for step in range(steps)) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("decoder", "arguments", "least"),
+    [("segformer", {}, 1), ("upernet", {}, 2), ("upernet", {"decoder_use_norm": False}, 1)],
+)
+def test_some_decoders_take_two_pictures(
+    decoder: str, arguments: dict[str, bool], least: int
+) -> None:
+    settings = TrainSegConfig.model_validate({"decoder": decoder, "decoder_args": arguments})
+    assert schedule_of(settings, 10).least == least

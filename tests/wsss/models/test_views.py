@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from wsss.cam import resize
 from wsss.config import EvaluateConfig, PredictionMode
-from wsss.models.predictor import label_at, limit_side, predict_masks
+from wsss.data.transforms import limit_side
+from wsss.models.predictor import label_at, predict_masks
 from wsss.models.tiles import starts, tiled
 from wsss.models.views import View, predict_views
 

@@ -29,6 +29,20 @@ def test_figures_are_of_the_split_and_the_worst_of_each_picture() -> None:
     assert scores.worst(9) == [1, 0] and scores.worst(1) == [1]
 
 
+def test_nothing_but_void_has_no_figure() -> None:
+    scores = SplitScores(["cat"])
+    scores.update(mask(255, 255), mask(0, 1))
+    nothing = {"background": None, "cat": None}
+    assert scores.summary() == {
+        "miou": None,
+        "iou": nothing,
+        "pixel_accuracy": None,
+        "images": 1,
+        "boundary_miou": None,
+        "boundary_iou": nothing,
+    }
+
+
 @pytest.mark.parametrize(("unsure", "iou"), [("background", 1.0), ("wrong", 0.5)])
 def test_unsure_pixels(unsure: Literal["background", "wrong"], iou: float) -> None:
     scores = SplitScores(["cat"], unsure)

@@ -15,8 +15,9 @@ from wsss.config import EvaluateConfig, RunConfig
 from wsss.data.drawn import CLASS_NAMES
 from wsss.engine.checkpoint import read_metadata
 from wsss.errors import WsssError
+from wsss.report.tables import show_classes, show_summary
 from wsss.run_dir import RunDir
-from wsss.stages import evaluate, predict
+from wsss.stages import evaluate, predict, report
 
 
 @pytest.fixture
@@ -78,6 +79,20 @@ def test_seeds_that_are_the_truth_are_perfect_at_any_threshold(run: RunConfig) -
     assert flat["iou"][CLASS_NAMES[0]] == 0  # type: ignore[index]
     background = np.mean([(truth(run, id_) == 0).mean() for id_ in ids(run, "train")])
     assert flat["pixel_accuracy"] == pytest.approx(background)
+
+
+def test_a_split_of_void_alone_has_no_figures(run: RunConfig, tmp_path: Path) -> None:
+    assert run.data.root is not None
+    root = Path(shutil.copytree(run.data.root, tmp_path / "VOC"))
+    for path in (root / "SegmentationClassAug").glob("*.png"):
+        voc.write_mask(path, np.full_like(voc.read_mask(path), 255))
+    void = run.model_copy(update={"data": run.data.model_copy(update={"root": root})})
+    paths = [evaluate.run(void, kind) for kind in evaluate.KINDS]
+    for path in paths:
+        assert "NaN" not in path.read_text() and scores(path)["miou"] is None
+    show_summary(paths)
+    show_classes(paths[-1])
+    assert report.run(void).is_file()
 
 
 def test_missing_masks_are_counted(run: RunConfig) -> None:

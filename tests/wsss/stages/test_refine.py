@@ -79,7 +79,7 @@ def test_finished_masks_are_skipped(files: Path) -> None:
     arguments = [files / "masks" / "a.png"], files / "images", files / "out"
     refined = refine.run(*arguments) / "a.png"
     made = refined.stat().st_mtime_ns
-    refine.run(*arguments, num_labels=21)
+    refine.run(*arguments)
     assert refined.stat().st_mtime_ns == made
     refine.run(*arguments, overwrite=True)
     assert refined.stat().st_mtime_ns > made
@@ -156,6 +156,8 @@ def test_sentences(files: Path) -> None:
     np.save(files / "logits" / "a.npy", 9 * probabilities(right_mask()) - 4)
     (files / "blank").mkdir()
     np.save(files / "blank" / "a.npy", 0 * probabilities(right_mask()))
+    (files / "many" / "b.png").mkdir(parents=True)  # no mask, whatever its name
+    np.save(files / "many" / "a.npy", np.ones((256, 1, 1), np.float32))
     np.savez(files / "a.npz", x=np.zeros(1), y=np.zeros(1))
     for masks, says in (
         ([], "There is no mask in no folder"),
@@ -170,6 +172,7 @@ def test_sentences(files: Path) -> None:
         ([files / "a.npz"], "holds 2 arrays"),
         ([files / "logits"], "a.npy can't be refined: .*negative values"),
         ([files / "blank"], "zero everywhere"),
+        ([files / "many"], r"a.npy has 256 labels; expected 255 at most"),
     ):
         with pytest.raises(WsssError, match=says):
             refine.run(masks, images, out)
@@ -178,7 +181,6 @@ def test_sentences(files: Path) -> None:
         ({"preset": "irm"}, "did you mean 'irn'"),
         ({"backend": "gpu"}, "no CRF backend 'gpu'"),
         ({"gt_prob": 2.0}, "gt_prob is 2.0"),
-        ({"num_labels": 15}, "holds the label 15; expected labels below 15"),
         ({"downsample": 0}, "downsample is 0"),
         ({"device": "abacus"}, "'abacus' can't be used"),
     ):

@@ -31,6 +31,14 @@ def test_grouping_is_logged_and_adds_no_weights(tmp_path: Path, tiny: Path, draw
     assert any((mine[name] != theirs[name]).any() for name in mine)
 
 
+def test_a_short_training_is_told(
+    tmp_path: Path, tiny: Path, drawn: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tiny, drawn, tmp_path / "run")
+    told = "train-cls has only 2 steps (10 pictures, batches of 5, 1 epochs), which teach little: "
+    assert capsys.readouterr().err.startswith(f"{told}train_cls.epochs=100 would give 200.\n")
+
+
 def test_off_costs_nothing(
     tmp_path: Path, tiny: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

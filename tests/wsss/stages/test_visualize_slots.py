@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import wsss
 from PIL import Image
 
+from glmix.pretrained import PACKAGED
 from wsss.errors import WsssError
 from wsss.stages.visualize_slots import run
 
@@ -34,6 +36,20 @@ def test_a_figure_a_picture_and_a_column_a_block(pictures: list[Path], tmp_path:
 def test_three_blocks_by_default(pictures: list[Path], tmp_path: Path) -> None:
     out = run(pictures[1:], "glnet_nano", None, tmp_path / "out", long_side=96)
     assert size(out / "wide.png")[0] == 4 * 96 + 3 * 3
+
+
+def test_the_command_draws_trained_slots(pictures: list[Path], tmp_path: Path) -> None:
+    drawn = {}
+    for name, options in {
+        "default": (),
+        "file": ("--checkpoint", PACKAGED / "glnet_nano.safetensors"),
+        "random": ("--checkpoint", "none"),
+    }.items():
+        out = tmp_path / name
+        result = wsss("visualize-slots", pictures[0], "--blocks", "8.0", "--out", out, *options)
+        assert result.exit_code == 0, result.output
+        drawn[name] = (out / "tall.png").read_bytes()
+    assert drawn["default"] == drawn["file"] != drawn["random"]
 
 
 @pytest.mark.parametrize(
