@@ -17,6 +17,7 @@ class Recipe:
 
     Attributes:
         model: a GLNet of timm's registry.
+        model_args: further arguments of it, such as `{embed_dims: [48, 96, 192, 384]}`.
         slot_scale: initial inverse temperature of the assignment.
         teacher: see `distill_teachers.load_teacher`.
         teacher_size: side in pixels at which the teacher sees every crop, whatever the student's.
@@ -40,6 +41,7 @@ class Recipe:
     """
 
     model: str = "glnet_nano"
+    model_args: dict[str, Any] = field(default_factory=dict)
     slot_scale: float = 8.0
     teacher: str = "efficientnet_lite0"
     teacher_size: int = 160

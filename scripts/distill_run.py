@@ -138,7 +138,10 @@ def start(recipe: Recipe, teacher: Teacher) -> State:
     """A fresh state, or the one of the last checkpoint in `recipe.out`."""
     torch.manual_seed(recipe.seed)
     student = timm.create_model(
-        recipe.model, num_classes=teacher.num_classes, slot_scale=recipe.slot_scale
+        recipe.model,
+        num_classes=teacher.num_classes,
+        slot_scale=recipe.slot_scale,
+        **recipe.model_args,
     ).to(memory_format=torch.channels_last)
     if recipe.init:
         student.load_state_dict({k: v.float() for k, v in load_file(recipe.init).items()})

@@ -372,6 +372,12 @@ def test_evaluate_and_export_through_the_command(
     assert torch.equal(begun.student.head.weight.detach(), weights["head.weight"].float())
 
 
+def test_the_student_may_be_built_otherwise(config: Path, tmp_path: Path) -> None:
+    arguments = ["model_args={depths: [1, 1, 2, 1]}", f"out={tmp_path / 'other'}"]
+    student = dr.start(load_recipe(config, arguments), SmallTeacher()).student
+    assert [len(stage.blocks) for stage in student.stages] == [1, 1, 2, 1]
+
+
 def test_a_checkpoint_of_another_model_is_refused(config: Path) -> None:
     recipe = load_recipe(config, ["steps=1"])
     distill.train(recipe)
