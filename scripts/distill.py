@@ -55,10 +55,9 @@ def train(recipe: Recipe) -> Path:
     out = Path(recipe.out)
     out.mkdir(parents=True, exist_ok=True)
     paths = list_pictures(recipe.folders, recipe.voc_root, recipe.voc_split)
-    pictures = decode_pictures(
-        [p for p in paths if not is_held(p, recipe.held_one_in)], recipe.short_side
-    )
-    held = held_crops(recipe, paths)
+    trained, held_paths = split(recipe, paths)
+    pictures = decode_pictures(trained, recipe.short_side)
+    held = whole_crops(recipe, held_paths)
     teacher = load_teacher(recipe.teacher)
     held_answers = teacher_answers(teacher, held, recipe.teacher_size)
     state = start(recipe, precise(teacher, recipe))
@@ -101,8 +100,7 @@ def evaluate(recipe: Recipe) -> dict[str, object]:
 
     As many of the trained ones, evenly spread: what lies between the two was learnt by heart.
     """
-    teacher = load_teacher(recipe.teacher)
-    state = _finished(recipe, teacher)
+    teacher, state = _finished(recipe)
     paths = list_pictures(recipe.folders, recipe.voc_root, recipe.voc_split)
     size = int(recipe.sizes[-1][1])
 
@@ -110,8 +108,8 @@ def evaluate(recipe: Recipe) -> dict[str, object]:
         theirs = teacher_answers(teacher, crops, recipe.teacher_size)
         return answers(state.averaged, crops, size), theirs
 
-    held_paths = [p for p in paths if is_held(p, recipe.held_one_in)]
-    held = held_crops(recipe, paths)
+    trained, held_paths = split(recipe, paths)
+    held = whole_crops(recipe, held_paths)
     mine, theirs = both(held)
     result: dict[str, object] = {
         "step": state.step,
@@ -124,24 +122,29 @@ def evaluate(recipe: Recipe) -> dict[str, object]:
     for source in sorted(set(sources)):
         rows = torch.tensor([s == source for s in sources])
         result[source] = {"pictures": int(rows.sum())} | agreement(mine[rows], theirs[rows])
-    trained = [p for p in paths if not is_held(p, recipe.held_one_in)]
-    trained = trained[:: max(1, len(trained) // len(held))]
-    crops = centre_crops(decode_pictures(trained, recipe.short_side), recipe.short_side)
+    crops = whole_crops(recipe, trained[:: max(1, len(trained) // len(held))])
     result["trained"] = {"pictures": len(crops)} | agreement(*both(crops))
     result["slots"] = slot_table(state.averaged, held[:64], size)
     return result
 
 
-def _finished(recipe: Recipe, teacher: Teacher) -> State:
+def _finished(recipe: Recipe) -> tuple[Teacher, State]:
     if not (Path(recipe.out) / "last.pt").exists() and not recipe.init:
         raise WsssError(f"There is no last.pt in {recipe.out}; train first, or give init=WEIGHTS.")
-    return start(recipe, teacher)
+    teacher = load_teacher(recipe.teacher)
+    return teacher, start(recipe, teacher)
 
 
-def held_crops(recipe: Recipe, paths: list[Path]) -> Tensor:
-    """Centre crops of the held pictures, at the greater of the student's last size and 160."""
-    held = [p for p in paths if is_held(p, recipe.held_one_in)]
-    return centre_crops(decode_pictures(held, recipe.short_side), recipe.short_side)
+def split(recipe: Recipe, paths: list[Path]) -> tuple[list[Path], list[Path]]:
+    """The pictures to train on, and those held out."""
+    held = [is_held(path, recipe.held_one_in) for path in paths]
+    pairs = list(zip(paths, held, strict=True))
+    return [p for p, out in pairs if not out], [p for p, out in pairs if out]
+
+
+def whole_crops(recipe: Recipe, paths: list[Path]) -> Tensor:
+    """Centre crops of pictures, (n, 3, short_side, short_side) in 0–1."""
+    return centre_crops(decode_pictures(paths, recipe.short_side), recipe.short_side)
 
 
 @torch.no_grad()
@@ -207,7 +210,7 @@ def main(arguments: list[str] | None = None) -> int:
         if args.evaluate:
             print(json.dumps(evaluate(recipe), indent=2))
         elif args.export:
-            print(export(_finished(recipe, load_teacher(recipe.teacher)), args.export))
+            print(export(_finished(recipe)[1], args.export))
         else:
             print(train(recipe))
     except WsssError as error:

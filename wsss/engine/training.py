@@ -52,7 +52,7 @@ def train_stage(
     title = stage.replace("_", "-")
     check_batch(schedule, runtime, title)
     if schedule.steps < FEW and runtime.is_main:
-        print(_short(stage, settings, schedule.steps, pictures), file=sys.stderr)
+        print(_short(stage, title, settings, schedule.steps, pictures), file=sys.stderr)
     groups = parameter_groups(
         model,
         backbone,
@@ -78,11 +78,11 @@ def train_stage(
     )
 
 
-def _short(stage: Stage, settings: OptimConfig, steps: int, pictures: int) -> str:
+def _short(stage: Stage, title: str, settings: OptimConfig, steps: int, pictures: int) -> str:
     """What to tell of a training of few steps."""
     enough = math.ceil(FEW * settings.batch_size / max(1, pictures))
     return (
-        f"{stage.replace('_', '-')} has only {steps} steps ({pictures} pictures, batches of "
+        f"{title} has only {steps} steps ({pictures} pictures, batches of "
         f"{settings.batch_size}, {settings.epochs:g} epochs), which teach little: "
         f"{stage}.epochs={enough} would give {FEW}."
     )

@@ -23,6 +23,7 @@ from wsss.engine.training import deliver, train_stage
 from wsss.metrics import average_precision
 from wsss.models.classifier import ClassifierOutput, TagClassifier, new_classifier
 from wsss.models.grouping import check_blocks, grouping_loss
+from wsss.report.scores import known
 from wsss.run_dir import RunDir, write_json
 
 
@@ -97,9 +98,11 @@ def _score(
             output = model(cams.resize(image, size).to(runtime.device))
         scores.append(output.logits[0].float().cpu().numpy())
     by_class, mean = average_precision(np.stack(scores), held.tag_matrix())
-    # a class without a held picture has no precision, and JSON no nan
-    known = [None if np.isnan(value) else float(value) for value in (mean, *by_class)]
-    return {"map": known[0], "ap": dict(zip(held.class_names, known[1:], strict=True))}
+    # a class without a held picture has no precision
+    return {
+        "map": known(mean),
+        "ap": {name: known(ap) for name, ap in zip(held.class_names, by_class, strict=True)},
+    }
 
 
 def _metadata(config: RunConfig, pictures: TaggedPictures) -> dict[str, Any]:

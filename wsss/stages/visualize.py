@@ -1,8 +1,8 @@
 """Pictures of a run: a contact sheet of CAM, slots, seed, pseudo-mask, prediction and truth.
 
 Reads whatever of these the run has (trained in a single stage it has predictions alone); writes
-`report/<split>.png`. True masks are opened for showing,
-and for finding the worst pictures of a kind.
+`report/<split>.png`. True masks are opened for showing, and for finding the worst pictures of a
+kind.
 """
 
 from collections.abc import Sequence
