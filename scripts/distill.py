@@ -175,7 +175,7 @@ def lessons(recipe: Recipe, teacher: Teacher, pictures: Pictures, step: int) -> 
         )
         if recipe.mix:
             crops = mixed(crops, seed=recipe.seed, step=step, share=recipe.mix)
-        return lesson(teacher, crops, recipe.size_at(step))
+        return lesson(teacher, crops, recipe.size_at(step), places=recipe.dense > 0)
 
     if step >= recipe.steps:
         return

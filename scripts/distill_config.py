@@ -32,7 +32,9 @@ class Recipe:
         slot_lr: factor of `lr` for the slot scales, which do not decay.
         clip: greatest norm of the gradient that AdamW sees.
         ema: decay of the averaged weights, which are what counts in the end.
-        kl, features, slots: weights of the losses; `features` by stride.
+        kl, dense, features, slots: weights of the losses; `features` by stride. `dense` is the KL
+            of the answers at every place of stride 32: features are not learnt by heart, whole
+            answers are, and 25 answers a crop are harder to learn so than one.
         temperature: of the soft labels.
         bf16: student under bf16 autocast, teacher in bf16.
         check_every, save_every: steps between measurements on held pictures, and checkpoints.
@@ -63,6 +65,7 @@ class Recipe:
     clip: float = 1.0
     ema: float = 0.999
     kl: float = 0.3
+    dense: float = 0.0
     features: dict[int, float] = field(default_factory=lambda: {8: 0.5, 16: 1.0, 32: 1.0})
     slots: float = 0.3
     temperature: float = 1.0

