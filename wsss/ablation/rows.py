@@ -198,7 +198,7 @@ def _variants(recipe: Seeding) -> list[Row]:
     ]
     kinds = {walk.kind for walk in recipe.walks}
     if kinds <= STEPPING:
-        steps = [Row(f"default, t={t}", each(steps=t)) for t in (1, 2, 3, 4, 8)]
+        steps = [Row(f"default, t={t}", each(steps=t)) for t in (1, 2, 3, 4, 8, 16)]
         rows += [row for row in steps if row.source != recipe]
     if kinds <= CONFINABLE:
         for share, shape in ((0.1, BOX), (0.3, BOX), (0.1, MASK)):
