@@ -93,9 +93,8 @@ class EfficientNetLite(Teacher):
         x = net._swish(net._conv_head(x)).float().permute(0, 2, 3, 1)
         weight, bias = net._fc.weight.float(), net._fc.bias.float()
         logits = nn.functional.linear(x.mean(dim=(1, 2)), weight, bias)
-        if not places:
-            return Answer(logits, features)
-        return Answer(logits, features, nn.functional.linear(x, weight, bias).permute(0, 3, 1, 2))
+        dense = nn.functional.linear(x, weight, bias).permute(0, 3, 1, 2) if places else None
+        return Answer(logits, features, dense)
 
 
 class TimmTeacher(Teacher):
