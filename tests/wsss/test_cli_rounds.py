@@ -93,6 +93,21 @@ def test_masks_are_the_former_segmenter_s_among_the_tags(run: Path, finished: Ru
         np.testing.assert_allclose(sure / 255, own.amax(0).numpy(), atol=0.5001 / 255)
 
 
+def test_a_round_may_take_more_pictures_than_the_former(run: Path) -> None:
+    left_out = RunDir(run).pseudo_mask(IDS[0])
+    left_out.unlink()
+    wsss("generate-pseudo-masks", run, "--round", 2, *BARE)
+    alone = RunDir(run / "round_2").pseudo_mask(IDS[0]).read_bytes()
+    options = [*BARE[:3], "self_training.former_masks=0.9"]
+    result = wsss("generate-pseudo-masks", run, "--round", 2, "--overwrite", *options)
+    assert result.exit_code == 0, result.output
+    made = RunDir(run / "round_2")
+    assert made.pseudo_mask(IDS[0]).read_bytes() == alone
+    old = voc.read_mask(RunDir(run).pseudo_mask(IDS[1]))
+    mixed = voc.read_mask(made.pseudo_mask(IDS[1]))
+    assert (mixed == old)[old != voc.IGNORE_INDEX].all()
+
+
 def test_shards_share_the_masks_of_a_round(run: Path) -> None:
     wsss("generate-pseudo-masks", run, "--round", 2, "--shard", "1/2")
     made = RunDir(run / "round_2")

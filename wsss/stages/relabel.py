@@ -72,9 +72,9 @@ def run(config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0,
         tensor = normalise(image)[None].to(runtime.device)
         with watch("network"):
             probs = predict_probs(model, tensor, settings.scales, settings.flip)
-        old = None
-        if mixed:
-            old = resize_mask(read_mask(former.pseudo_mask(picture.id)), image.shape[:2])
+        old, old_path = None, former.pseudo_mask(picture.id)
+        if mixed and old_path.is_file():  # a round may take pictures that the former left out
+            old = resize_mask(read_mask(old_path), image.shape[:2])
         with watch("refinement"):
             refined = marginals(image, probs, labels, old, settings, crf)
         write_confidence(run_dir.confidence(picture.id), refined, size)
