@@ -256,7 +256,7 @@ class PseudoMasksConfig(Section):
 class MaskLossConfig(Section):
     """What a pixel of a pseudo-mask costs; pseudo-masks are often wrong."""
 
-    kind: Literal["cross_entropy", "symmetric", "generalised"] = "cross_entropy"
+    kind: Literal["cross_entropy", "symmetric", "generalised"] = "symmetric"
     reverse_weight: float = Field(0.5, ge=0)
     """Of the bounded term of `symmetric`."""
     power: float = Field(0.7, gt=0, le=1)
