@@ -36,15 +36,19 @@ def sample() -> MaskSample:
 
 
 def test_the_plain_cross_entropy(logits: Tensor, sample: MaskSample) -> None:
-    loss, figures = SegmenterLoss(settings(balanced=False))(logits, sample, 0.9)
+    loss, figures = SegmenterLoss(settings(kind="cross_entropy", balanced=False))(
+        logits, sample, 0.9
+    )
     expected = F.cross_entropy(logits, sample.mask, ignore_index=255)
     torch.testing.assert_close(loss, expected)
     assert figures == {}
 
 
-def test_the_default_is_the_mean_of_the_halves(logits: Tensor, sample: MaskSample) -> None:
+def test_the_default_is_symmetric_and_the_mean_of_the_halves(
+    logits: Tensor, sample: MaskSample
+) -> None:
     loss, _ = SegmenterLoss(settings())(logits, sample, 0.0)
-    pixels = F.cross_entropy(logits, sample.mask, ignore_index=255, reduction="none")
+    pixels = noisy_loss.symmetric_cross_entropy(logits, sample.mask, 0.5)
     background = sample.mask == 0
     foreground = (sample.mask > 0) & (sample.mask < 255)
     torch.testing.assert_close(loss, (pixels[background].mean() + pixels[foreground].mean()) / 2)
@@ -66,14 +70,15 @@ def test_the_loss_of_a_pixel_by_name(
 
 
 def test_pixels_weigh_their_confidence(logits: Tensor, sample: MaskSample) -> None:
-    loss, _ = SegmenterLoss(settings(balanced=False, confidence=2.0))(logits, sample, 0.0)
+    chosen = settings(kind="cross_entropy", balanced=False, confidence=2.0)
+    loss, _ = SegmenterLoss(chosen)(logits, sample, 0.0)
     pixels = F.cross_entropy(logits, sample.mask, ignore_index=255, reduction="none")
     weight = sample.confidence.square() * (sample.mask != 255)
     torch.testing.assert_close(loss, (pixels * weight).sum() / weight.sum())
 
 
 def test_disagreement_is_left_out_late(logits: Tensor, sample: MaskSample) -> None:
-    chosen = settings(balanced=False, drop=0.5, drop_after=0.6)
+    chosen = settings(kind="cross_entropy", balanced=False, drop=0.5, drop_after=0.6)
     early, late = (SegmenterLoss(chosen)(logits, sample, progress)[0] for progress in (0.59, 0.6))
     torch.testing.assert_close(early, F.cross_entropy(logits, sample.mask, ignore_index=255))
     pixels = F.cross_entropy(logits, sample.mask, ignore_index=255, reduction="none")
