@@ -30,6 +30,7 @@ from glmix.distillation import (
     standardise,
 )
 from wsss.errors import WsssError
+from wsss.run_dir import write_atomic
 
 
 class FloatAttention(TorchFunctionMode):
@@ -365,6 +366,6 @@ def export(state: State, path: Path) -> Path:
         k: (v.to(torch.bfloat16) if v.is_floating_point() else v).contiguous()
         for k, v in state.averaged.state_dict().items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(weights, path, metadata={"model": state.recipe.model, "step": str(state.step)})
+    metadata = {"model": state.recipe.model, "step": str(state.step)}
+    write_atomic(path, lambda target: save_file(weights, target, metadata=metadata))
     return path
