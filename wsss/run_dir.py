@@ -363,11 +363,13 @@ def _settings(stage: str, config: RunConfig) -> dict[str, Any]:
 def _with_defaults(stage: str, old: dict[str, Any], config: RunConfig) -> dict[str, Any]:
     """Settings of an older version: a key that it didn't know yet has its default.
 
-    But for the border, which is on by default and wasn't there before, and for the list of scored
-    pictures, which was there and not noted.
+    But for the border and the kind of the segmenter's loss, whose defaults are others now, and for
+    the list of scored pictures, which was there and not noted.
     """
     if "pseudo_masks" in old:
         old["pseudo_masks"].setdefault("border", None)
+    if "train_seg" in old:
+        old["train_seg"].setdefault("loss", {}).setdefault("kind", "cross_entropy")
     if "data" in old:
         old["data"].setdefault("score_split", config.data.score_split)
     try:

@@ -371,8 +371,11 @@ def test_a_stage_from_before_a_setting_existed_was_made_with_its_default(begun: 
     old = json.loads(path.read_text())
     del old["train_seg"]["loss"], old["train_seg"]["layer_decay"], old["train_cls"]["accumulate"]
     write_json(path, old)
-    RunDir.create(config(begun.root))
+    plain = "train_seg.loss.kind=cross_entropy"  # the default of then
+    RunDir.create(config(begun.root, plain))
+    with pytest.raises(WsssError, match=r"with train_seg.loss.kind='cross_entropy', now it is 'sy"):
+        RunDir.create(config(begun.root))
     with pytest.raises(WsssError, match=r"train_seg was made with train_seg.layer_decay=1.0, now"):
-        RunDir.create(config(begun.root, "train_seg.layer_decay=0.9"))
+        RunDir.create(config(begun.root, plain, "train_seg.layer_decay=0.9"))
     with pytest.raises(WsssError, match=r"with train_seg.loss.drop=0.0, now it is 0.1"):
-        RunDir.create(config(begun.root, "train_seg.loss.drop=0.1"))
+        RunDir.create(config(begun.root, plain, "train_seg.loss.drop=0.1"))

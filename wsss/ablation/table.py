@@ -65,7 +65,7 @@ def markdown(table: Sequence[Figures], sizes: Sequence[str], protocol: Mapping[s
         peaks = [row.get("peak_mib", {}).get(size) for size in sizes]
         cells += [f"{row['ms']:.1f}", *("–" if p is None else f"{p:.1f}" for p in peaks)]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "* one threshold for all pictures, chosen on true masks; no rule to use."]
+    lines += ["", r"\* one threshold for all pictures, chosen on true masks; no rule to use."]
     return "\n".join(lines) + "\n"
 
 
