@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from distill_config import Recipe
 from distill_teachers import STRIDES, Teacher
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -29,8 +29,8 @@ from glmix.distillation import (
     soft_label_loss,
     standardise,
 )
+from wsss.engine.checkpoint import write_weights
 from wsss.errors import WsssError
-from wsss.run_dir import write_atomic
 
 
 class FloatAttention(TorchFunctionMode):
@@ -366,6 +366,5 @@ def export(state: State, path: Path) -> Path:
         k: (v.to(torch.bfloat16) if v.is_floating_point() else v).contiguous()
         for k, v in state.averaged.state_dict().items()
     }
-    metadata = {"model": state.recipe.model, "step": str(state.step)}
-    write_atomic(path, lambda target: save_file(weights, target, metadata=metadata))
+    write_weights(path, weights, {"model": state.recipe.model, "step": str(state.step)})
     return path

@@ -416,10 +416,7 @@ def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
     # the suffix stays last: some writers choose the format by it
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
-        temporary.open("ab").close()
-        mode = temporary.stat().st_mode
         write(temporary)
-        temporary.chmod(mode)  # safetensors makes files that nobody but their owner reads
         temporary.replace(path)
     except Exception as error:  # each library that writes has its own kind of error
         raise WsssError(

@@ -298,16 +298,6 @@ def test_a_file_is_whole_or_the_former_one(tmp_path: Path) -> None:
     assert path.read_text() == "new" and [p.name for p in tmp_path.iterdir()] == ["x.bin"]
 
 
-def test_others_may_read_what_a_careful_writer_made(tmp_path: Path) -> None:
-    def private(target: Path) -> None:
-        target.unlink(missing_ok=True)
-        target.touch(mode=0o600)
-
-    (tmp_path / "usual").write_text("")
-    write_atomic(tmp_path / "x.bin", private)
-    assert (tmp_path / "x.bin").stat().st_mode == (tmp_path / "usual").stat().st_mode
-
-
 def test_who_reads_the_former_file_reads_on(tmp_path: Path) -> None:
     path = tmp_path / "x.txt"
     path.write_text("the old text")

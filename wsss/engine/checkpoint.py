@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import nn
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor, nn
 
 from glmix.checkpoints import describe_mismatch
 from wsss.errors import WsssError, first_line
@@ -43,7 +43,12 @@ def save_model(path: Path, model: nn.Module, metadata: dict[str, Any]) -> None:
     """Write weights as safetensors with `metadata` (JSON) in the header, atomically."""
     weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     header = {"wsss": json.dumps(metadata)}
-    write_atomic(path, lambda target: save_file(weights, target, metadata=header))
+    write_weights(path, weights, header)
+
+
+def write_weights(path: Path, weights: dict[str, Tensor], header: dict[str, str]) -> None:
+    """Write safetensors atomically; `save_file` would make files that only their owner reads."""
+    write_atomic(path, lambda target: target.write_bytes(safetensors_bytes(weights, header)))
 
 
 def read_metadata(path: Path, kind: str) -> dict[str, Any]:

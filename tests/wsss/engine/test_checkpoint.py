@@ -38,6 +38,12 @@ def test_a_model_comes_back_with_its_metadata(weights: Path) -> None:
     assert not model.training
 
 
+def test_others_may_read_weights(weights: Path) -> None:
+    usual = weights.with_name("usual")
+    usual.write_text("")
+    assert weights.stat().st_mode == usual.stat().st_mode
+
+
 def test_other_classes_are_refused(weights: Path) -> None:
     load_trained(weights, "classifier", build, CPU, class_names=("cat", "dog"))
     with pytest.raises(WsssError) as error:
