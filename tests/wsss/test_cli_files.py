@@ -93,7 +93,7 @@ def test_a_disk_that_takes_no_mask(
 def test_a_disk_that_takes_no_weights(
     tmp_path: Path, tiny: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    monkeypatch.setattr("wsss.engine.checkpoint.save_file", refusing(number))
+    monkeypatch.setattr(Path, "write_bytes", refusing(number))
     found = sentence("train-cls", tiny, f"run={tmp_path / 'run'}", f"data.root={drawn}")
     assert "model.safetensors can't be written" in found and errno.errorcode[number] in found
 
