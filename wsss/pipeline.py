@@ -91,7 +91,7 @@ def pseudo_masks(
 def segmenter(config: RunConfig, overwrite: bool = False) -> Path:
     """The segmenter of the config's round; a later round's pseudo-masks are made first."""
     if config.round > 1:
-        relabel.run(config)
+        relabel.run(config, train_again=overwrite)
     elif config.train_seg.single_stage.enabled:
         return train_single.run(config, overwrite)
     return train_seg.run(config, overwrite)

@@ -37,6 +37,8 @@ _DEPENDS_LATER: dict[str, tuple[str, ...]] = {
     "pseudo_masks": ("seed", "data", "backbone", "self_training"),
     "train_seg": ("seed", "data", "backbone", "self_training", "train_seg"),
 }
+# Keys of self_training that the masks don't depend on.
+_TRAINING_OF_ROUNDS = ("start", "weighting")
 # The scores that each stage's output has.
 _SCORES: dict[str, tuple[str, ...]] = {
     "pseudo_masks": ("cam", "seeds", "pseudo_masks"),
@@ -348,7 +350,8 @@ def _stages(config: RunConfig) -> list[str]:
 
 def _settings(stage: str, config: RunConfig) -> dict[str, Any]:
     values = config.model_dump(mode="json", include=set(_depends(config)[stage]))
-    values.get("self_training", {}).pop("rounds", None)
+    for key in ("rounds", *(_TRAINING_OF_ROUNDS if stage == "pseudo_masks" else ())):
+        values.get("self_training", {}).pop(key, None)
     keys = _DATA_KEYS[stage]
     if "mask_pictures" in keys and config.data.mask_pictures is not None:
         keys = (*keys, "score_split")  # whose pictures are chosen first

@@ -143,6 +143,16 @@ def test_what_a_round_starts_from(run: Path, begin: str) -> None:
         assert not torch.allclose(found[name], *old.values(), rtol=0, atol=1e-6), name
 
 
+def test_masks_stay_where_only_the_training_on_them_changes(run: Path) -> None:
+    short = ["train_seg.epochs=0.1", *BARE]
+    wsss("train-seg", run, "--round", 2, *short)
+    made = files(run / "round_2" / "pseudo_masks")
+    other = ["self_training.start=fresh", "self_training.weighting=0"]
+    again = wsss("train-seg", run, "--round", 2, "--overwrite", *short, *other)
+    assert again.exit_code == 0, again.output
+    assert files(run / "round_2" / "pseudo_masks") == made
+
+
 def test_a_third_round_lies_in_the_second(run: Path) -> None:
     assert "run `wsss train-seg --round 2` on it first" in sentence("train-seg", run, "--round", 3)
     wsss("train-seg", run, "--round", 2, *BARE)

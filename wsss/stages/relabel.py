@@ -30,19 +30,26 @@ from wsss.run_dir import RunDir
 from wsss.voc import read_mask, write_mask
 
 
-def run(config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0, 1)) -> Path:
+def run(
+    config: RunConfig,
+    overwrite: bool = False,
+    shard: tuple[int, int] = (0, 1),
+    train_again: bool = False,
+) -> Path:
     """Make the pseudo-masks of a round after the first, or the rest of them; returns their folder.
 
     Args:
         config: of the round.
         overwrite: make all of them anew.
         shard: (i, n) takes every n-th picture, from the i-th.
+        train_again: the training on the masks is to be done again: it may have had other settings.
     """
     former = RunDir.of_round(config, config.round - 1)
     option = f" --round {config.round - 1}" if config.round > 2 else ""
     former.require("train_seg", f"train-seg{option}")
     data, digests = open_stage(config.data, config.seed, "pseudo_masks")
-    run_dir = RunDir.create(config, digests, again="pseudo_masks" if overwrite else None)
+    again = "pseudo_masks" if overwrite else "train_seg" if train_again else None
+    run_dir = RunDir.create(config, digests, again)
     folder = run_dir.stage("pseudo_masks")
     if run_dir.finished("pseudo_masks") and not overwrite:
         return folder
