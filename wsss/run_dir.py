@@ -39,6 +39,11 @@ _DEPENDS_LATER: dict[str, tuple[str, ...]] = {
 }
 # Keys of self_training that the masks don't depend on.
 _TRAINING_OF_ROUNDS = ("start", "weighting")
+_COMMANDS = {
+    "train_cls": "train-cls",
+    "pseudo_masks": "generate-pseudo-masks",
+    "train_seg": "train-seg",
+}
 # The scores that each stage's output has.
 _SCORES: dict[str, tuple[str, ...]] = {
     "pseudo_masks": ("cam", "seeds", "pseudo_masks"),
@@ -277,7 +282,8 @@ class RunDir:
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         raise WsssError(
             f"{self.root / stage} was made with {found}{more}: "
-            f"choose another run folder (run=…), or add --overwrite to do the stage again."
+            "choose another run folder (run=…), or add --overwrite to "
+            f"`wsss {_COMMANDS[stage]}` to do the stage again."
         )
 
     def _changes(self, stage: str, config: RunConfig) -> list[tuple[str, Any, Any]]:

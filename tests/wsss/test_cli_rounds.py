@@ -151,6 +151,13 @@ def test_masks_stay_where_only_the_training_on_them_changes(run: Path) -> None:
     again = wsss("train-seg", run, "--round", 2, "--overwrite", *short, *other)
     assert again.exit_code == 0, again.output
     assert files(run / "round_2" / "pseudo_masks") == made
+    settings = json.loads((run / "round_2" / "train_seg" / "settings.json").read_text())
+    assert settings["self_training"]["start"] == "fresh"
+    everything = files(run)
+    masks = "self_training.former_masks=0.5"
+    found = sentence("train-seg", run, "--round", 2, "--overwrite", masks)
+    assert "add --overwrite to `wsss generate-pseudo-masks`" in found
+    assert files(run) == everything
 
 
 def test_a_third_round_lies_in_the_second(run: Path) -> None:

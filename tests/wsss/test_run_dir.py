@@ -12,6 +12,12 @@ from wsss.config import RunConfig, load, quoted
 from wsss.errors import WsssError
 from wsss.run_dir import RunDir, config_of_round, make_folder, read_config, write_atomic, write_json
 
+COMMANDS = {
+    "train_cls": "train-cls",
+    "pseudo_masks": "generate-pseudo-masks",
+    "train_seg": "train-seg",
+}
+
 
 def config(folder: Path, *settings: str) -> RunConfig:
     return load(None, [f"run={folder}", "data.root=data/VOC2012", *settings])
@@ -80,7 +86,8 @@ def test_other_settings_are_refused_with_their_key(
     with pytest.raises(WsssError) as error:
         RunDir.create(config(begun.root, setting))
     assert str(error.value).startswith(f"{begun.root / stage} was made with {sentence}")
-    assert str(error.value).endswith("add --overwrite to do the stage again.")
+    again = f"add --overwrite to `wsss {COMMANDS[stage]}` to do the stage again."
+    assert str(error.value).endswith(again)
 
 
 def test_a_key_that_an_older_version_did_not_know_has_its_default(begun: RunDir) -> None:
@@ -154,7 +161,8 @@ def test_other_pictures_or_tags_are_refused(begun: RunDir, stage: str) -> None:
         RunDir.create(now, {stage: "new"})
     assert str(error.value) == (
         f"{begun.root / stage} was made with other pictures, tags or classes than data/VOC2012 "
-        "holds now: choose another run folder (run=…), or add --overwrite to do the stage again."
+        "holds now: choose another run folder (run=…), or add --overwrite to "
+        f"`wsss {COMMANDS[stage]}` to do the stage again."
     )
     again = RunDir.create(now, {stage: "new"}, again=stage)
     again.begin(stage, now, again=True)

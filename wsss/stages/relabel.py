@@ -63,7 +63,7 @@ def run(
     if settings.crf != "none":
         crf = DenseCRF(settings.crf, iterations=settings.crf_iterations)
     # a segmenter that was trained in a single stage has no masks; its folder may hold others'
-    single = config.round == 2 and config.train_seg.single_stage.enabled
+    single = config.round == 2 and RunDir.open(former.root).train_seg.single_stage.enabled
     own_masks = former.finished("pseudo_masks") and not single
     mixed = settings.former_masks > 0 and own_masks
     run_dir.begin("pseudo_masks", config, overwrite)
