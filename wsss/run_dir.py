@@ -37,8 +37,8 @@ _DEPENDS_LATER: dict[str, tuple[str, ...]] = {
     "pseudo_masks": ("seed", "data", "backbone", "self_training"),
     "train_seg": ("seed", "data", "backbone", "self_training", "train_seg"),
 }
-# Keys of self_training that the masks don't depend on.
-_TRAINING_OF_ROUNDS = ("start", "weighting")
+# Keys of self_training that a stage of a later round doesn't depend on.
+_UNRELATED = {"pseudo_masks": {"rounds", "start", "weighting"}, "train_seg": {"rounds"}}
 _COMMANDS = {
     "train_cls": "train-cls",
     "pseudo_masks": "generate-pseudo-masks",
@@ -304,15 +304,20 @@ class RunDir:
         noted = {_DIGEST: old.pop(_DIGEST)} if _DIGEST in old else {}
         return {**_with_defaults(stage, old, config), **noted}
 
-    def require(self, stage: str, command: str) -> Path:
+    def require(self, stage: str, option: str = "") -> Path:
         """Folder of a finished stage.
+
+        Args:
+            stage: which.
+            option: of the command that does it, with a space before it.
 
         Raises:
             WsssError: the stage isn't finished.
         """
         if not self.finished(stage):
             raise WsssError(
-                f"{self.root} has no finished {stage}: run `wsss {command}` on it first."
+                f"{self.root} has no finished {stage}: "
+                f"run `wsss {_COMMANDS[stage]}{option}` on it first."
             )
         return self.root / stage
 
@@ -355,9 +360,8 @@ def _stages(config: RunConfig) -> list[str]:
 
 
 def _settings(stage: str, config: RunConfig) -> dict[str, Any]:
-    values = config.model_dump(mode="json", include=set(_depends(config)[stage]))
-    for key in ("rounds", *(_TRAINING_OF_ROUNDS if stage == "pseudo_masks" else ())):
-        values.get("self_training", {}).pop(key, None)
+    include, exclude = set(_depends(config)[stage]), {"self_training": _UNRELATED.get(stage, set())}
+    values = config.model_dump(mode="json", include=include, exclude=exclude)
     keys = _DATA_KEYS[stage]
     if "mask_pictures" in keys and config.data.mask_pictures is not None:
         keys = (*keys, "score_split")  # whose pictures are chosen first

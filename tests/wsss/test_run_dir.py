@@ -279,9 +279,9 @@ def test_a_reset_forgets_scores_and_pictures_of_what_is_gone(
 def test_an_unfinished_stage_is_required_with_its_command(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     with pytest.raises(WsssError, match="no finished train_cls: run `wsss train-cls` on it first"):
-        run.require("train_cls", "train-cls")
+        run.require("train_cls")
     run.finish("train_cls", {"pictures": 3})
-    assert run.require("train_cls", "train-cls") == tmp_path / "train_cls"
+    assert run.require("train_cls") == tmp_path / "train_cls"
 
 
 def test_json_is_readable(tmp_path: Path) -> None:

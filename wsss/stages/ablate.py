@@ -81,7 +81,7 @@ class Bench:
     def __init__(
         self, config: RunConfig, run_dir: RunDir, pictures: TaggedPictures, device: torch.device
     ) -> None:
-        run_dir.require("train_cls", "train-cls")
+        run_dir.require("train_cls")
         self.config, self.run_dir, self.pictures = config, run_dir, pictures
         weights = run_dir.model("train_cls")
         self.model: TagClassifier

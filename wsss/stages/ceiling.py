@@ -35,7 +35,7 @@ def prepare(config: RunConfig) -> RunConfig:
     """
     data, digests = open_stage(config.data, config.seed, "train_seg")
     weak = RunDir(config.run, digests)
-    weak.require("train_seg", "train-seg")
+    weak.require("train_seg")
     weak.check_settings("train_seg", config)
     pictures = data.pictures
     root = config.data.root

@@ -191,8 +191,7 @@ def _protocol(config: RunConfig, run_dir: RunDir, of: Kind) -> dict[str, Any]:
     common["tags"] = "given"
     unsure = {"unsure": config.evaluate.unsure}
     if of == "pseudo-masks" and config.round > 1:
-        later = made["self_training"]
-        return {**common, **{k: later[k] for k in later if k not in ("rounds", "start")}, **unsure}
+        return {**common, **made["self_training"], **unsure}
     masks = {k: v for k, v in made["pseudo_masks"].items() if k != "save_confidence"}
     masks["walks"] = [_told(walk) for walk in masks["walks"]]
     if of == "pseudo-masks":

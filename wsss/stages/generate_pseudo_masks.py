@@ -59,7 +59,7 @@ def run(config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0,
     folder = run_dir.stage("pseudo_masks")
     if run_dir.finished("pseudo_masks") and not overwrite:
         return folder
-    run_dir.require("train_cls", "train-cls")
+    run_dir.require("train_cls")
     runtime = start(config.runtime, config.seed)
     pictures, weights = data.pictures, run_dir.model("train_cls")
     model, _ = load_trained(

@@ -80,7 +80,7 @@ def run_split(config: RunConfig, split: str | None = None) -> Path:
         The folder of the masks that the config's own scales, flip and CRF make.
     """
     run_dir = RunDir(config.run)
-    run_dir.require("train_seg", "train-seg")
+    run_dir.require("train_seg")
     split = split or config.data.val_split
     data = open_tagged(config.data, split)
     columns = config.evaluate.columns()

@@ -46,7 +46,7 @@ def run(
     """
     former = RunDir.of_round(config, config.round - 1)
     option = f" --round {config.round - 1}" if config.round > 2 else ""
-    former.require("train_seg", f"train-seg{option}")
+    former.require("train_seg", option)
     data, digests = open_stage(config.data, config.seed, "pseudo_masks")
     again = "pseudo_masks" if overwrite else "train_seg" if train_again else None
     run_dir = RunDir.create(config, digests, again)

@@ -34,7 +34,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     path = run_dir.model("train_seg")
     if run_dir.finished("train_seg") and not overwrite:
         return path
-    run_dir.require("pseudo_masks", "generate-pseudo-masks")
+    run_dir.require("pseudo_masks")
     runtime = start(config.runtime, config.seed)
     dataset = _crops(config, run_dir, pictures)
     metadata = segmenter_metadata(config, pictures.class_names)
