@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from wsss.seeding.walks import symmetric_walk
 
 from glmix.analysis import (
     agreement,
@@ -38,7 +39,6 @@ from wsss.errors import WsssError
 from wsss.metrics import ConfusionMatrix
 from wsss.models.backbone import create_backbone
 from wsss.voc import read_class_names, split_ids
-from wsss.walk import symmetric_walk
 
 REGULAR, DISC = "regular 8×8", "growing disc"
 STEPS = (1, 4)

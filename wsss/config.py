@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from wsss.errors import WsssError
+from wsss.seeding.walks import Border, Seeding, Walk
 
 
 class Section(BaseModel):
@@ -105,8 +106,6 @@ class OptimConfig(Section):
     """Parts that a batch passes the network in, one after the other, where memory is short."""
     ema: float = Field(0.0, ge=0, lt=1)
     """Decay of the average of weights that is kept; 0 keeps the last ones."""
-    layer_decay: float = Field(1.0, gt=0, le=1)
-    """Rate of each layer of the backbone over the next deeper one's."""
 
     @property
     def least_pictures(self) -> int:
@@ -121,30 +120,6 @@ class OptimConfig(Section):
                 "parts, take an accumulate that divides batch_size"
             )
         return self
-
-
-class GroupingConfig(Section):
-    """What teaches slots to group objects in stage 1: weights of losses, 0 leaves one out."""
-
-    blocks: tuple[str, ...] = Field(("8.1", "16.0", "16.2"), min_length=1)
-    """Blocks that learn, as stride.index; `contrast` learns on `train_cls.slot_block`."""
-    walked: float = Field(0, ge=0)
-    """The map after a walk through the slots has to give the tags, too."""
-    consistency: float = Field(0, ge=0)
-    """The map has to agree with the seeds of the mirrored, smaller picture."""
-    erasing: float = Field(0, ge=0)
-    """Without the places where the slots speak loudest, the rest has to give the tags."""
-    contrast: float = Field(0, ge=0)
-    """Slots of a class have to be alike over the batch, and unlike other slots."""
-    background: float = Field(0, ge=0)
-    """The quieter half of the slots has to deny the picture's tags."""
-    sharpness: float = Field(0, ge=0)
-    """Tokens have to choose among slots with certainty."""
-
-    @property
-    def active(self) -> bool:
-        """Whether any weight is above 0."""
-        return any(value > 0 for name, value in self if name != "blocks")
 
 
 class TrainClsConfig(OptimConfig):
@@ -162,47 +137,6 @@ class TrainClsConfig(OptimConfig):
     slot_top: int = Field(6, ge=1)
     slot_loss: float = Field(0.5, ge=0)
     """Weight of the auxiliary loss."""
-    grouping: GroupingConfig = Field(default_factory=GroupingConfig)
-
-
-class WalkConfig(Section):
-    """One random walk through the slots of one block."""
-
-    block: str
-    """The block as stride.index, such as `8.0`; or a stride, or `all`: every block of it."""
-    steps: int = Field(1, ge=1)
-    kind: Literal["symmetric", "one-way", "limit", "attention", "tokens"] = "symmetric"
-    """P·D⁻¹·Pᵀ; P·G; the limit of the first; P·M·G with attention among slots; among tokens."""
-    alpha: float | None = Field(None, gt=0, lt=1)
-    """Of `limit`: the probability of walking on."""
-    temperature: float = Field(1.0, gt=0)
-    """Of the assignment; below 1 is sharper."""
-    top_k: int | None = Field(None, ge=1)
-    """Slots that a token keeps; None keeps all."""
-    weight: float = Field(1.0, gt=0)
-    """In the mean over walks."""
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> "WalkConfig":
-        if (self.alpha is None) == (self.kind == "limit"):
-            raise ValueError("alpha and kind limit go together: set both or neither")
-        if self.kind == "limit" and self.steps != 1:
-            raise ValueError("a limit takes no steps: leave steps out and set alpha")
-        if self.kind == "tokens" and (self.temperature != 1 or self.top_k is not None):
-            raise ValueError("tokens has no slots: leave temperature and top_k out")
-        return self
-
-
-class BorderConfig(Section):
-    """Background evidence: what a walk from the picture's border reaches loses score."""
-
-    block: str = "16.0"
-    """The block whose slots it walks through."""
-    steps: int = Field(4, ge=1)
-    width: float = Field(0.04, gt=0, lt=0.5)
-    """Of the border, part of the shorter side."""
-    weight: float = Field(1.0, gt=0, le=1)
-    """Scores are multiplied by 1 − weight · evidence."""
 
 
 class PseudoMasksConfig(Section):
@@ -210,28 +144,12 @@ class PseudoMasksConfig(Section):
 
     scales: tuple[PositiveFloat, ...] = Field((1.0, 1.5), min_length=1)
     flip: bool = True
-    walks: tuple[WalkConfig, ...] = Field(
-        (
-            WalkConfig(block="16.0", steps=8),
-            WalkConfig(block="16.2", steps=8),
-            WalkConfig(block="16.4", steps=8),
-        ),
-        min_length=1,
-    )
-    slot_map: float = Field(0.0, ge=0, le=1)
-    """Share of the auxiliary head's map in what walks; the rest is class activation."""
-    silent_by_slots: bool = False
-    """A class without a positive place walks from what the auxiliary head says of the slots."""
-    confine: float | None = Field(None, gt=0, lt=1)
-    """Walk only where class activation reaches this share of its highest; None walks everywhere."""
-    confine_to: Literal["mask", "box"] = "box"
-    """Those places, or the box that holds them."""
-    border: BorderConfig | None = Field(default_factory=BorderConfig)
-    """None leaves the scores as the walks give them."""
+    walks: tuple[Walk, ...] = (Walk("16.0", 8), Walk("16.2", 8), Walk("16.4", 8))
+    """Random walks through slots; without any, the seeds are plain class activation."""
+    border: Border | None = Border()
+    """Background evidence from the image's border; null leaves the scores."""
     background: Share | Literal["otsu", "mixture"] = "otsu"
     """Score above which a class stands out: a number in (0, 1), or a rule a class and picture."""
-    band: float = Field(0.0, ge=0, lt=1)
-    """Two thresholds, so much above and below that one: a pixel they differ in becomes 255."""
     sharpness: float = Field(20.0, gt=0)
     """Slope of the sigmoid that makes probabilities of scores."""
     crf: str = "irn"
@@ -240,64 +158,27 @@ class PseudoMasksConfig(Section):
     crf_iterations: int = Field(10, ge=1)
     confidence: float = Field(0.7, ge=0, lt=1)
     """A pixel whose best marginal is lower becomes 255."""
-    save_confidence: bool = False
-    """Also keep each pixel's best marginal, for train_seg.loss.confidence."""
 
-    @model_validator(mode="after")
-    def _confinable(self) -> "PseudoMasksConfig":
-        kinds = {walk.kind for walk in self.walks} - {"symmetric", "one-way"}
-        if self.confine is not None and kinds:
-            raise ValueError(
-                f"confine can't hold a walk of kind {min(kinds)}: take symmetric or one-way"
-            )
-        return self
+    @property
+    def seeding(self) -> Seeding:
+        """What makes the score maps."""
+        return Seeding(self.walks, self.border)
 
 
 class MaskLossConfig(Section):
     """What a pixel of a pseudo-mask costs; pseudo-masks are often wrong."""
 
-    kind: Literal["cross_entropy", "symmetric", "generalised"] = "symmetric"
+    kind: Literal["cross_entropy", "symmetric"] = "symmetric"
     reverse_weight: float = Field(0.5, ge=0)
     """Of the bounded term of `symmetric`."""
-    power: float = Field(0.7, gt=0, le=1)
-    """Of `generalised`: towards 0 the cross-entropy, 1 the mean absolute error."""
     balanced: bool = True
     """Background and foreground weigh the same, whatever their areas."""
-    confidence: float = Field(0.0, ge=0)
-    """A pixel weighs its marginal to this power (needs pseudo_masks.save_confidence)."""
-    drop: float = Field(0.0, ge=0, lt=1)
-    """Share of the pixels, those of the highest losses, that are left out late in training."""
-    drop_after: float = Field(0.5, ge=0, le=1)
-    """Share of the training after which they are."""
-    crf: float = Field(0.0, ge=0)
-    """Weight of the CRF's energy."""
-    tags: float = Field(0.0, ge=0)
-    """Weight of the tags' binary cross-entropy with the pooled answer."""
-
-
-class SingleStageConfig(Section):
-    """Classifier and segmenter trained together, their masks made online from the CAM."""
-
-    enabled: bool = False
-    """Train the segmenter from tags at once, without classifier and pseudo-masks before it."""
-    warmup: float = Field(0.3, ge=0, lt=1)
-    """Share of the training in which the classifier alone learns."""
-    weight: float = Field(1.0, gt=0)
-    """Of the segmenter's loss beside the classifier's."""
-    par_iterations: int = Field(10, ge=1)
-    """Steps of pixel-adaptive refinement of the seeds."""
-    confidence: float = Field(0.6, ge=0, lt=1)
-    """A pixel whose best probability is lower becomes 255."""
-
-
-POOLING_DECODERS = ("deeplabv3plus", "upernet")
-"""Decoders that normalise the mean of a whole picture over a batch, which takes two pictures."""
 
 
 class TrainSegConfig(OptimConfig):
     """Stage 3: the segmenter, from the pseudo-masks alone."""
 
-    decoder: Literal["segformer", "fpn", "upernet", "unet", "deeplabv3plus"] = "segformer"
+    decoder: Literal["segformer", "fpn", "upernet", "unet"] = "segformer"
     decoder_args: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of the decoder, as segmentation-models-pytorch takes them."""
     from_classifier: bool = True
@@ -307,21 +188,14 @@ class TrainSegConfig(OptimConfig):
     scale: Range = (0.5, 2.0)
     jitter: float = Field(0.3, ge=0, le=1)
     ema: float = Field(0.998, ge=0, lt=1)
-    max_class_share: float = Field(1.0, gt=0, le=1)
-    """Below 1, prefer crops in which no class covers more than this share."""
     loss: MaskLossConfig = Field(default_factory=MaskLossConfig)
-    single_stage: SingleStageConfig = Field(default_factory=SingleStageConfig)
-
-    @property
-    def starts_from_classifier(self) -> bool:
-        """Whether the encoder does: a single stage leaves no classifier."""
-        return self.from_classifier and not self.single_stage.enabled
 
     @property
     def least_pictures(self) -> int:
         """Pictures that the network takes at once, at least."""
+        # UPerNet normalises the mean of a whole image over the batch, which takes two images
         other_norm = "decoder_use_norm" in self.decoder_args
-        return 2 if self.decoder in POOLING_DECODERS and not other_norm else 1
+        return 2 if self.decoder == "upernet" and not other_norm else 1
 
     @model_validator(mode="after")
     def _enough_at_once(self) -> "TrainSegConfig":
@@ -350,8 +224,6 @@ class SelfTrainingConfig(Section):
     crf_iterations: int = Field(10, ge=1)
     confidence: float = Field(0.7, ge=0, lt=1)
     """A pixel whose best marginal is lower becomes 255."""
-    weighting: float = Field(1.0, ge=0)
-    """A pixel weighs its marginal to this power, in place of train_seg.loss.confidence."""
 
 
 class PredictionMode(NamedTuple):
@@ -534,7 +406,7 @@ def _fault(item: Any) -> tuple[str, str]:
     """What was found and where, and what was expected."""
     loc = [part for part in item["loc"] if part not in _FORMS]
     where = ".".join(map(str, loc))
-    if item["type"] == "extra_forbidden":
+    if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return _unknown_key(item["loc"]), ""
     if item["type"] == "missing":
         return f"{where} is missing: set it", ""
@@ -566,7 +438,7 @@ def _unknown_key(loc: tuple[int | str, ...]) -> str:
     for part in loc[:-1]:
         field = getattr(model, "model_fields", {}).get(str(part))
         model = field.annotation if field else None
-    known = {name: name for name in getattr(model, "model_fields", WalkConfig.model_fields)}
+    known = {name: name for name in getattr(model, "model_fields", Walk.__dataclass_fields__)}
     for section, field in RunConfig.model_fields.items() if model is RunConfig else ():
         # a key that was written without its section
         keys = getattr(field.annotation, "model_fields", {})

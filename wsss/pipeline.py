@@ -11,7 +11,7 @@ from wsss.engine.mask_making import parse_shard
 from wsss.engine.runtime import require_one_process
 from wsss.errors import WsssError
 from wsss.models.classifier import new_classifier
-from wsss.models.evidence import check_walks, seeding_of
+from wsss.models.multiscale import check_walks
 from wsss.models.segmenter import build_segmenter, decoder_library, segmenter_metadata
 from wsss.report.tables import show_ceiling, show_classes, show_summary
 from wsss.run_dir import config_of_round
@@ -20,11 +20,9 @@ from wsss.stages import (
     evaluate,
     generate_pseudo_masks,
     predict,
-    relabel,
     report,
     train_cls,
     train_seg,
-    train_single,
     visualize,
     voc_archive,
 )
@@ -53,14 +51,10 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     decoder_library()
     _check_crfs(config)
     class_names = _check_splits(config)
-    single = config.train_seg.single_stage.enabled
-    if single:
-        train_single.run(config, overwrite)
-    else:
-        _check_networks(config, class_names)
-        train_cls.run(config, overwrite)
-        generate_pseudo_masks.run(config)
-        train_seg.run(config)
+    _check_networks(config, class_names)
+    train_cls.run(config, overwrite)
+    generate_pseudo_masks.run(config)
+    train_seg.run(config)
     later = [config_of_round(config, n) for n in range(2, config.self_training.rounds + 1)]
     for round_config in later:
         segmenter(round_config)
@@ -68,15 +62,13 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     scored = root is not None and has_masks(root)
     if scored:
         predict.run_split(config)
-        kinds = evaluate.KINDS[-1:] if single else evaluate.KINDS
-        scores = [evaluate.run(config, kind) for kind in kinds]
+        scores = [evaluate.run(config, kind) for kind in evaluate.KINDS]
         for round_config in later:
             predict.run_split(round_config)
             scores += [evaluate.run(round_config, kind) for kind in evaluate.KINDS[-2:]]
         show_summary(scores)
-    if not single:  # which leaves no maps to show
-        # without true masks a VOC folder needs no list to score on
-        visualize.run(config, split=None if scored or root is None else config.data.mask_split)
+    # without true masks a VOC folder needs no list to score on
+    visualize.run(config, split=None if scored or root is None else config.data.mask_split)
     return report.run(config)
 
 
@@ -84,16 +76,13 @@ def pseudo_masks(
     config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0, 1)
 ) -> Path:
     """The pseudo-masks of the config's round: from seeds in the first, later by the segmenter."""
-    stage = generate_pseudo_masks if config.round == 1 else relabel
-    return stage.run(config, overwrite, shard)
+    return generate_pseudo_masks.run(config, overwrite, shard)
 
 
 def segmenter(config: RunConfig, overwrite: bool = False) -> Path:
     """The segmenter of the config's round; a later round's pseudo-masks are made first."""
     if config.round > 1:
-        relabel.run(config, train_again=overwrite)
-    elif config.train_seg.single_stage.enabled:
-        return train_single.run(config, overwrite)
+        generate_pseudo_masks.run(config, train_again=overwrite)
     return train_seg.run(config, overwrite)
 
 
@@ -110,7 +99,7 @@ def _check_networks(config: RunConfig, class_names: Sequence[str]) -> None:
     """Refuse walks and decoders that the networks don't have."""
     untrained = config.backbone.model_copy(update={"weights": None})
     classifier = new_classifier(config.model_copy(update={"backbone": untrained}), len(class_names))
-    check_walks(seeding_of(config.pseudo_masks), classifier)
+    check_walks(config.pseudo_masks.seeding, classifier)
     build_segmenter(segmenter_metadata(config, class_names))
 
 

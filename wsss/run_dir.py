@@ -4,7 +4,6 @@ config.yaml            the merged config
 train_cls/             model.safetensors, metrics.json, log.jsonl, done.json
 seeds/<id>.npz         soft seeds: class activation and slot seeds of the picture's tags
 pseudo_masks/<id>.png  masks in the VOC palette, 255 where not confident; class_names.txt
-confidence/<id>.png    how sure each pixel of a mask is, where that is asked for
 train_seg/             model.safetensors, log.jsonl, done.json
 predictions/<split>/   <id>.png; <split>.<column>/ for the other columns of an evaluation
 evaluation/            <of>_<split>.json, confusion_<split>.csv
@@ -38,7 +37,7 @@ _DEPENDS_LATER: dict[str, tuple[str, ...]] = {
     "train_seg": ("seed", "data", "backbone", "self_training", "train_seg"),
 }
 # Keys of self_training that a stage of a later round doesn't depend on.
-_UNRELATED = {"pseudo_masks": {"rounds", "start", "weighting"}, "train_seg": {"rounds"}}
+_UNRELATED = {"pseudo_masks": {"rounds", "start"}, "train_seg": {"rounds"}}
 _COMMANDS = {
     "train_cls": "train-cls",
     "pseudo_masks": "generate-pseudo-masks",
@@ -150,10 +149,6 @@ class RunDir:
         """Pseudo-mask of a picture."""
         return self.root / "pseudo_masks" / f"{picture}.png"
 
-    def confidence(self, picture: str) -> Path:
-        """How sure each pixel of a picture's pseudo-mask is."""
-        return self.root / "confidence" / f"{picture}.png"
-
     def prediction(self, split: str, picture: str) -> Path:
         """Predicted mask of a picture."""
         return self.root / "predictions" / split / f"{picture}.png"
@@ -232,7 +227,7 @@ class RunDir:
 
     def finish(self, stage: str, summary: dict[str, Any]) -> None:
         """Mark a stage finished; what killed starts left half written goes."""
-        for folder in (stage, "seeds", "confidence") if stage == "pseudo_masks" else (stage,):
+        for folder in (stage, "seeds") if stage == "pseudo_masks" else (stage,):
             for temporary in (self.root / folder).rglob(".*.tmp*"):
                 temporary.unlink(missing_ok=True)
         write_json(self.stage(stage) / "done.json", summary)
@@ -253,7 +248,7 @@ class RunDir:
             for file in ("checkpoint.pt", "settings.json", "done.json"):
                 (self.root / name / file).unlink(missing_ok=True)
             if name == "pseudo_masks":
-                for folder in (name, "seeds", "confidence"):
+                for folder in (name, "seeds"):
                     shutil.rmtree(self.root / folder, ignore_errors=True)
             for of in _SCORES.get(name, ()):
                 for scores in (self.root / "evaluation").glob(f"{of}_*"):
@@ -289,7 +284,7 @@ class RunDir:
     def _changes(self, stage: str, config: RunConfig) -> list[tuple[str, Any, Any]]:
         """Key, value before and value now of all that a begun stage was made with otherwise."""
         old = self.made_with(stage, config)
-        # older versions kept no digest, and who asks need not have read the pictures
+        # who asks need not have read the pictures
         before, now = old.pop(_DIGEST, None), self.digests.get(stage)
         other = before is not None and now is not None and before != now
         changed = _differences(old, _settings(stage, config))
@@ -301,8 +296,7 @@ class RunDir:
         if not path.is_file():
             return _settings(stage, config)
         old = json.loads(path.read_text())
-        noted = {_DIGEST: old.pop(_DIGEST)} if _DIGEST in old else {}
-        return {**_with_defaults(stage, old, config), **noted}
+        return dict(old)
 
     def require(self, stage: str, option: str = "") -> Path:
         """Folder of a finished stage.
@@ -354,8 +348,6 @@ def _depends(config: RunConfig) -> dict[str, tuple[str, ...]]:
 
 def _stages(config: RunConfig) -> list[str]:
     """What a run of this config goes through."""
-    if config.round == 1 and config.train_seg.single_stage.enabled:
-        return ["train_seg"]
     return list(_depends(config))
 
 
@@ -371,24 +363,6 @@ def _settings(stage: str, config: RunConfig) -> dict[str, Any]:
         if values[section][key] is not None:
             values[section][key] = Path(values[section][key]).name
     return values
-
-
-def _with_defaults(stage: str, old: dict[str, Any], config: RunConfig) -> dict[str, Any]:
-    """Settings of an older version: a key that it didn't know yet has its default.
-
-    But for the border and the kind of the segmenter's loss, whose defaults are others now, and for
-    the list of scored pictures, which was there and not noted.
-    """
-    if "pseudo_masks" in old:
-        old["pseudo_masks"].setdefault("border", None)
-    if "train_seg" in old:
-        old["train_seg"].setdefault("loss", {}).setdefault("kind", "cross_entropy")
-    if "data" in old:
-        old["data"].setdefault("score_split", config.data.score_split)
-    try:
-        return _settings(stage, RunConfig.model_validate({**old, "round": config.round}))
-    except ValueError:  # a key that is gone: what differs is told below
-        return old
 
 
 def _differences(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:

@@ -60,7 +60,6 @@ def torchrun(folder: Path, *arguments: object) -> list[tuple[int, str, str]]:
         ("train-cls", []),
         ("train-seg", []),
         ("train-seg", ["train_seg.accumulate=2"]),
-        ("train-seg", ["train_seg.single_stage={enabled: true, warmup: 0.5}"]),
     ],
 )
 def test_two_processes_train_equal_weights(

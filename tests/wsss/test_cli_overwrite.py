@@ -34,8 +34,6 @@ def files(root: Path) -> dict[str, bytes]:
         ("generate-pseudo-masks", "pseudo_masks.crf=irm", "no CRF preset 'irm'"),
         ("generate-pseudo-masks", "train_cls.lr=0.5", "train_cls was made with train_cls.lr"),
         ("train-seg", "train_seg.decoder_args={wings: 2}", "don't build a segformer"),
-        ("train-seg", "train_seg.loss.confidence=1", "files that are missing"),
-        ("train-seg", "train_seg={single_stage: {enabled: true}, crop: 70}", "a multiple of 32"),
         ("run", "train_seg.decoder_args={wings: 2}", "don't build a segformer"),
         ("run", "pseudo_masks.walks=[{block: '9.9'}]", "names the block '9.9'"),
         ("run", "data.train_split=gone", "There is no split list"),
@@ -44,17 +42,6 @@ def files(root: Path) -> dict[str, bytes]:
 def test_bad_input_loses_nothing(run: Path, command: str, setting: str, words: str) -> None:
     before = files(run)
     assert words in sentence(command, run, setting, "--overwrite")
-    assert files(run) == before
-
-
-def test_a_single_stage_that_is_refused_loses_nothing(run: Path) -> None:
-    before = files(run)
-    settings = (
-        "train_seg.single_stage.enabled=true",
-        "pseudo_masks.walks=[{block: '16.0', kind: attention}]",
-    )
-    for command in ("train-seg", "run"):
-        assert "a walk by attention" in sentence(command, run, *settings, "--overwrite")
     assert files(run) == before
 
 

@@ -19,11 +19,6 @@ from wsss.config import RunConfig
         ("backbone.args.depth=3", "backbone.args"),
         ("backbone.weights=gone.pth", "No weights at gone.pth"),
         ("train_cls.slot_block='9.9'", "train_cls.slot_block is '9.9'"),
-        (
-            "train_cls.grouping={walked: 1, blocks: ['8.0', '8.7']}",
-            "train_cls.grouping.blocks names the block '8.7', which has no slots in this backbone: "
-            "choose among 4.0, 8.0, 16.0.",
-        ),
         ("data.train_split=none", "none.txt"),
     ],
 )

@@ -90,27 +90,6 @@ def test_other_settings_are_refused_with_their_key(
     assert str(error.value).endswith(again)
 
 
-def test_a_key_that_an_older_version_did_not_know_has_its_default(begun: RunDir) -> None:
-    path = begun.root / "pseudo_masks" / "settings.json"
-    old = json.loads(path.read_text())
-    del old["pseudo_masks"]["slot_map"], old["pseudo_masks"]["walks"][0]["kind"]
-    path.write_text(json.dumps(old))
-    RunDir.create(config(begun.root))
-    with pytest.raises(WsssError, match=r"made with pseudo_masks.slot_map=0.0, now it is 0.5: "):
-        RunDir.create(config(begun.root, "pseudo_masks.slot_map=0.5"))
-
-
-def test_masks_from_before_the_border_were_made_without(begun: RunDir) -> None:
-    for stage in ("pseudo_masks", "train_seg"):
-        path = begun.root / stage / "settings.json"
-        old = json.loads(path.read_text())
-        del old["pseudo_masks"]["border"]
-        path.write_text(json.dumps(old))
-    RunDir.create(config(begun.root, "pseudo_masks.border=null"))
-    with pytest.raises(WsssError, match=r"made with pseudo_masks.border=None, now it is \{"):
-        RunDir.create(config(begun.root))
-
-
 def test_the_number_of_other_changes_is_told(begun: RunDir) -> None:
     with pytest.raises(WsssError, match=r"now it is 1 \(and 2 more\): choose"):
         RunDir.create(config(begun.root, "seed=1", "train_cls.lr=0.5", "train_cls.epochs=1"))
@@ -141,12 +120,6 @@ def test_the_list_whose_pictures_come_first_counts_where_only_some_are_taken(
     other = config(begun.root, *some, "data.score_split=val")
     with pytest.raises(WsssError, match=r"made with data.score_split='train', now it is 'val'"):
         begun.check_settings(stage, other)
-    # a version that didn't note it
-    path = begun.root / stage / "settings.json"
-    old = json.loads(path.read_text())
-    del old["data"]["score_split"]
-    write_json(path, old)
-    begun.check_settings(stage, other)
 
 
 @pytest.mark.parametrize("stage", ["train_cls", "pseudo_masks", "train_seg"])
@@ -183,13 +156,6 @@ def test_nothing_goes_before_the_stage_begins(begun: RunDir) -> None:
     run.begin("train_cls", new, again=True)
     assert not any(run.finished(stage) for stage in ("train_cls", "pseudo_masks", "train_seg"))
     assert not run.pseudo_mask("a").exists() and read_config(run.root) == new
-
-
-def test_a_single_stage_asks_nothing_of_the_stages_before_it(begun: RunDir) -> None:
-    single = ("train_seg.single_stage.enabled=true", "pseudo_masks.flip=false")
-    with pytest.raises(WsssError, match=r"train_seg was made with pseudo_masks.flip=True"):
-        RunDir.create(config(begun.root, *single))
-    RunDir.create(config(begun.root, *single), again="train_seg")
 
 
 def test_masks_of_an_unfinished_stage_stay_only_where_its_settings_are_known(
@@ -362,18 +328,3 @@ def test_a_run_folder_of_any_name_is_opened(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
     RunDir.create(load(None, ["data.root=data/VOC2012", f"run={quoted(folder)}"]))
     assert read_config(folder).run == folder
-
-
-def test_a_stage_from_before_a_setting_existed_was_made_with_its_default(begun: RunDir) -> None:
-    path = begun.root / "train_seg" / "settings.json"
-    old = json.loads(path.read_text())
-    del old["train_seg"]["loss"], old["train_seg"]["layer_decay"], old["train_cls"]["accumulate"]
-    write_json(path, old)
-    plain = "train_seg.loss.kind=cross_entropy"  # the default of then
-    RunDir.create(config(begun.root, plain))
-    with pytest.raises(WsssError, match=r"with train_seg.loss.kind='cross_entropy', now it is 'sy"):
-        RunDir.create(config(begun.root))
-    with pytest.raises(WsssError, match=r"train_seg was made with train_seg.layer_decay=1.0, now"):
-        RunDir.create(config(begun.root, plain, "train_seg.layer_decay=0.9"))
-    with pytest.raises(WsssError, match=r"with train_seg.loss.drop=0.0, now it is 0.1"):
-        RunDir.create(config(begun.root, plain, "train_seg.loss.drop=0.1"))

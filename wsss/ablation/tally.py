@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsss.cam import resize
 from wsss.metrics import ConfusionMatrix
 from wsss.run_dir import write_atomic
-from wsss.seeds import RULES, margins, seed_mask
+from wsss.seeding.cam import resize
+from wsss.seeding.masks import margins, seed_mask
+from wsss.seeding.thresholds import RULES
 from wsss.voc import IGNORE_INDEX
 
 BINS = 100

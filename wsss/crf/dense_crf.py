@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Literal, get_args, overload
 
 import torch
@@ -121,3 +122,14 @@ def _solver(
         )
     solve = brute.solve if backend == "brute" else reference.solve
     return lambda problems: [solve(problem, parameters) for problem in problems]
+
+
+@lru_cache(maxsize=8)
+def make_crf(
+    preset: str, iterations: int | None = None, backend: Backend = "torch"
+) -> DenseCRF | None:
+    """The CRF that a config names; None for the preset `none`.
+
+    One object per setting, whoever asks: a CRF remembers the spatial lattices of the last sizes.
+    """
+    return None if preset == "none" else DenseCRF(preset, backend=backend, iterations=iterations)

@@ -13,7 +13,6 @@ from torch.utils.data import Dataset
 
 from wsss.config import DataConfig
 from wsss.data import transforms
-from wsss.data.confidence import read_confidence
 from wsss.data.pictures import read_image
 from wsss.data.samples import MaskSample
 from wsss.errors import WsssError
@@ -102,9 +101,6 @@ class MaskTrainingSet(Dataset[MaskSample]):
         scale: tuple[float, float] = (0.5, 2.0),
         flip: bool = True,
         jitter: float = 1.0,
-        max_class_share: float = 1.0,
-        confidences: Sequence[Path] | None = None,
-        tags: NDArray[np.float32] | None = None,
         max_side: int | None = None,
     ) -> None:
         """Sets up the crops.
@@ -116,21 +112,15 @@ class MaskTrainingSet(Dataset[MaskSample]):
             scale: range of the magnification.
             flip: mirror every other sample.
             jitter: strength of the colour jitter; 0 = none.
-            max_class_share: below 1, prefer crops in which no class covers more than this share.
-            confidences: file of each mask's confidence; without, every mask is sure.
-            tags: (n, C) of 0 and 1, of each picture.
             max_side: larger pictures and masks are reduced to this long side first.
         """
         self.pairs = tuple(pairs)
-        self.confidences = confidences
-        self.tags = torch.from_numpy(np.zeros((len(self.pairs), 0)) if tags is None else tags)
         self.max_side = max_side
         self.size = size
         self.seed = seed
         self.scale = scale
         self.flip = flip
         self.jitter = jitter
-        self.max_class_share = max_class_share
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -140,32 +130,8 @@ class MaskTrainingSet(Dataset[MaskSample]):
         epoch, i = index
         rng = np.random.default_rng((self.seed, epoch, i))
         image, mask = read_pair(*self.pairs[i], self.max_side)
-        # the confidence is cut, scaled and mirrored as a fourth channel of the picture
-        four, mask = transforms.joint_scale_crop_flip(
-            np.dstack([image, self._confidence(i, mask)]),
-            mask,
-            self.size,
-            rng,
-            self.scale,
-            self.flip,
-            self.max_class_share,
+        image, mask = transforms.joint_scale_crop_flip(
+            image, mask, self.size, rng, self.scale, self.flip
         )
-        image, sure = np.ascontiguousarray(four[..., :3]), torch.from_numpy(four[..., 3] / 255)
         image = transforms.colour_jitter(image, rng, self.jitter)
-        return MaskSample(
-            transforms.normalise(image),
-            torch.from_numpy(mask.astype(np.int64)),
-            sure.float(),
-            self.tags[i].float(),
-        )
-
-    def _confidence(self, i: int, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        if self.confidences is None:
-            return np.full(mask.shape, 255, np.uint8)
-        confidence = transforms.limit_side(read_confidence(self.confidences[i]), self.max_side)
-        if confidence.shape != mask.shape:
-            raise WsssError(
-                f"The confidence {self.confidences[i]} is not of the size of its mask "
-                f"{self.pairs[i][1]}: make both anew by generate-pseudo-masks --overwrite."
-            )
-        return confidence
+        return MaskSample(transforms.normalise(image), torch.from_numpy(mask.astype(np.int64)))

@@ -11,11 +11,7 @@ class MaskSample(NamedTuple):
     Attributes:
         image: (3, size, size) float32, normalised.
         mask: (size, size) int64, 255 = ignored.
-        confidence: (size, size) float32 in 0…1, how sure the mask is; 0 outside the picture.
-        tags: (C,) float32 of 0 and 1, of the whole picture; (0,) where they weren't given.
     """
 
     image: torch.Tensor
     mask: torch.Tensor
-    confidence: torch.Tensor
-    tags: torch.Tensor

@@ -157,20 +157,19 @@ def crop_window(
     """Cuts the same square from picture and mask, padding what lies outside.
 
     Args:
-        image: (H, W, 3) uint8, or (H, W, 4) with how sure each pixel of the mask is.
+        image: (H, W, 3) uint8.
         mask: (H, W) uint8.
         window: (top, left, side) in pixels; may reach beyond the picture on any side.
 
     Returns:
-        (side, side, 3 or 4) padded with ImageNet's mean colour and 0, and (side, side) padded with
-        255.
+        (side, side, 3) padded with ImageNet's mean colour, and (side, side) padded with 255.
     """
     top, left, side = window
     height, width = mask.shape
     rows = slice(max(top, 0), min(top + side, height))
     columns = slice(max(left, 0), min(left + side, width))
-    cut = np.empty((side, side, image.shape[2]), np.uint8)
-    cut[:] = (*PADDING, 0)[: image.shape[2]]
+    cut = np.empty((side, side, 3), np.uint8)
+    cut[:] = PADDING
     cut_mask = np.full((side, side), IGNORE_INDEX, np.uint8)
     if rows.start < rows.stop and columns.start < columns.stop:
         into = (
@@ -188,7 +187,6 @@ def joint_scale_crop_flip(
     rng: np.random.Generator,
     scale: tuple[float, float] = (0.5, 2.0),
     flip: bool = True,
-    max_class_share: float = 1.0,
 ) -> tuple[Image, NDArray[np.uint8]]:
     """Random scale, square crop and mirror, the same for picture and mask.
 
@@ -196,25 +194,19 @@ def joint_scale_crop_flip(
     fraction of the work.
 
     Args:
-        image: (H, W, 3) uint8, or (H, W, 4) with how sure each pixel of the mask is.
+        image: (H, W, 3) uint8.
         mask: (H, W) uint8 with 255 = ignored.
         size: side of the result.
         rng: where chance comes from.
         scale: range of the magnification, drawn uniformly in its logarithm.
         flip: mirror every other sample.
-        max_class_share: below 1, up to ten places are tried until no class covers more than this
-            share of the crop's valid pixels, so that crops of bare background become rare.
 
     Returns:
-        (size, size, 3 or 4) uint8 and (size, size) uint8, padded as in `crop_window`.
+        (size, size, 3) uint8 and (size, size) uint8, padded as in `crop_window`.
     """
     factor = math.exp(rng.uniform(math.log(scale[0]), math.log(scale[1])))
     side = max(1, round(size / factor))
     cut, cut_mask = crop_window(image, mask, _random_window(mask.shape, side, rng))
-    for _ in range(9 if max_class_share < 1 else 0):
-        if _class_share(cut_mask) <= max_class_share:
-            break
-        cut, cut_mask = crop_window(image, mask, _random_window(mask.shape, side, rng))
     cut, cut_mask = resize(cut, (size, size)), resize_mask(cut_mask, (size, size))
     if flip and random_flip(rng):
         return mirror(cut), mirror(cut_mask)
@@ -228,9 +220,3 @@ def _random_window(
     spare = [extent - side for extent in shape[:2]]
     top, left = (round(rng.random() * s) for s in spare)
     return top, left, side
-
-
-def _class_share(mask: NDArray[np.uint8]) -> float:
-    """Share of the commonest class among the valid pixels; 1 where none is valid."""
-    counts = np.bincount(mask.ravel(), minlength=256)[:IGNORE_INDEX]
-    return float(counts.max() / counts.sum()) if counts.sum() else 1.0

@@ -22,8 +22,8 @@ from wsss.engine.runtime import Runtime
 from wsss.engine.tracking import Tracker
 from wsss.errors import WsssError
 
-LossFunction = Callable[[nn.Module, Sequence[Tensor], float], tuple[Tensor, dict[str, float]]]
-"""(model, batch, share of the training that is done) → scalar loss, figures to log."""
+LossFunction = Callable[[nn.Module, Sequence[Tensor]], Tensor]
+"""(model, batch) → scalar loss."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,7 @@ def train(
         model: on the runtime's device; trained in place.
         groups: AdamW parameter groups; a group's `lr` is its highest.
         dataset: map-style, keyed by (epoch, index).
-        loss_function: (model, batch on the device, share of the steps done, in [0, 1)) → scalar
-            loss and figures to log.
+        loss_function: (model, batch on the device) → scalar loss.
         schedule: steps and rates.
         title: shown in progress.
         seed: of the sample order.
@@ -195,12 +194,12 @@ def train(
             # one generator state a step: dropout and the like resume exactly, too
             torch.manual_seed(seed * 1_000_003 + step * runtime.world + runtime.rank)
             optimizer.zero_grad(set_to_none=True)
-            loss, figures = _gradients(runtime, trained, parts, loss_function, schedule, step)
+            loss = _gradients(runtime, trained, parts, loss_function, schedule)
             value = _finite(loss, title, step)
             nn.utils.clip_grad_norm_(model.parameters(), schedule.clip_grad)
             optimizer.step()
             average.update(model, step)
-            tracker.advance(1, loss=value, **figures)
+            tracker.advance(1, loss=value)
             if time.monotonic() - saved >= save_every and runtime.is_main:
                 save_state(checkpoint, _state(step + 1, model, optimizer, average))
                 saved = time.monotonic()
@@ -227,25 +226,18 @@ def _gradients(
     parts: Sequence[Sequence[Tensor]],
     loss_function: LossFunction,
     schedule: Schedule,
-    step: int,
-) -> tuple[Tensor, dict[str, float]]:
-    """Sum up the gradients of a step's parts, each weighing the same.
-
-    Returns:
-        Mean loss, and the figures of the last part.
-    """
+) -> Tensor:
+    """Sum up the gradients of a step's parts, each weighing the same; returns the mean loss."""
     total = torch.zeros((), device=runtime.device)
-    figures: dict[str, float] = {}
     for part, batch in enumerate(parts, start=1):
         on_device = [_to_device(tensor, runtime.device) for tensor in batch]
         # processes exchange gradients once, with the last part
         with _apart(trained) if part < schedule.accumulate else nullcontext():
             with runtime.autocast():
-                loss, figures = loss_function(trained, on_device, step / schedule.steps)
-            loss = loss / schedule.accumulate
+                loss = loss_function(trained, on_device) / schedule.accumulate
             loss.backward()
         total += loss.detach()
-    return total, figures
+    return total
 
 
 def _apart(trained: nn.Module) -> AbstractContextManager[Any]:

@@ -59,7 +59,6 @@ def train_stage(
         settings.lr,
         settings.backbone_lr_factor,
         settings.weight_decay,
-        settings.layer_decay,
     )
     run_dir.begin(stage, config, again)
     return train(

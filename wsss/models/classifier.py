@@ -24,16 +24,12 @@ class ClassifierOutput(NamedTuple):
         cam: (B, C, h, w) at stride 16, logits of every place; pooled over the grid: `logits`.
         slot_logits: (B, C), from the slots of one block.
         assignments: block name (stride.index) → slot assignment.
-        slot_scores: (B, K, C), what the auxiliary head says of every slot.
-        features: (B, D, h, w) at stride 16, normalised.
     """
 
     logits: Tensor
     cam: Tensor
     slot_logits: Tensor
     assignments: dict[str, SlotAssignment]
-    slot_scores: Tensor
-    features: Tensor
 
 
 class TagClassifier(nn.Module):
@@ -93,8 +89,7 @@ class TagClassifier(nn.Module):
             soft_cluster(assignments[self.slot_block].logits, third.flatten(2).transpose(1, 2))
         )
         top = slot_scores.topk(min(self.slot_top, slot_scores.shape[1]), dim=1).values
-        pooled = self._pool(cam), cam, top.mean(dim=1)
-        return ClassifierOutput(*pooled, assignments, slot_scores, third)
+        return ClassifierOutput(self._pool(cam), cam, top.mean(dim=1), assignments)
 
     def _pool(self, cam: Tensor) -> Tensor:
         flat = cam.flatten(2)

@@ -7,11 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wsss.cam import resize
 from wsss.config import EvaluateConfig, PredictionMode
-from wsss.crf import DenseCRF
+from wsss.crf import make_crf
 from wsss.data import transforms
 from wsss.models.views import View, predict_views
+from wsss.seeding.cam import resize
+from wsss.seeding.masks import refine
 
 Mask = NDArray[np.uint8]
 
@@ -40,12 +41,10 @@ def predict_masks(
     views = list(dict.fromkeys(View(mode.scales, mode.flip) for mode in modes))
     tensor = transforms.normalise(small)[None].to(device)
     probs = dict(zip(views, predict_views(model, tensor, views, settings.tile), strict=True))
-    pixels = torch.from_numpy(small).permute(2, 0, 1)[None].to(device)
+    pixels = torch.from_numpy(small).permute(2, 0, 1).to(device)
     masks = []
     for mode in modes:
-        found = probs[View(mode.scales, mode.flip)]
-        if mode.crf != "none":
-            found = DenseCRF(mode.crf)(pixels, found[None])[0]
+        (found,) = refine([pixels], [probs[View(mode.scales, mode.flip)]], make_crf(mode.crf))
         masks.append(label_at(found, image.shape[:2]).cpu().numpy())
     return masks
 

@@ -12,15 +12,9 @@ from wsss.config import RunConfig
 from wsss.errors import WsssError
 from wsss.models.views import View, predict_views
 
-# Where the class of each decoder is; the library is loaded when one is built.
+# The library's class of each decoder; the library is loaded when one is built.
 _LIBRARY = "segmentation_models_pytorch"
-_DECODERS = {
-    "segformer": (_LIBRARY, "Segformer"),
-    "fpn": (_LIBRARY, "FPN"),
-    "upernet": (_LIBRARY, "UPerNet"),
-    "unet": (_LIBRARY, "Unet"),
-    "deeplabv3plus": ("wsss.models.deeplab", "DeepLabV3Plus"),
-}
+_DECODERS = {"segformer": "Segformer", "fpn": "FPN", "upernet": "UPerNet", "unet": "Unet"}
 
 
 def decoder_library() -> Any:
@@ -44,7 +38,7 @@ class Segmenter(nn.Module):
     Args:
         backbone: name of the GLNet.
         backbone_args: further arguments of it.
-        decoder: `segformer`, `fpn`, `upernet`, `unet` or `deeplabv3plus`.
+        decoder: `segformer`, `fpn`, `upernet` or `unet`.
         num_classes: C + 1.
         decoder_args: further arguments of the decoder.
 
@@ -61,9 +55,7 @@ class Segmenter(nn.Module):
         decoder_args: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        decoder_library()
-        module, name = _DECODERS[decoder]
-        build = getattr(importlib.import_module(module), name)
+        build = getattr(decoder_library(), _DECODERS[decoder])
         arguments = {**backbone_args, **(decoder_args or {})}
         try:
             self.net: nn.Module = build(
@@ -85,23 +77,6 @@ class Segmenter(nn.Module):
         """Start the encoder from a GLNet's weights."""
         own = self.encoder.state_dict()
         self.encoder.load_state_dict({k: v for k, v in backbone.state_dict().items() if k in own})
-
-    def share_backbone(self, backbone: glmix.GLNet) -> None:
-        """Let another network's backbone be the encoder, weights and all."""
-        self.net.encoder.model.model = backbone  # type: ignore[union-attr]
-
-    def decode(self, images: Tensor, features: list[Tensor]) -> Tensor:
-        """Logits from features that were computed already, for pictures of whole strides.
-
-        Args:
-            images: (B, 3, H, W), sides divisible by 32.
-            features: of the encoder at strides 4, 8, 16, 32.
-        """
-        net: Any = self.net
-        # the library counts the picture and an empty map at stride 2 among an encoder's features
-        empty = images.new_empty(len(images), 0, images.shape[-2] // 2, images.shape[-1] // 2)
-        logits: Tensor = net.segmentation_head(net.decoder([images, empty, *features]))
-        return logits
 
     def forward(self, images: Tensor) -> Tensor:
         """Pad to whole strides, run, crop: any picture size of at least one pixel."""

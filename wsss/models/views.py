@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from wsss.cam import fold_flip, resize, scaled_size, with_flip
 from wsss.models.tiles import tiled
+from wsss.seeding.cam import fold_flip, resize, scaled_size, with_flip
 
 
 class View(NamedTuple):
@@ -42,10 +42,11 @@ def predict_views(
     for scale in dict.fromkeys(scale for view in views for scale in view.scales):
         takers = [i for i, view in enumerate(views) if scale in view.scales]
         scaled = resize(image, scaled_size(*size, scale)) if scale != 1.0 else image
-        pictures = with_flip(scaled) if any(views[i].flip for i in takers) else scaled
+        flipped = any(views[i].flip for i in takers)
+        pictures = with_flip(scaled) if flipped else scaled
         probs = resize(tiled(model, pictures, tile).float(), size).softmax(dim=1)
         for i in takers:
-            seen = fold_flip(probs) if views[i].flip else probs[:1]
+            seen = fold_flip(probs) if views[i].flip else probs[: len(image)]
             before = totals[i]
             totals[i] = seen if before is None else before + seen
     means = zip(totals, views, strict=True)

@@ -20,25 +20,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glmix.attention import attention_modules
-from wsss import seeds
-from wsss.ablation.rows import PixelWalk, Row, all_rows, choose, row_maps
+from wsss.ablation.baselines import PixelWalk
+from wsss.ablation.rows import Row, all_rows, choose, row_maps
 from wsss.ablation.table import Figures, figures, markdown
 from wsss.ablation.tally import Tally
 from wsss.config import PseudoMasksConfig, RunConfig
-from wsss.crf import DenseCRF
+from wsss.crf import make_crf
 from wsss.data.masks import mask_path, read_pair, true_masks
 from wsss.data.sources import open_tagged
 from wsss.data.tags import Picture, TaggedPictures
-from wsss.data.transforms import limit_side, resize_mask
+from wsss.data.transforms import limit_side, normalise, resize_mask
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.memory import peak_memory
 from wsss.engine.runtime import start
 from wsss.engine.timing import Stopwatch
 from wsss.engine.tracking import Tracker, track
 from wsss.models.classifier import TagClassifier, build_classifier
-from wsss.models.evidence import check_walks, observe, seed_size, seeding_of
+from wsss.models.multiscale import check_walks, observe, seed_size
 from wsss.run_dir import RunDir, write_atomic, write_json
-from wsss.walk import Evidence
+from wsss.seeding.maps import Evidence
+from wsss.seeding.masks import Refiner, harden, margins, refine, seed_probabilities
 
 SAVE_EVERY = 20
 """Pictures between two writings of the counts."""
@@ -90,7 +91,7 @@ class Bench:
         )
         self.digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
         self.watch = Stopwatch(device)
-        recipe = seeding_of(config.pseudo_masks)
+        recipe = config.pseudo_masks.seeding
         check_walks(recipe, self.model)
         self.rows = all_rows(recipe, attention_modules(self.model.backbone, tokens=False))
         self.refiners = _refiners(config.pseudo_masks)
@@ -125,9 +126,7 @@ class Bench:
         watch = Stopwatch(self.watch.device)
         settings = self.config.pseudo_masks
         with watch("network"):
-            evidence = observe(
-                self.model, image, picture.tags, settings.scales, settings.flip, attention=True
-            )
+            evidence = self._observe(image, settings.scales, settings.flip)
         own = [tag + 1 for tag in picture.tags]
         labels = torch.tensor(own, dtype=torch.long, device=watch.device)
         for row, tally in lacking:
@@ -146,21 +145,27 @@ class Bench:
         self, row: Row, evidence: Sequence[Evidence], image: NDArray[np.uint8], labels: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """A row's score maps, and its mask where it is refined."""
-        size = seed_size(image)
-        scores = row_maps(row, evidence, size) if len(labels) else torch.zeros(0, *size)
-        if not row.refine:
-            return scores.to(labels.device), None
-        return scores, self._refine(row, scores.to(labels.device), image, labels)
+        tags = torch.zeros(
+            1, len(self.pictures.class_names), dtype=torch.bool, device=labels.device
+        )
+        tags[0, labels - 1] = True
+        scores = row_maps(row, evidence, tags, seed_size(*image.shape[:2]))
+        return scores, self._refine(row, scores, image, labels) if row.refine else None
+
+    def _observe(
+        self, image: NDArray[np.uint8], scales: tuple[float, ...], flip: bool
+    ) -> list[Evidence]:
+        images = normalise(image)[None].to(self.watch.device)
+        return observe(self.model, images, scales, flip, attention=True)
 
     def _refine(self, row: Row, scores: Tensor, image: NDArray[np.uint8], labels: Tensor) -> Tensor:
         settings = self.config.pseudo_masks
-        margins = seeds.margins(scores, settings.background, image.shape[:2])
-        probs = seeds.seed_probabilities(margins, settings.sharpness)
-        pixels = torch.from_numpy(image).permute(2, 0, 1)[None].to(labels.device)
-        for name in row.refine if len(labels) else ():
-            probs = self.refiners[name](pixels, probs[None])[0]
-        values = torch.cat([labels.new_zeros(1), labels])
-        return values[probs.argmax(dim=0)].byte()
+        above = margins(scores, settings.background, image.shape[:2])
+        probs = seed_probabilities(above, settings.sharpness)
+        pixels = torch.from_numpy(image).permute(2, 0, 1).to(labels.device)
+        for name in row.refine:
+            (probs,) = refine([pixels], [probs], self.refiners[name])
+        return harden(probs, labels.tolist())
 
     @torch.inference_mode()
     def memory(self, rows: Sequence[Row]) -> dict[str, dict[str, float | None]]:
@@ -178,7 +183,7 @@ class Bench:
                 continue
             rng = np.random.default_rng(0)
             image = rng.integers(0, 256, (height, width, 3), np.uint8)
-            evidence = observe(self.model, image, (0, 1), (1.0,), False, attention=True)
+            evidence = self._observe(image, (1.0,), False)
             for row in track(lacking, f"memory {size}", len(lacking)):
                 peak = self._peak(row, evidence, image, labels)
                 known.setdefault(keys[row.name], {})[size] = peak
@@ -210,12 +215,12 @@ class Bench:
         return json.dumps({"row": repr(row), "model": self.digest, "pictures": listed, **masks})
 
 
-def _refiners(settings: PseudoMasksConfig) -> dict[str, DenseCRF]:
+def _refiners(settings: PseudoMasksConfig) -> dict[str, Refiner | None]:
     preset = "irn" if settings.crf == "none" else settings.crf
     steps = settings.crf_iterations
     return {
-        "crf": DenseCRF(preset, backend=settings.crf_backend, iterations=steps),
-        "par": DenseCRF(preset, backend="par", iterations=steps),
+        "crf": make_crf(preset, steps, settings.crf_backend),
+        "par": make_crf(preset, steps, "par"),
     }
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from wsss.config import PseudoMasksConfig, RunConfig, SelfTrainingConfig, SingleStageConfig
+from wsss.config import PseudoMasksConfig, RunConfig, SelfTrainingConfig
 from wsss.data.masks import has_masks, mask_path, read_pair
 from wsss.data.sources import open_stage
 from wsss.data.tags import Picture
@@ -58,20 +58,12 @@ def prepare(config: RunConfig) -> RunConfig:
 
 def _twin(first: RunConfig) -> RunConfig:
     """What remains of the settings where the masks are true ones."""
-    settings = first.train_seg
-    update = {
-        # true masks are sure, and not made online
-        "loss": settings.loss.model_copy(update={"confidence": 0.0}),
-        "single_stage": SingleStageConfig(),
-        "from_classifier": settings.starts_from_classifier,
-    }
     return first.model_copy(
         update={
             "run": RunDir(first.run).ceiling,
             # how pseudo-masks are made has no say in the twin, and no change of it makes it stale
             "pseudo_masks": PseudoMasksConfig(),
             "self_training": SelfTrainingConfig(),
-            "train_seg": settings.model_copy(update=update),
         }
     )
 

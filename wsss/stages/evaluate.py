@@ -12,9 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from wsss import seeds
-from wsss.cam import resize
-from wsss.config import RunConfig, WalkConfig
+from wsss.config import RunConfig
 from wsss.data.masks import mask_path, read_pair, true_masks
 from wsss.data.sources import open_tagged
 from wsss.data.tags import Picture, TaggedPictures
@@ -26,6 +24,9 @@ from wsss.report.confusion import confusion_csv, confusion_picture
 from wsss.report.scores import SplitScores, summary
 from wsss.report.sheet import contact_sheet, mask_over
 from wsss.run_dir import RunDir, write_atomic, write_json, write_text
+from wsss.seeding.cam import resize
+from wsss.seeding.masks import margins, seed_mask
+from wsss.seeding.walks import Walk
 from wsss.voc import read_mask
 
 Kind = Literal["cam", "seeds", "pseudo-masks", "predictions"]
@@ -35,7 +36,7 @@ SWEEP = np.round(np.arange(0.05, 1.0, 0.05), 2)
 # the settings that each kind depends on
 _PREDICTED = {"scales", "flip", "crf", "max_side", "tile"}
 _CAM = ("scales", "flip")
-_SEEDS = (*_CAM, "walks", "slot_map", "silent_by_slots", "confine", "confine_to", "border")
+_SEEDS = (*_CAM, "walks", "border")
 
 
 def run(config: RunConfig, of: Kind, split: str | None = None) -> Path:
@@ -144,11 +145,10 @@ def _score_seeds(
     for picture in track(pictures.pictures, "evaluate", len(pictures)):
         target = read_pair(picture.path, mask_path(root, picture.id))[1]
         scores, labels = _soft(run_dir, picture, key)
-        margins = seeds.margins(scores, rule, target.shape)
-        confusion.update(target, seeds.seed_mask(margins, labels))
+        confusion.update(target, seed_mask(margins(scores, rule, target.shape), labels))
         full = resize(scores[None], (target.shape[0], target.shape[1]))[0]
         for threshold, matrix in zip(SWEEP, sweep, strict=True):
-            matrix.update(target, seeds.seed_mask(full - float(threshold), labels))
+            matrix.update(target, seed_mask(full - float(threshold), labels))
     means = [matrix.compute().miou for matrix in sweep]
     found = {
         **summary(confusion, ("background", *pictures.class_names)),
@@ -192,7 +192,7 @@ def _protocol(config: RunConfig, run_dir: RunDir, of: Kind) -> dict[str, Any]:
     unsure = {"unsure": config.evaluate.unsure}
     if of == "pseudo-masks" and config.round > 1:
         return {**common, **made["self_training"], **unsure}
-    masks = {k: v for k, v in made["pseudo_masks"].items() if k != "save_confidence"}
+    masks = dict(made["pseudo_masks"])
     masks["walks"] = [_told(walk) for walk in masks["walks"]]
     if of == "pseudo-masks":
         return {**common, **masks, **unsure}
@@ -203,5 +203,5 @@ def _protocol(config: RunConfig, run_dir: RunDir, of: Kind) -> dict[str, Any]:
 
 def _told(walk: dict[str, Any]) -> dict[str, Any]:
     """What of a walk is not the default."""
-    known = WalkConfig.model_fields
+    known = Walk.__dataclass_fields__
     return {k: v for k, v in walk.items() if k not in known or v != known[k].default}

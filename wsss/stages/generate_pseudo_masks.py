@@ -1,10 +1,12 @@
-"""Stage 2: pictures + tags + classifier → soft seeds → CRF → pseudo-masks.
+"""Stage 2: images + tags → probabilities of each image's labels → CRF → pseudo-masks.
 
-Reads `train_cls/model.safetensors`; writes `seeds/<id>.npz` and `pseudo_masks/<id>.png`, and
-`confidence/<id>.png` where asked. Each picture by itself, so that a killed stage goes on where it
-was and shards share the work.
+In the first round the probabilities are seeds of the classifier, `train_cls/model.safetensors`,
+which are kept in `seeds/<id>.npz`; in a self-training round they are those of the former round's
+segmenter, `train_seg/model.safetensors`. Writes `pseudo_masks/<id>.png`. Each image by itself, so
+that a killed stage goes on where it was and shards share the work.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,27 +15,120 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsss import seeds
 from wsss.config import PseudoMasksConfig, RunConfig
-from wsss.crf import DenseCRF
+from wsss.crf import DenseCRF, make_crf
 from wsss.data.class_names import write_class_names
-from wsss.data.confidence import harden, write_confidence
 from wsss.data.sources import open_stage
 from wsss.data.tags import Picture, read_image
-from wsss.data.transforms import limit_side, resize_mask
+from wsss.data.transforms import limit_side, normalise, resize_mask
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.mask_making import make_masks
-from wsss.engine.runtime import start
+from wsss.engine.runtime import Runtime, require_one_process, start
 from wsss.engine.timing import Stopwatch
 from wsss.models.classifier import TagClassifier, build_classifier
-from wsss.models.evidence import check_walks, needs_attention, observe, seed_size, seeding_of
+from wsss.models.multiscale import check_walks, observe, seed_size
+from wsss.models.segmenter import build_segmenter, predict_probs
 from wsss.run_dir import RunDir, write_atomic
-from wsss.voc import IGNORE_INDEX, write_mask
-from wsss.walk import Seeding, score_maps
+from wsss.seeding.maps import score_maps
+from wsss.seeding.masks import among_tags, harden, margins, mix_in, refine, seed_probabilities
+from wsss.seeding.walks import Seeding
+from wsss.voc import read_mask, write_mask
+
+Image = NDArray[np.uint8]
+
+
+def run(
+    config: RunConfig,
+    overwrite: bool = False,
+    shard: tuple[int, int] = (0, 1),
+    train_again: bool = False,
+) -> Path:
+    """Make the pseudo-masks of a run's round, or the rest of them; returns their folder.
+
+    Args:
+        config: of the round.
+        overwrite: make all of them anew.
+        shard: (i, n) takes every n-th image, from the i-th.
+        train_again: the training on the masks is to be done again: it may have had other settings.
+    """
+    first = config.round == 1
+    if not first:
+        _require_former(config)
+    data, digests = open_stage(config.data, config.seed, "pseudo_masks")
+    again = "pseudo_masks" if overwrite else "train_seg" if train_again else None
+    run_dir = RunDir.create(config, digests, again)
+    folder = run_dir.stage("pseudo_masks")
+    if run_dir.finished("pseudo_masks") and not overwrite:
+        return folder
+    if first:
+        run_dir.require("train_cls")
+    else:
+        require_one_process()
+    runtime = start(config.runtime, config.seed)
+    watch = Stopwatch(runtime.device)
+    crf, confidence = _crf_and_confidence(config)
+    source = (FromSeeds if first else FromSegmenter)(config, data.class_names, runtime, watch)
+    run_dir.begin("pseudo_masks", config, overwrite)
+    write_class_names(folder, data.class_names)
+
+    @torch.inference_mode()
+    def make(picture: Picture) -> None:
+        whole = read_image(picture.path)
+        image = limit_side(whole, config.data.max_side)
+        probs = source(picture, image)
+        pixels = torch.from_numpy(image).permute(2, 0, 1).to(runtime.device)
+        with watch("crf"):
+            (probs,) = refine([pixels], [probs], crf)
+        mask = harden(probs, [tag + 1 for tag in picture.tags], confidence).cpu().numpy()
+        write_mask(run_dir.pseudo_mask(picture.id), resize_mask(mask, whole.shape[:2]))
+
+    beside = [run_dir.seed] if first else []
+    make_masks(run_dir, data.pictures, make, beside, overwrite, shard, watch)
+    return folder
+
+
+def _require_former(config: RunConfig) -> None:
+    option = f" --round {config.round - 1}" if config.round > 2 else ""
+    RunDir.of_round(config, config.round - 1).require("train_seg", option)
+
+
+def _crf_and_confidence(config: RunConfig) -> tuple[DenseCRF | None, float]:
+    if config.round == 1:
+        own = config.pseudo_masks
+        return make_crf(own.crf, own.crf_iterations, own.crf_backend), own.confidence
+    later = config.self_training
+    return make_crf(later.crf, later.crf_iterations), later.confidence
+
+
+class FromSeeds:
+    """Probabilities by the classifier: class activation → slots → seeds, which are kept.
+
+    Called with an image's record and its pixels (H, W, 3), returns (L + 1, H, W), background first,
+    each pixel summing to 1; L of the image's own tags.
+    """
+
+    def __init__(
+        self, config: RunConfig, class_names: tuple[str, ...], runtime: Runtime, watch: Stopwatch
+    ) -> None:
+        self.run_dir, self.settings, self.watch = RunDir(config.run), config.pseudo_masks, watch
+        weights, self.device = self.run_dir.model("train_cls"), runtime.device
+        self.model, _ = load_trained(
+            weights, "classifier", build_classifier, runtime.device, class_names
+        )
+        check_walks(self.settings.seeding, self.model)
+
+    def __call__(self, picture: Picture, image: Image) -> Tensor:
+        """(L + 1, H, W) of an image (H, W, 3) uint8, whose seeds are written."""
+        soft = soft_seeds(self.model, image, picture.tags, self.settings, self.watch)
+        write_atomic(
+            self.run_dir.seed(picture.id), lambda path: np.savez_compressed(path, **soft._asdict())
+        )
+        # from what is kept, so that the masks follow from the files
+        return seed_probs(soft, image.shape[:2], self.settings, self.device)
 
 
 class SoftSeeds(NamedTuple):
-    """Scores in 0…1 of a picture's own tags; L of them.
+    """Scores in 0…1 of an image's own tags; L of them.
 
     Attributes:
         labels: (L,) mask values, class index + 1.
@@ -46,62 +141,14 @@ class SoftSeeds(NamedTuple):
     seed: NDArray[np.float16]
 
 
-def run(config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0, 1)) -> Path:
-    """Make the pseudo-masks of a run, or the rest of them; returns their folder.
-
-    Args:
-        config: of the run.
-        overwrite: make all of them anew.
-        shard: (i, n) takes every n-th picture, from the i-th.
-    """
-    data, digests = open_stage(config.data, config.seed, "pseudo_masks")
-    run_dir = RunDir.create(config, digests, again="pseudo_masks" if overwrite else None)
-    folder = run_dir.stage("pseudo_masks")
-    if run_dir.finished("pseudo_masks") and not overwrite:
-        return folder
-    run_dir.require("train_cls")
-    runtime = start(config.runtime, config.seed)
-    pictures, weights = data.pictures, run_dir.model("train_cls")
-    model, _ = load_trained(
-        weights, "classifier", build_classifier, runtime.device, data.class_names
-    )
-    crf = make_crf(config.pseudo_masks)
-    check_walks(seeding_of(config.pseudo_masks), model)
-    run_dir.begin("pseudo_masks", config, overwrite)
-    write_class_names(folder, data.class_names)
-    settings, watch = config.pseudo_masks, Stopwatch(runtime.device)
-
-    def make(picture: Picture) -> None:
-        whole = read_image(picture.path)
-        image, size = limit_side(whole, config.data.max_side), whole.shape[:2]
-        soft = soft_seeds(model, image, picture.tags, settings, watch)
-        mask, sure = pseudo_mask(image, soft, settings, crf, watch)
-        write_atomic(run_dir.seed(picture.id), lambda path: _save(path, soft))
-        if settings.save_confidence:
-            write_confidence(run_dir.confidence(picture.id), sure, size)
-        write_mask(run_dir.pseudo_mask(picture.id), resize_mask(mask, size))
-
-    beside = [run_dir.seed, *([run_dir.confidence] if settings.save_confidence else [])]
-    make_masks(run_dir, pictures, make, beside, overwrite, shard, watch)
-    return folder
-
-
-def make_crf(settings: PseudoMasksConfig) -> DenseCRF | None:
-    """The CRF that a config asks for, or none."""
-    if settings.crf == "none":
-        return None
-    backend = settings.crf_backend
-    return DenseCRF(settings.crf, backend=backend, iterations=settings.crf_iterations)
-
-
 def soft_seeds(
     model: TagClassifier,
-    image: NDArray[np.uint8],
-    tags: tuple[int, ...],
+    image: Image,
+    tags: Sequence[int],
     settings: PseudoMasksConfig,
     watch: Stopwatch,
 ) -> SoftSeeds:
-    """Class activation and slot seeds of a picture over scales and flip.
+    """Class activation and slot seeds of an image over scales and flip.
 
     Args:
         model: classifier in eval mode.
@@ -110,83 +157,61 @@ def soft_seeds(
         settings: scales, flip, walks.
         watch: of the time of network and walk.
     """
-    size = seed_size(image)
-    labels = np.array([tag + 1 for tag in tags], np.uint8)
-    if not tags:
+    own, size = list(tags), seed_size(*image.shape[:2])
+    labels = np.array([tag + 1 for tag in own], np.uint8)
+    if not own:
         empty = np.zeros((0, *size), np.float16)
         return SoftSeeds(labels, empty, empty)
-    seeding = seeding_of(settings)
+    device = model.bias.device
+    mask = torch.zeros(1, len(model.bias), dtype=torch.bool, device=device)
+    mask[0, own] = True
     with watch("network"):
-        evidence = observe(
-            model, image, tags, settings.scales, settings.flip, needs_attention(seeding)
-        )
+        images = normalise(image)[None].to(device)
+        evidence = observe(model, images, settings.scales, settings.flip)
     with watch("cam"):
-        plain = score_maps(evidence, Seeding(), size)
+        cam = score_maps(evidence, mask, Seeding(), size)
     with watch("walk"):
-        walked = score_maps(evidence, seeding, size)
-    return SoftSeeds(labels, _compact(plain), _compact(walked))
+        seed = score_maps(evidence, mask, settings.seeding, size)
+    return SoftSeeds(
+        labels, *(maps[0, own].cpu().numpy().astype(np.float16) for maps in (cam, seed))
+    )
 
 
-def _compact(maps: Tensor) -> NDArray[np.float16]:
-    return maps.cpu().numpy().astype(np.float16)
-
-
-def marginals(
-    image: NDArray[np.uint8],
-    soft: SoftSeeds,
-    settings: PseudoMasksConfig,
-    crf: DenseCRF | None,
-    watch: Stopwatch,
-    shift: float = 0.0,
+def seed_probs(
+    soft: SoftSeeds, size: tuple[int, ...], settings: PseudoMasksConfig, device: torch.device
 ) -> Tensor:
-    """Seeds, refined by the CRF over the picture's own labels.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        soft: its seeds.
-        settings: threshold and slope.
-        crf: refines, or nothing does.
-        watch: counts its time as `crf`.
-        shift: added to every threshold.
-
-    Returns:
-        (L + 1, H, W), background first, each pixel summing to 1.
-    """
-    if len(soft.labels) == 0:
-        return torch.ones(1, *image.shape[:2], device=watch.device)
-    scores = torch.from_numpy(soft.seed).to(watch.device).float()
-    margins = seeds.margins(scores, settings.background, image.shape[:2]) - shift
-    probs = seeds.seed_probabilities(margins, settings.sharpness)
-    if crf is not None:
-        pixels = torch.from_numpy(image).permute(2, 0, 1)[None].to(watch.device)
-        with watch("crf"):
-            probs = crf(pixels, probs[None])[0]
-    return probs
+    """Probabilities (L + 1, H, W) of background and an image's tags at its size (H, W)."""
+    scores = torch.from_numpy(soft.seed).to(device).float()
+    return seed_probabilities(margins(scores, settings.background, size), settings.sharpness)
 
 
-def pseudo_mask(
-    image: NDArray[np.uint8],
-    soft: SoftSeeds,
-    settings: PseudoMasksConfig,
-    crf: DenseCRF | None,
-    watch: Stopwatch,
-) -> tuple[NDArray[np.uint8], Tensor]:
-    """The mask of a picture, and the marginals that it is made of (with a band: the strict ones).
+class FromSegmenter:
+    """Probabilities by the former round's segmenter, given the tags; called as `FromSeeds`.
 
-    Returns:
-        (H, W) uint8: a class index, or 255 where the best marginal is below the confidence or the
-        two thresholds of a band differ; (L + 1, H, W) marginals, background first.
+    It was trained on masks of many images, so it knows a class better than a single image's seeds
+    do, and the tags forbid what it mistakes for another.
     """
 
-    def decide(shift: float) -> tuple[Tensor, Tensor]:
-        probs = marginals(image, soft, settings, crf, watch, shift)
-        return torch.from_numpy(harden(probs, soft.labels.tolist(), settings.confidence)), probs
+    def __init__(
+        self, config: RunConfig, class_names: tuple[str, ...], runtime: Runtime, watch: Stopwatch
+    ) -> None:
+        self.former = RunDir.of_round(config, config.round - 1)
+        self.settings, self.watch, self.device = config.self_training, watch, runtime.device
+        weights = self.former.model("train_seg")
+        self.model, _ = load_trained(
+            weights, "segmenter", build_segmenter, runtime.device, class_names
+        )
 
-    mask, probs = decide(settings.band)
-    if settings.band:
-        mask = seeds.within_band(mask, decide(-settings.band)[0], IGNORE_INDEX)
-    return mask.numpy(), probs
-
-
-def _save(path: Path, soft: SoftSeeds) -> None:
-    np.savez_compressed(path, **soft._asdict())
+    def __call__(self, picture: Picture, image: Image) -> Tensor:
+        """(L + 1, H, W) of an image (H, W, 3) uint8."""
+        labels = [tag + 1 for tag in picture.tags]
+        with self.watch("network"):
+            images = normalise(image)[None].to(self.device)
+            probs = predict_probs(self.model, images, self.settings.scales, self.settings.flip)
+        own = among_tags(probs, labels)
+        path = self.former.pseudo_mask(picture.id)
+        # a round may take images that the former left out
+        if self.settings.former_masks > 0 and path.is_file():
+            old = torch.from_numpy(resize_mask(read_mask(path), image.shape[:2])).to(self.device)
+            own = mix_in(own, old, labels, self.settings.former_masks)
+        return own

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wsss import cam as cams
 from wsss.config import RunConfig
 from wsss.data.sources import open_stage
 from wsss.data.tags import TaggedPictures, TagTrainingSet, read_image
@@ -22,9 +21,9 @@ from wsss.engine.tracking import track
 from wsss.engine.training import deliver, train_stage
 from wsss.metrics import average_precision
 from wsss.models.classifier import ClassifierOutput, TagClassifier, new_classifier
-from wsss.models.grouping import check_blocks, grouping_loss
 from wsss.report.scores import known
 from wsss.run_dir import RunDir, write_json
+from wsss.seeding.cam import resize, scaled_size
 
 
 def run(config: RunConfig, overwrite: bool = False) -> Path:
@@ -38,8 +37,6 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     settings = config.train_cls
     train, held = pictures.split_holdout(settings.holdout, config.seed)
     model = new_classifier(config, len(pictures.class_names)).to(runtime.device)
-    if settings.grouping.active:
-        check_blocks(settings.grouping, model)
     _train(config, run_dir, runtime, model, train, overwrite)
     metrics = {"train_pictures": len(train), "held_pictures": len(held)}
     if runtime.is_main:
@@ -68,16 +65,10 @@ def _train(
         max_side=config.data.max_side,
     )
 
-    def loss_function(
-        trained: nn.Module, batch: Sequence[Tensor], progress: float
-    ) -> tuple[Tensor, dict[str, float]]:
+    def loss_function(trained: nn.Module, batch: Sequence[Tensor]) -> Tensor:
         images, tags = batch
         output = cast(ClassifierOutput, trained(images))
-        loss = model.loss(output, tags, settings.slot_loss)
-        if not settings.grouping.active:
-            return loss, {}
-        grouping, figures = grouping_loss(settings.grouping, model, images, output, tags)
-        return loss + grouping, figures
+        return model.loss(output, tags, settings.slot_loss)
 
     backbone = model.backbone
     train_stage(
@@ -93,9 +84,9 @@ def _score(
     scores = []
     for picture in track(held.pictures, "mAP of held pictures", len(held)):
         image = normalise(limit_side(read_image(picture.path), max_side))[None]
-        size = cams.scaled_size(image.shape[-2], image.shape[-1], 1.0)
+        size = scaled_size(image.shape[-2], image.shape[-1], 1.0)
         with runtime.autocast():
-            output = model(cams.resize(image, size).to(runtime.device))
+            output = model(resize(image, size).to(runtime.device))
         scores.append(output.logits[0].float().cpu().numpy())
     by_class, mean = average_precision(np.stack(scores), held.tag_matrix())
     # a class without a held picture has no precision

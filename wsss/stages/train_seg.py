@@ -1,7 +1,6 @@
 """Stage 3: pictures + pseudo-masks → segmenter.
 
-Reads `pseudo_masks/<id>.png` of the run, and `confidence/<id>.png` where pixels are weighted, never
-a true mask; writes `train_seg/model.safetensors`.
+Reads `pseudo_masks/<id>.png` of the run, never a true mask; writes `train_seg/model.safetensors`.
 """
 
 from collections.abc import Sequence
@@ -13,17 +12,15 @@ from torch import Tensor, nn
 
 from wsss.config import RunConfig
 from wsss.data.masks import MaskTrainingSet
-from wsss.data.samples import MaskSample
 from wsss.data.sources import open_stage
 from wsss.data.tags import TaggedPictures
 from wsss.engine.checkpoint import load_trained, load_weights
 from wsss.engine.runtime import Runtime, start
 from wsss.engine.training import deliver, train_stage
-from wsss.errors import WsssError
 from wsss.models.backbone import create_backbone
 from wsss.models.classifier import build_classifier
+from wsss.models.mask_loss import mask_loss
 from wsss.models.segmenter import Segmenter, build_segmenter, segmenter_metadata
-from wsss.models.segmenter_loss import SegmenterLoss
 from wsss.run_dir import RunDir
 
 
@@ -50,7 +47,7 @@ def _build(config: RunConfig, metadata: dict[str, Any], run_dir: RunDir) -> Segm
     model = build_segmenter(metadata)
     if config.round > 1 and config.self_training.start == "former":
         load_weights(RunDir.of_round(config, config.round - 1).model("train_seg"), model)
-    elif config.train_seg.starts_from_classifier:
+    elif config.train_seg.from_classifier:
         weights = RunDir.of_round(config, 1).model("train_cls")
         classifier, _ = load_trained(weights, "classifier", build_classifier, torch.device("cpu"))
         model.load_backbone(classifier.backbone)
@@ -62,15 +59,7 @@ def _build(config: RunConfig, metadata: dict[str, Any], run_dir: RunDir) -> Segm
 
 
 def _crops(config: RunConfig, run_dir: RunDir, pictures: TaggedPictures) -> MaskTrainingSet:
-    settings, ids = config.train_seg, [p.id for p in pictures.pictures]
-    confidences = [run_dir.confidence(i) for i in ids] if _weighting(config) > 0 else None
-    missing = [path for path in confidences or () if not path.is_file()]
-    if missing:
-        raise WsssError(
-            f"train_seg.loss.confidence weighs pixels by files that are missing, the first "
-            f"{missing[0]}: set pseudo_masks.save_confidence=true and run generate-pseudo-masks "
-            "--overwrite, or leave the setting out."
-        )
+    settings = config.train_seg
     return MaskTrainingSet(
         [(p.path, run_dir.pseudo_mask(p.id)) for p in pictures.pictures],
         settings.crop,
@@ -78,15 +67,7 @@ def _crops(config: RunConfig, run_dir: RunDir, pictures: TaggedPictures) -> Mask
         scale=settings.scale,
         jitter=settings.jitter,
         max_side=config.data.max_side,
-        max_class_share=settings.max_class_share,
-        confidences=confidences,
-        tags=pictures.tag_matrix(),
     )
-
-
-def _weighting(config: RunConfig) -> float:
-    """Exponent of the confidence, of the first round or of those after it."""
-    return config.train_seg.loss.confidence if config.round == 1 else config.self_training.weighting
 
 
 def _train(
@@ -97,14 +78,9 @@ def _train(
     dataset: MaskTrainingSet,
     again: bool,
 ) -> None:
-    settings = config.train_seg.loss
-    loss = SegmenterLoss(settings.model_copy(update={"confidence": _weighting(config)}))
-
-    def loss_function(
-        trained: nn.Module, batch: Sequence[Tensor], progress: float
-    ) -> tuple[Tensor, dict[str, float]]:
-        sample = MaskSample(*batch)
-        return loss(trained(sample.image), sample, progress)
+    def loss_function(trained: nn.Module, batch: Sequence[Tensor]) -> Tensor:
+        image, mask = batch
+        return mask_loss(config.train_seg.loss, trained(image), mask)
 
     encoder = model.encoder
     train_stage(

@@ -1,8 +1,7 @@
 """Pictures of a run: a contact sheet of CAM, slots, seed, pseudo-mask, prediction and truth.
 
-Reads whatever of these the run has (trained in a single stage it has predictions alone); writes
-`report/<split>.png`. True masks are opened for showing, and for finding the worst pictures of a
-kind.
+Reads whatever of these the run has; writes `report/<split>.png`. True masks are opened for showing,
+and for finding the worst pictures of a kind.
 """
 
 from collections.abc import Sequence
@@ -13,8 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsss import cam as cams
-from wsss import seeds
 from wsss.config import RunConfig
 from wsss.data.masks import has_masks, mask_path, true_masks
 from wsss.data.sources import open_tagged
@@ -29,8 +26,10 @@ from wsss.models.segmenter import Segmenter, build_segmenter
 from wsss.report.failures import KINDS, failures
 from wsss.report.sheet import contact_sheet, heat, mask_over, slots_over
 from wsss.run_dir import RunDir, write_atomic
+from wsss.seeding.cam import resize, scaled_size
+from wsss.seeding.masks import margins, seed_mask
+from wsss.seeding.walks import blocks_of
 from wsss.voc import read_mask
-from wsss.walk import blocks_of
 
 Cell = NDArray[np.uint8]
 
@@ -62,18 +61,16 @@ def run(
     if worst is not None:
         ids = _worst(config, run_dir, split, count, worst)
     pictures = _choose(config, first, split, count, ids)
-    classifier = segmenter = None
-    if not _single(config):
-        classifier, _ = load_trained(
-            first.model("train_cls"), "classifier", build_classifier, runtime.device
-        )
+    classifier, _ = load_trained(
+        first.model("train_cls"), "classifier", build_classifier, runtime.device
+    )
+    segmenter = None
     if run_dir.finished("train_seg"):
         segmenter, _ = load_trained(
             run_dir.model("train_seg"), "segmenter", build_segmenter, runtime.device
         )
     rows = [_row(config, run_dir, picture, classifier, segmenter, runtime) for picture in pictures]
-    titles = ["picture"]
-    titles += ["CAM", "slots", "slot seed", "pseudo-mask"] if classifier else []
+    titles = ["picture", "CAM", "slots", "slot seed", "pseudo-mask"]
     titles += ["prediction"] if segmenter else []
     titles += ["truth"] if _truth(config) else []
     sheet = contact_sheet(rows, titles)
@@ -91,14 +88,14 @@ def _choose(
     for picture_id in ids:
         if picture_id not in known:
             raise WsssError(f"The split {split} has no picture {picture_id!r}: give ids of it.")
-        if not _single(config) and not run_dir.seed(picture_id).is_file():
+        if not run_dir.seed(picture_id).is_file():
             raise WsssError(
                 f"{picture_id} has no seeds in {run_dir.root}: run generate-pseudo-masks on a "
                 "data.mask_split that holds it, or give other ids."
             )
     if ids:
         return [known[picture_id] for picture_id in ids]
-    ready = [p for p in pictures if _single(config) or run_dir.seed(p.id).is_file()]
+    ready = [p for p in pictures if run_dir.seed(p.id).is_file()]
     ready = [p for p in ready if p.tags] or ready
     if not ready:
         raise WsssError(
@@ -129,11 +126,6 @@ def _worst(config: RunConfig, run_dir: RunDir, split: str, count: int, kind: str
     return found
 
 
-def _single(config: RunConfig) -> bool:
-    """Whether the run has neither classifier nor seeds, having been trained in a single stage."""
-    return config.train_seg.single_stage.enabled
-
-
 def _truth(config: RunConfig) -> bool:
     return config.data.root is not None and has_masks(config.data.root)
 
@@ -143,16 +135,14 @@ def _row(
     config: RunConfig,
     run_dir: RunDir,
     picture: Picture,
-    classifier: TagClassifier | None,
+    classifier: TagClassifier,
     segmenter: Segmenter | None,
     runtime: Runtime,
 ) -> list[Cell]:
     whole = read_image(picture.path)
     image = limit_side(whole, config.data.max_side)
-    row = [image]
-    if classifier is not None:
-        tensor = normalise(image)[None].to(runtime.device)
-        row += _making(config, run_dir, picture, image, classifier(_strides(tensor)))
+    tensor = normalise(image)[None].to(runtime.device)
+    row = [image, *_making(config, run_dir, picture, image, classifier(_strides(tensor)))]
     if segmenter is not None:
         own = config.evaluate.own
         (mask,) = predict_masks(segmenter, whole, [own], config.evaluate, runtime.device)
@@ -179,14 +169,14 @@ def _making(
     walks = config.pseudo_masks.walks
     names = [block for walk in walks for block in blocks_of(walk.block, output.assignments)]
     chosen = output.assignments[[*names, config.train_cls.slot_block][0]]
-    margins = seeds.margins(scores, config.pseudo_masks.background, image.shape[:2])
+    above = margins(scores, config.pseudo_masks.background, image.shape[:2])
     return [
         heat(plain.max(axis=0, initial=0), image),
         slots_over(chosen.logits[0].argmax(0).reshape(chosen.grid).cpu().numpy(), image),
-        mask_over(seeds.seed_mask(margins, labels).numpy(), image),
+        mask_over(seed_mask(above, labels).numpy(), image),
         _shown(read_mask(run_dir.pseudo_mask(picture.id)), image),
     ]
 
 
 def _strides(tensor: Tensor) -> Tensor:
-    return cams.resize(tensor, cams.scaled_size(tensor.shape[-2], tensor.shape[-1], 1.0))
+    return resize(tensor, scaled_size(tensor.shape[-2], tensor.shape[-1], 1.0))

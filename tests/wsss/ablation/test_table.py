@@ -7,7 +7,7 @@ import torch
 from wsss.ablation.rows import Row
 from wsss.ablation.table import figures, markdown
 from wsss.ablation.tally import Tally
-from wsss.walk import Seeding
+from wsss.seeding.walks import Seeding
 
 
 def tally(right: int) -> Tally:

@@ -8,7 +8,8 @@ import torch
 
 from wsss.ablation.tally import BINS, Tally
 from wsss.metrics import ConfusionMatrix
-from wsss.seeds import RULES, margins, seed_mask
+from wsss.seeding.masks import margins, seed_mask
+from wsss.seeding.thresholds import RULES
 
 LABELS = torch.tensor([2, 4], dtype=torch.uint8)
 

@@ -25,7 +25,7 @@ def test_augmented_masks_come_before_the_plain_ones(tiny_voc: Path) -> None:
         mask_path(tiny_voc, "zz")
 
 
-STAGES_OF_TAGS = ("train_cls", "generate_pseudo_masks", "relabel", "train_single", "predict")
+STAGES_OF_TAGS = ("train_cls", "generate_pseudo_masks", "predict")
 STAGES = Path(voc.__file__).parent / "stages"
 
 
@@ -81,51 +81,17 @@ def test_crops_keep_picture_and_mask_together(pair: tuple[Path, Path]) -> None:
     assert min(agreement) > 0.5 and np.mean(agreement) > 0.75
 
 
-def test_a_mask_without_confidence_is_sure_inside_the_picture(pair: tuple[Path, Path]) -> None:
-    data = MaskTrainingSet([pair], 60, 0, scale=(1, 1))
-    for epoch in range(5):
-        sample = data[(epoch, 0)]
-        assert torch.equal(sample.confidence, (sample.mask != 255).float())
-        assert 0 < sample.confidence.mean() < 1 and sample.tags.shape == (0,)
-
-
-def test_confidence_and_tags_come_with_their_picture(
-    tmp_path: Path, pair: tuple[Path, Path]
-) -> None:
-    # as sure as the picture is bright, so the two can be compared after any crop
-    grey = Image.open(pair[0]).convert("L")
-    grey.save(tmp_path / "c.png")
-    tags = np.array([[0, 0], [1, 0]], np.float32)
-    data = MaskTrainingSet(
-        [pair, pair], 40, 0, jitter=0, confidences=[tmp_path / "c.png"] * 2, tags=tags
-    )
-    for epoch in range(10):
-        image, mask, confidence, own = data[(epoch, 1)]
-        assert (confidence.dtype, own.dtype) == (torch.float32, torch.float32)
-        assert own.tolist() == [1, 0]
-        inside = mask.numpy() != 255
-        bright, sure = denormalise(image)[..., 0].astype(int), 255 * confidence.numpy()
-        # at the picture's border one fades to grey, the other to 0
-        assert (abs(bright - sure)[inside] <= 1).mean() > 0.9
-    grey.crop((0, 0, 9, 9)).save(tmp_path / "c.png")
-    with pytest.raises(WsssError, match=r"c\.png is not of the size of its mask .*m\.png"):
-        data[(0, 0)]
-
-
 def test_large_pictures_are_reduced_with_all_that_is_read(
     tmp_path: Path, pair: tuple[Path, Path]
 ) -> None:
-    mask = voc.read_mask(pair[1])
-    Image.fromarray(mask * 30).save(tmp_path / "c.png")
     image, small = read_pair(*pair, max_side=36)
     assert image.shape == (24, 36, 3) and read_pair(*pair, max_side=72)[0].shape == (48, 72, 3)
     np.testing.assert_array_equal(image[..., 0], 30 * small)  # blocks of 8 become blocks of 4
     reduced = tmp_path / "b.png", tmp_path / "n.png"
     Image.fromarray(image).save(reduced[0])
     voc.write_mask(reduced[1], small)
-    Image.fromarray(small * 30).save(tmp_path / "d.png")
-    large = MaskTrainingSet([pair], 20, 0, confidences=[tmp_path / "c.png"], max_side=36)
-    little = MaskTrainingSet([reduced], 20, 0, confidences=[tmp_path / "d.png"])
+    large = MaskTrainingSet([pair], 20, 0, max_side=36)
+    little = MaskTrainingSet([reduced], 20, 0)
     for a, b in zip(large[(1, 0)], little[(1, 0)], strict=True):
         assert torch.equal(a, b)
 
@@ -137,18 +103,3 @@ def test_a_sample_follows_from_seed_epoch_and_index(pair: tuple[Path, Path]) -> 
         assert torch.equal(a, b)
     assert not torch.equal(first[(4, 0)][0], first[(5, 0)][0])
     assert not torch.equal(first[(4, 0)][0], first[(4, 1)][0])
-
-
-def test_crops_that_one_class_fills_become_rare(tmp_path: Path) -> None:
-    mask = np.zeros((100, 100), np.uint8)
-    mask[70:90, 70:90] = 3
-    Image.fromarray(np.zeros((100, 100, 3), np.uint8)).save(tmp_path / "a.png")
-    voc.write_mask(tmp_path / "m.png", mask)
-    pairs = [(tmp_path / "a.png", tmp_path / "m.png")]
-
-    def bare(share: float) -> int:
-        data = MaskTrainingSet(pairs, 30, 0, scale=(1, 1), max_class_share=share)
-        return sum(bool((data[(e, 0)][1] == 0).all()) for e in range(60))
-
-    assert bare(1.0) > 20
-    assert bare(0.9) < bare(1.0) / 2

@@ -9,11 +9,10 @@ from torch import Tensor, nn
 
 from wsss.errors import WsssError
 from wsss.models.backbone import create_backbone
-from wsss.models.deeplab import MergeDeepest
 from wsss.models.segmenter import Segmenter, build_segmenter, predict_probs
 
 TINY: dict[str, Any] = {"depths": [1, 1, 1, 1], "embed_dims": [32, 32, 32, 32], "slot_grid": [2, 2]}
-DECODERS = ("segformer", "fpn", "upernet", "unet", "deeplabv3plus")
+DECODERS = ("segformer", "fpn", "upernet", "unet")
 
 
 def segmenter(decoder: str = "segformer") -> Segmenter:
@@ -113,17 +112,6 @@ def test_scales_are_of_the_picture_and_in_whole_strides() -> None:
     ramp = Ramp()
     predict_probs(ramp, torch.zeros(1, 3, 40, 100), (1.0, 0.5, 2.0))
     assert ramp.sizes == [(1, 3, 40, 100), (1, 3, 32, 64), (1, 3, 64, 192)]
-
-
-def test_deeplab_sees_the_last_two_stages_at_stride_16() -> None:
-    seen: list[Tensor] = []
-    merge = MergeDeepest(Recorder(seen))
-    last = torch.tensor([[[[0.0, 4.0]]]])
-    features = [torch.zeros(1, 1, 2, 4), torch.full((1, 2, 2, 4), 7.0), last]
-    merge(features)
-    assert torch.equal(seen[0], features[0]) and len(seen) == 2
-    assert torch.equal(seen[1][:, :2], features[1])
-    assert seen[1][0, 2].tolist() == [[0, 1, 3, 4]] * 2
 
 
 class Recorder(nn.Module):

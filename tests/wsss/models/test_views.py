@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss.cam import resize
 from wsss.config import EvaluateConfig, PredictionMode
 from wsss.data.transforms import limit_side
 from wsss.models.predictor import label_at, predict_masks
 from wsss.models.tiles import starts, tiled
 from wsss.models.views import View, predict_views
+from wsss.seeding.cam import resize
 
 
 class Local(nn.Module):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wsss import pipeline
-from wsss.config import RunConfig, load
+from wsss.config import RunConfig
 from wsss.errors import WsssError
 from wsss.run_dir import RunDir, config_of_round
 from wsss.stages import ceiling, export, train_seg
@@ -99,23 +99,6 @@ def test_what_has_no_ceiling(run: RunConfig, tmp_path: Path, copied: Path) -> No
     with pytest.raises(WsssError, match=r"no true masks at .*: the ceiling needs"):
         ceiling.prepare(run.model_copy(update={"data": data}))
     assert not RunDir(run.run).ceiling.exists()
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        ("train_seg.loss.confidence=1", "pseudo_masks.save_confidence=true"),
-        ("train_seg.single_stage.enabled=true",),
-    ],
-)
-def test_options_against_wrong_masks_are_not_the_twin_s(
-    tmp_path: Path, tiny: Path, drawn: Path, settings: tuple[str, ...]
-) -> None:
-    places = [f"run={tmp_path / 'run'}", f"data.root={drawn}", "data.mask_split=train"]
-    config = load(tiny, [*places, *settings, "evaluate.fast=true"])
-    pipeline.run(config)
-    found = json.loads(pipeline.score_beside_ceiling(config).read_text())
-    assert list(found["columns"]) == ["single"]
 
 
 def test_the_rounds_of_a_run_have_one_twin(run: RunConfig) -> None:

@@ -109,16 +109,13 @@ def protocol(config: RunConfig, of: evaluate.Kind) -> dict[str, Any]:
 
 def test_the_protocol_tells_all_that_a_mask_was_made_with(run: RunConfig) -> None:
     made = {**run.pseudo_masks.model_dump(mode="json"), "walks": [{"block": "8.0", "steps": 2}]}
-    del made["save_confidence"]
     common = {"ignored": 255, "resolution": "original", "seed": 0, "tags": "given"}
     masks = protocol(run, "pseudo-masks")
     assert masks == {**common, **made, "unsure": "background"}
     seeds = protocol(run, "seeds")
-    later = ("band", "sharpness", "crf_backend", "crf_iterations", "confidence")
+    later = ("sharpness", "crf_backend", "crf_iterations", "confidence")
     assert seeds == {**common, **{k: v for k, v in made.items() if k not in later}, "crf": "none"}
-    assert set(seeds) - set(protocol(run, "cam")) == {
-        *("walks", "slot_map", "silent_by_slots", "confine", "confine_to", "border")
-    }
+    assert set(seeds) - set(protocol(run, "cam")) == {"walks", "border"}
 
 
 def test_the_protocol_is_of_the_masks_and_not_of_the_command(run: RunConfig) -> None:

@@ -12,13 +12,9 @@ from wsss.engine.timing import Stopwatch
 from wsss.errors import WsssError
 from wsss.models.backbone import create_backbone
 from wsss.models.classifier import TagClassifier
-from wsss.models.evidence import check_walks, seeding_of
-from wsss.stages import generate_pseudo_masks as stage
-from wsss.stages.generate_pseudo_masks import (
-    SoftSeeds,
-    make_crf,
-    soft_seeds,
-)
+from wsss.models.multiscale import check_walks
+from wsss.seeding.masks import harden, refine
+from wsss.stages.generate_pseudo_masks import SoftSeeds, seed_probs, soft_seeds
 
 WATCH = Stopwatch(torch.device("cpu"))
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
@@ -38,12 +34,12 @@ def pseudo_mask(
     image: NDArray[np.uint8],
     soft: SoftSeeds,
     chosen: PseudoMasksConfig,
-    crf: DenseCRF | None,
-    watch: Stopwatch,
+    crf: DenseCRF | None = None,
 ) -> NDArray[np.uint8]:
-    mask, probs = stage.pseudo_mask(image, soft, chosen, crf, watch)
+    probs = seed_probs(soft, image.shape[:2], chosen, torch.device("cpu"))
+    (probs,) = refine([torch.from_numpy(image).permute(2, 0, 1)], [probs], crf)
     torch.testing.assert_close(probs.sum(0), torch.ones(image.shape[:2]))
-    return mask
+    return harden(probs, soft.labels.tolist(), chosen.confidence).numpy()
 
 
 @pytest.mark.parametrize(
@@ -65,48 +61,34 @@ def test_a_pixel_gets_its_likeliest_label_or_255() -> None:
     soft = SoftSeeds(labels, seed, seed)
     image = np.zeros((1, 4, 3), np.uint8)
     # sharpness 10: the margins 0.5 and 0.4 are worth odds of e⁵ and e⁴ against background
-    found = pseudo_mask(image, soft, settings(confidence=0.9), None, WATCH)
+    found = pseudo_mask(image, soft, settings(confidence=0.9))
     assert found.dtype == np.uint8 and found.tolist() == [[3, 0, 255, 7]]
     # at the threshold background and class are even: 1 / (2 + e⁻⁵), unsure from there on
-    assert pseudo_mask(image, soft, settings(confidence=0.49), None, WATCH)[0, 2] in (0, 3)
-    assert pseudo_mask(
-        image, soft, settings(confidence=0.9, sharpness=2), None, WATCH
-    ).tolist() == [[255, 255, 255, 255]]
+    assert pseudo_mask(image, soft, settings(confidence=0.49))[0, 2] in (0, 3)
+    assert pseudo_mask(image, soft, settings(confidence=0.9, sharpness=2)).tolist() == [
+        [255, 255, 255, 255]
+    ]
 
 
 @pytest.mark.parametrize("crf", [None, DenseCRF("irn", iterations=2)])
 def test_a_picture_without_tags_is_background_for_sure(crf: DenseCRF | None) -> None:
     empty = np.zeros((0, 10, 14), np.float16)
-    found = pseudo_mask(
-        IMAGE, SoftSeeds(np.zeros(0, np.uint8), empty, empty), settings(), crf, WATCH
-    )
+    found = pseudo_mask(IMAGE, SoftSeeds(np.zeros(0, np.uint8), empty, empty), settings(), crf)
     assert found.shape == (40, 56) and not found.any()
-
-
-def test_a_band_leaves_what_lies_between_unsure() -> None:
-    seed = np.array([[[0.9, 0.55, 0.45, 0.1]]], np.float16)
-    soft, image = SoftSeeds(np.array([6], np.uint8), seed, seed), np.zeros((1, 4, 3), np.uint8)
-    sure = settings(confidence=0)
-    assert pseudo_mask(image, soft, sure, None, WATCH).tolist() == [[6, 6, 0, 0]]
-    banded = settings(confidence=0, band=0.1)
-    assert pseudo_mask(image, soft, banded, None, WATCH).tolist() == [[6, 255, 255, 0]]
 
 
 def test_the_parts_are_timed(model: TagClassifier) -> None:
     watch = Stopwatch(torch.device("cpu"))
     soft = soft_seeds(model, IMAGE, (1, 3), settings(), watch)
     assert set(watch.per_unit(1)) == {"network", "cam", "walk"}
-    pseudo_mask(IMAGE, soft, settings(), DenseCRF("irn", iterations=1), watch)
-    assert watch.seconds["crf"] > 0 and watch.seconds["network"] > watch.seconds["cam"]
+    assert len(soft.labels) == 2
 
 
 @pytest.mark.parametrize(
     "walk",
     [
         {"block": "8.0", "kind": "one-way", "temperature": 0.5},
-        {"block": "16.0", "kind": "limit", "alpha": 0.8},
-        {"block": "16.0", "kind": "attention", "top_k": 3},
-        {"block": "all", "kind": "tokens", "steps": 2},
+        {"block": "16.0", "top_k": 3},
         {"block": "all", "steps": 2, "weight": 0.5},
     ],
     ids=lambda walk: str(walk.get("kind", walk["block"])),
@@ -123,16 +105,9 @@ def test_the_crf_keeps_to_the_labels_and_the_size() -> None:
     seed = np.zeros((1, 10, 14), np.float16)
     seed[0, :, :7] = 1
     soft = SoftSeeds(np.array([5], np.uint8), seed, seed)
-    found = pseudo_mask(IMAGE, soft, settings(), DenseCRF("irn", iterations=3), WATCH)
+    found = pseudo_mask(IMAGE, soft, settings(), DenseCRF("irn", iterations=3))
     assert found.shape == (40, 56) and set(np.unique(found).tolist()) <= {0, 5, 255}
     assert (found[:, :14] == 5).mean() > 0.5 and (found[:, 42:] == 0).mean() > 0.5
-
-
-def test_a_crf_by_its_name() -> None:
-    assert make_crf(settings()) is None
-    crf = make_crf(settings(crf="deeplab", crf_iterations=4, crf_backend="pydensecrf"))
-    assert crf is not None and crf.parameters.iterations == 4
-    assert crf.parameters.bilateral_sxy == 67
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +152,7 @@ def test_soft_seeds_of_any_size(model: TagClassifier, size: tuple[int, int]) -> 
 
 def test_walks_through_blocks_that_have_slots(model: TagClassifier) -> None:
     def check(*walks: dict[str, object]) -> None:
-        check_walks(seeding_of(settings(walks=walks)), model)
+        check_walks(settings(walks=walks).seeding, model)
 
     check({"block": "4.0"}, {"block": "16.0"}, {"block": "all"})
     with pytest.raises(WsssError) as error:
@@ -185,11 +160,4 @@ def test_walks_through_blocks_that_have_slots(model: TagClassifier) -> None:
     assert str(error.value) == (
         "pseudo_masks.walks names the block '32.0', which has no slots in this backbone: choose "
         "among 4.0, 8.0, 16.0."
-    )
-    check({"block": "all", "kind": "tokens"}, {"block": "32.0", "kind": "tokens"})
-    with pytest.raises(WsssError) as error:
-        check({"block": "16.0", "kind": "tokens"})
-    assert str(error.value) == (
-        "pseudo_masks.walks names the block '16.0', which is no attention block of this backbone: "
-        "choose among 32.0."
     )

@@ -1,15 +1,16 @@
 """The walk through slots: against the dense N×N matrix, and the properties that make it a walk."""
 
+from typing import get_args
+
 import pytest
 import torch
 from torch import Tensor
 
 from glmix.clustering import cluster_weights, dispatch_weights
-from wsss.walk import (
-    attention_walk,
-    confined_one_way_walk,
-    confined_symmetric_walk,
-    limit_walk,
+from wsss.seeding.walks import (
+    WALKS,
+    Kind,
+    Walk,
     min_max,
     one_way_walk,
     sharpen,
@@ -118,93 +119,11 @@ def test_one_way_equals_the_dense_matrix(steps: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("steps", [1, 3])
-def test_attention_among_slots_equals_the_dense_matrix(steps: int, seed: int) -> None:
-    logits, scores = assignment(seed), some_scores(seed + 9)
-    among = torch.randn(B, K, K, generator=torch.Generator().manual_seed(seed)).softmax(-1)
-    cluster, dispatch = cluster_weights(logits), dispatch_weights(logits)
-    matrix = torch.linalg.matrix_power(dispatch @ among @ cluster, steps)
-    found = attention_walk(scores, cluster, dispatch, among, steps)
-    torch.testing.assert_close(found, scores @ matrix.transpose(1, 2), atol=1e-5, rtol=1e-5)
-    # slots that keep to themselves change nothing
-    alone = torch.eye(K).expand(B, K, K)
-    torch.testing.assert_close(
-        attention_walk(scores, cluster, dispatch, alone, steps),
-        one_way_walk(scores, cluster, dispatch, steps),
-    )
-
-
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("alpha", [0.0, 0.5, 0.8, 0.99])
-def test_the_limit_equals_the_dense_inverse(alpha: float, seed: int) -> None:
-    dispatch, scores = dispatch_weights(assignment(seed)), some_scores(seed + 9)
-    inverse = (1 - alpha) * torch.linalg.inv(torch.eye(N) - alpha * dense(dispatch))
-    found = limit_walk(scores, dispatch, alpha)
-    torch.testing.assert_close(found, scores @ inverse, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(found.mean(-1), scores.mean(-1), atol=1e-5, rtol=1e-5)
-
-
-def test_the_limit_is_the_sum_of_all_walks_and_takes_slots_without_tokens() -> None:
-    dispatch = torch.eye(4)[torch.tensor([0, 0, 0, 2, 2, 3])][None]  # slot 1 has none
-    scores = torch.tensor([[[0.0, 3.0, 6.0, 1.0, 2.0, 9.0]]])
-    means = torch.tensor([[[3.0, 3.0, 3.0, 1.5, 1.5, 9.0]]])
-    # Σ (1−α)·αᵗ·Aᵗ with A² = A
-    torch.testing.assert_close(limit_walk(scores, dispatch, 0.75), scores / 4 + means * 3 / 4)
-
-
 def some_region(seed: int) -> Tensor:
     """Half of the tokens, other ones for each class; none at all for the last."""
     region = torch.rand(B, C, N, generator=torch.Generator().manual_seed(seed)) < 0.5
     region[:, -1] = False
     return region.float()
-
-
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("steps", [0, 1, 4])
-def test_confined_walks_equal_the_dense_matrices(steps: int, seed: int) -> None:
-    logits, scores, region = assignment(seed), some_scores(seed + 9), some_region(seed)
-    cluster, dispatch = cluster_weights(logits), dispatch_weights(logits)
-    symmetric = confined_symmetric_walk(scores, dispatch, region, steps)
-    one_way = confined_one_way_walk(scores, cluster, dispatch, region, steps)
-    for b in range(B):
-        for c in range(C):
-            held = torch.diag(region[b, c])
-            P = held @ dispatch[b]
-            A = P @ torch.diag(1 / P.sum(0).clamp_min(1e-12)) @ P.T
-            G = cluster[b] @ held
-            T = P @ (G / G.sum(1, keepdim=True).clamp_min(1e-12))
-            start = held @ scores[b, c]
-            for found, matrix in ((symmetric, A), (one_way, T)):
-                expected = torch.linalg.matrix_power(matrix, steps) @ start
-                torch.testing.assert_close(found[b, c], expected, atol=1e-5, rtol=1e-5)
-
-
-def test_nothing_enters_or_leaves_a_region() -> None:
-    dispatch, scores, region = dispatch_weights(assignment()), some_scores(), some_region(0)
-    walked = confined_symmetric_walk(scores, dispatch, region, 5)
-    assert (walked[region == 0] == 0).all() and walked[region == 1].ne(0).all()
-    # what is inside keeps its mean, whatever stands outside
-    inside = (scores * region).sum(-1)
-    torch.testing.assert_close(walked.sum(-1), inside, atol=1e-5, rtol=1e-5)
-    outside = torch.where(region == 1, scores, torch.tensor(1e3))
-    torch.testing.assert_close(confined_symmetric_walk(outside, dispatch, region, 5), walked)
-
-
-def test_everywhere_is_no_confinement() -> None:
-    logits, scores = assignment(), some_scores()
-    cluster, dispatch, everywhere = (
-        cluster_weights(logits),
-        dispatch_weights(logits),
-        torch.ones(B, C, N),
-    )
-    torch.testing.assert_close(
-        confined_symmetric_walk(scores, dispatch, everywhere, 3),
-        symmetric_walk(scores, dispatch, 3),
-    )
-    torch.testing.assert_close(
-        confined_one_way_walk(scores, cluster, dispatch, everywhere, 3),
-        one_way_walk(scores, cluster, dispatch, 3),
-    )
 
 
 def test_temperature_and_top_slots() -> None:
@@ -242,3 +161,16 @@ def test_what_is_flat_but_for_rounding_becomes_no_seed() -> None:
 
 def test_min_max_takes_no_class() -> None:
     assert min_max(torch.zeros(1, 0, 4, 4)).shape == (1, 0, 4, 4)
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_walk_of_every_kind_is_in_the_registry(kind: Kind) -> None:
+    logits, scores = assignment(), some_scores()
+    expected = {
+        "symmetric": symmetric_walk(scores, dispatch_weights(logits), 2),
+        "one-way": one_way_walk(scores, cluster_weights(logits), dispatch_weights(logits), 2),
+    }[kind]
+    torch.testing.assert_close(Walk("8.0", 2, kind)(scores, logits), expected)
+    sharp = Walk("8.0", 2, kind, temperature=0.5, top_k=2)(scores, logits)
+    torch.testing.assert_close(sharp, Walk("8.0", 2, kind)(scores, sharpen(logits, 0.5, 2)))
+    assert set(WALKS) == set(get_args(Kind))

@@ -1,19 +1,11 @@
-"""Seeds: Otsu's threshold by brute force, hard masks by hand."""
+"""Thresholds without ground truth: Otsu's and the mixture's, by brute force."""
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from wsss.seeds import (
-    RULES,
-    margins,
-    mixture_threshold,
-    otsu_threshold,
-    seed_mask,
-    seed_probabilities,
-    within_band,
-)
+from wsss.seeding.thresholds import RULES, mixture_threshold, otsu_threshold
 
 
 def brute_force_otsu(values: Tensor, bins: int) -> set[float]:
@@ -111,7 +103,7 @@ def test_rules_take_a_class_by_itself_and_none(rule: str) -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_flat_channel_never_stands_out(rule: str) -> None:
-    assert (margins(torch.zeros(1, 3, 3), rule, (6, 6)) < 0).all()
+    assert (RULES[rule](torch.zeros(1, 3, 3)) > 0).all()
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -119,52 +111,3 @@ def test_two_values_are_parted(rule: str) -> None:
     two = torch.tensor([[[0.0, 0.0, 1.0]], [[0.25, 0.25, 0.75]]])
     found = RULES[rule](two)
     assert 0 < found[0] < 1 and 0.25 < found[1] < 0.75
-
-
-def test_between_two_thresholds_nothing_is_sure() -> None:
-    strict = torch.tensor([[0, 0, 3, 5, 255]])
-    loose = torch.tensor([[0, 3, 3, 3, 3]])
-    assert within_band(strict, loose, 255).tolist() == [[0, 255, 3, 5, 255]]
-
-
-def test_margins_subtract_the_threshold_at_the_picture_size() -> None:
-    scores = torch.tensor([[[0.2, 0.6]], [[1.0, 0.0]]])
-    expected = torch.tensor([[[-0.3, 0.1]], [[0.5, -0.5]]])
-    torch.testing.assert_close(margins(scores, 0.5, (1, 2)), expected)
-    assert margins(scores, 0.5, (3, 5)).shape == (2, 3, 5)
-    otsu = margins(scores, "otsu", (1, 2))
-    torch.testing.assert_close(otsu, scores - otsu_threshold(scores)[:, None, None])
-
-
-def test_the_seed_is_the_class_that_stands_out_most() -> None:
-    found = seed_mask(
-        torch.tensor([[[0.3, 0.1, -0.1, 0.0]], [[0.2, 0.4, -0.2, -0.5]]]), torch.tensor([7, 12])
-    )
-    assert found.dtype == torch.uint8
-    assert found.tolist() == [[7, 12, 0, 0]]
-
-
-def test_a_picture_without_tags_is_background() -> None:
-    nothing = margins(torch.zeros(0, 2, 3), "otsu", (4, 6))
-    assert seed_mask(nothing, torch.zeros(0, dtype=torch.uint8)).tolist() == [[0] * 6] * 4
-    assert torch.equal(seed_probabilities(nothing, 10.0), torch.ones(1, 4, 6))
-
-
-def test_probabilities_are_the_softmax_over_background_and_classes() -> None:
-    found = seed_probabilities(torch.tensor([[[0.0, 0.1]], [[-9.0, 0.0]]]), 10.0)
-    assert found.shape == (3, 1, 2)
-    torch.testing.assert_close(found.sum(0), torch.ones(1, 2))
-    e = np.e
-    torch.testing.assert_close(found[:, 0, 0], torch.tensor([0.5, 0.5, 0.0]))
-    torch.testing.assert_close(
-        found[:, 0, 1].double(), torch.tensor([1.0, e, 1.0]).double() / (2 + e), atol=1e-6, rtol=0
-    )
-
-
-def test_the_likeliest_class_is_the_seed() -> None:
-    scores = torch.randn(3, 5, 5, generator=torch.Generator().manual_seed(3))
-    labels = torch.tensor([2, 5, 9])
-    probs = seed_probabilities(scores, 4.0)
-    assert torch.equal(
-        torch.tensor([0, 2, 5, 9])[probs.argmax(0)].byte(), seed_mask(scores, labels)
-    )

@@ -1,11 +1,9 @@
-"""Seeds: where a class's scores outdo the background; thresholds that need no ground truth."""
+"""Thresholds that part a class's scores from the background, without ground truth."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
-
-from wsss.cam import resize
 
 
 def otsu_threshold(scores: Tensor, bins: int = 128) -> Tensor:
@@ -102,62 +100,3 @@ def thresholds(scores: Tensor, background: float | str) -> Tensor:
     if isinstance(background, str):
         return RULES[background](scores)
     return scores.new_full((len(scores),), background)
-
-
-def margins(scores: Tensor, background: float | str, size: tuple[int, ...]) -> Tensor:
-    """How much each class stands out: score − threshold, at the picture's size.
-
-    Args:
-        scores: (C, h, w) in 0…1.
-        background: threshold in 0…1, or the name of a rule of `RULES`.
-        size: (H, W).
-
-    Returns:
-        (C, H, W), positive where the class outdoes the background.
-    """
-    scores = scores - thresholds(scores, background)[:, None, None]
-    return resize(scores[None], (size[0], size[1]))[0]
-
-
-def within_band(strict: Tensor, loose: Tensor, unsure: int) -> Tensor:
-    """One mask of two thresholds: what both call the same, `unsure` between.
-
-    Args:
-        strict: (H, W) integers, mask by the higher threshold: its classes are believed.
-        loose: (H, W), mask by the lower threshold: its background is believed.
-        unsure: value of the rest.
-
-    Returns:
-        (H, W) as `strict`.
-    """
-    return torch.where((strict > 0) | (loose == 0), strict, unsure)
-
-
-def seed_mask(margins: Tensor, labels: Tensor) -> Tensor:
-    """Hard seed: the class that stands out most, background where none does.
-
-    Args:
-        margins: (C, H, W), score − threshold.
-        labels: (C,), mask value of every channel.
-
-    Returns:
-        (H, W) uint8.
-    """
-    if len(margins) == 0:
-        return torch.zeros(margins.shape[1:], dtype=torch.uint8, device=margins.device)
-    best, index = margins.max(dim=0)
-    return torch.where(best > 0, labels[index], 0).to(torch.uint8)
-
-
-def seed_probabilities(margins: Tensor, sharpness: float) -> Tensor:
-    """Probabilities of background and classes: softmax of (0, sharpness · margin).
-
-    Args:
-        margins: (C, H, W), score − threshold.
-        sharpness: slope; the background's logit is 0.
-
-    Returns:
-        (C + 1, H, W), background first, sums to 1.
-    """
-    background = margins.new_zeros(1, *margins.shape[1:])
-    return torch.cat([background, sharpness * margins]).softmax(dim=0)

@@ -1,0 +1,111 @@
+"""From scores and probabilities to masks, by hand."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wsss.crf import DenseCRF
+from wsss.seeding.masks import (
+    among_tags,
+    harden,
+    margins,
+    mix_in,
+    refine,
+    seed_mask,
+    seed_probabilities,
+)
+from wsss.seeding.thresholds import otsu_threshold
+
+# background, class 1, class 2, class 3 at three pixels
+PROBS = torch.tensor([[[0.2, 0.5, 0.0]], [[0.2, 0.1, 0.0]], [[0.5, 0.1, 1.0]], [[0.1, 0.3, 0.0]]])
+
+
+def test_among_tags_deals_the_foreground_to_the_tags() -> None:
+    # one tag takes all of the foreground, though the first pixel was more certain of class 2
+    torch.testing.assert_close(
+        among_tags(PROBS, [3]), torch.tensor([[[0.2, 0.5, 0.0]], [[0.8, 0.5, 1.0]]])
+    )
+    # two share it as they stand; the third pixel knows neither
+    torch.testing.assert_close(
+        among_tags(PROBS, [1, 3]),
+        torch.tensor(
+            [[[0.2, 0.5, 0.0]], [[0.8 * 2 / 3, 0.5 / 4, 0.5]], [[0.8 / 3, 0.5 * 3 / 4, 0.5]]]
+        ),
+    )
+    assert torch.equal(among_tags(PROBS, []), torch.ones(1, 1, 3))
+
+
+def test_mix_in_weighs_the_mask_where_it_says_anything() -> None:
+    own = torch.tensor([[[0.6, 0.6, 0.6]], [[0.4, 0.4, 0.4]]])
+    mask = torch.tensor([[0, 3, 255]], dtype=torch.uint8)
+    expected = torch.tensor([[[0.7, 0.45, 0.6]], [[0.3, 0.55, 0.4]]])
+    torch.testing.assert_close(mix_in(own, mask, [3], 0.25), expected)
+    # a mask of another class, from before the tags were corrected, says nothing
+    assert torch.equal(mix_in(own, torch.full_like(mask, 7), [3], 0.25), own)
+
+
+def test_margins_subtract_the_threshold_at_the_image_size() -> None:
+    scores = torch.tensor([[[0.2, 0.6]], [[1.0, 0.0]]])
+    expected = torch.tensor([[[-0.3, 0.1]], [[0.5, -0.5]]])
+    torch.testing.assert_close(margins(scores, 0.5, (1, 2)), expected)
+    assert margins(scores, 0.5, (3, 5)).shape == (2, 3, 5)
+    otsu = margins(scores, "otsu", (1, 2))
+    torch.testing.assert_close(otsu, scores - otsu_threshold(scores)[:, None, None])
+
+
+def test_seed_mask_is_the_class_that_stands_out_most() -> None:
+    found = seed_mask(
+        torch.tensor([[[0.3, 0.1, -0.1, 0.0]], [[0.2, 0.4, -0.2, -0.5]]]), torch.tensor([7, 12])
+    )
+    assert found.dtype == torch.uint8
+    assert found.tolist() == [[7, 12, 0, 0]]
+
+
+def test_image_without_tags_is_background() -> None:
+    nothing = margins(torch.zeros(0, 2, 3), "otsu", (4, 6))
+    assert seed_mask(nothing, torch.zeros(0, dtype=torch.uint8)).tolist() == [[0] * 6] * 4
+    assert torch.equal(seed_probabilities(nothing, 10.0), torch.ones(1, 4, 6))
+
+
+def test_seed_probabilities_are_a_softmax_with_background() -> None:
+    found = seed_probabilities(torch.tensor([[[0.0, 0.1]], [[-9.0, 0.0]]]), 10.0)
+    assert found.shape == (3, 1, 2)
+    torch.testing.assert_close(found.sum(0), torch.ones(1, 2))
+    e = np.e
+    torch.testing.assert_close(found[:, 0, 0], torch.tensor([0.5, 0.5, 0.0]))
+    torch.testing.assert_close(
+        found[:, 0, 1].double(), torch.tensor([1.0, e, 1.0]).double() / (2 + e), atol=1e-6, rtol=0
+    )
+
+
+def test_harden_of_seed_probabilities_is_the_seed_mask() -> None:
+    scores = torch.randn(3, 5, 5, generator=torch.Generator().manual_seed(3))
+    found = harden(seed_probabilities(scores, 4.0), [2, 5, 9])
+    assert torch.equal(found, seed_mask(scores, torch.tensor([2, 5, 9])))
+
+
+def test_harden_marks_what_is_not_likely_enough() -> None:
+    probs = torch.tensor([[[0.7, 0.2, 0.4]], [[0.2, 0.7, 0.3]], [[0.1, 0.1, 0.3]]])
+    assert harden(probs, [7, 9], 0.5).tolist() == [[0, 7, 255]]
+    assert harden(probs, [7, 9]).tolist() == [[0, 7, 0]]
+    assert harden(torch.ones(1, 2, 2), [], 0.9).tolist() == [[0, 0], [0, 0]]
+
+
+def test_refine_asks_only_where_labels_compete() -> None:
+    image = torch.zeros(3, 6, 8, dtype=torch.uint8)
+    image[:, :, 4:] = 255
+    probs = torch.stack([torch.full((6, 8), 0.9), torch.full((6, 8), 0.1)])
+    probs[:, :, 4:] = probs[:, :, 4:].flip(0)
+    probs[:, 2, 2] = probs[:, 2, 6]  # a spot that contradicts its surroundings
+    asked: list[int] = []
+
+    def refiner(images: list[Tensor], given: list[Tensor]) -> list[Tensor]:
+        asked.append(len(images))
+        return DenseCRF("irn")(images, given)
+
+    alone = torch.ones(1, 6, 8)
+    found = refine([image, image, image], [probs, alone, probs], refiner)
+    assert asked == [2] and found[1] is alone
+    assert found[0][1, 2, 2] < 0.5 and found[0][1, 2, 6] > 0.9
+    torch.testing.assert_close(found[0].sum(0), torch.ones(6, 8))
+    assert refine([image], [probs], None)[0] is probs

@@ -1,0 +1,137 @@
+"""From score maps and probabilities to masks: the only place where scores become labels."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from wsss.seeding.cam import resize
+from wsss.seeding.thresholds import thresholds
+
+IGNORE_INDEX = 255
+
+Refiner = Callable[[list[Tensor], list[Tensor]], list[Tensor]]
+"""(images (3, H_i, W_i) uint8, probabilities (L_i, H_i, W_i)) → refined probabilities."""
+
+
+def margins(scores: Tensor, background: float | str, size: tuple[int, ...]) -> Tensor:
+    """How much each class stands out: score − threshold, at the image's size.
+
+    Args:
+        scores: (C, h, w) in 0…1.
+        background: threshold in 0…1, or the name of a rule of `RULES`.
+        size: (H, W).
+
+    Returns:
+        (C, H, W), positive where the class outdoes the background.
+    """
+    scores = scores - thresholds(scores, background)[:, None, None]
+    return resize(scores[None], (size[0], size[1]))[0]
+
+
+def seed_mask(margins: Tensor, labels: Tensor) -> Tensor:
+    """Hard seed: the class that stands out most, background where none does.
+
+    Args:
+        margins: (C, H, W), score − threshold.
+        labels: (C,), mask value of every channel.
+
+    Returns:
+        (H, W) uint8.
+    """
+    if len(margins) == 0:
+        return torch.zeros(margins.shape[1:], dtype=torch.uint8, device=margins.device)
+    best, index = margins.max(dim=0)
+    return torch.where(best > 0, labels[index], 0).to(torch.uint8)
+
+
+def seed_probabilities(margins: Tensor, sharpness: float) -> Tensor:
+    """Probabilities of background and classes: softmax of (0, sharpness · margin).
+
+    Args:
+        margins: (C, H, W), score − threshold.
+        sharpness: slope; the background's logit is 0.
+
+    Returns:
+        (C + 1, H, W), background first, sums to 1.
+    """
+    background = margins.new_zeros(1, *margins.shape[1:])
+    return torch.cat([background, sharpness * margins]).softmax(dim=0)
+
+
+def refine(
+    images: Sequence[Tensor], probs: Sequence[Tensor], refiner: Refiner | None
+) -> list[Tensor]:
+    """Probabilities refined by the images' own edges, where several labels compete.
+
+    Args:
+        images: (3, H_i, W_i) uint8 RGB each.
+        probs: (L_i, H_i, W_i) each, every pixel summing to 1.
+        refiner: such as a dense CRF; None leaves the probabilities.
+
+    Returns:
+        (L_i, H_i, W_i) each, every pixel summing to 1.
+    """
+    refined = list(probs)
+    several = [i for i, prob in enumerate(probs) if len(prob) > 1]
+    if refiner is not None and several:
+        found = refiner([images[i] for i in several], [refined[i] for i in several])
+        for i, prob in zip(several, found, strict=True):
+            refined[i] = prob
+    return refined
+
+
+def harden(probs: Tensor, labels: Sequence[int], confidence: float = 0.0) -> Tensor:
+    """The likeliest label of each pixel, 255 where it isn't likely enough.
+
+    Args:
+        probs: (L + 1, H, W), background first, each pixel summing to 1.
+        labels: L mask values.
+        confidence: smallest probability of a label that is kept, in [0, 1).
+
+    Returns:
+        (H, W) uint8.
+    """
+    best, index = probs.max(dim=0)
+    values = torch.tensor([0, *labels], device=probs.device)
+    return torch.where(best >= confidence, values[index], IGNORE_INDEX).to(torch.uint8)
+
+
+def among_tags(probs: Tensor, labels: Sequence[int]) -> Tensor:
+    """Probabilities given that no other class is there: each tag's share of the foreground.
+
+    A class that isn't tagged is an object mistaken for another, not background: p₀ stays, and the
+    rest, 1 − p₀, is dealt to the tags as p_c / Σ_tags p.
+
+    Args:
+        probs: (C + 1, H, W), sums to 1.
+        labels: L mask values.
+
+    Returns:
+        (L + 1, H, W), sums to 1; all background for a picture without tags.
+    """
+    if not labels:
+        return torch.ones_like(probs[:1])
+    own = probs[list(labels)]
+    total = own.sum(dim=0, keepdim=True)
+    shares = torch.where(total > 0, own / total.clamp_min(1e-30), 1 / len(own))
+    return torch.cat([probs[:1], (1 - probs[:1]) * shares])
+
+
+def mix_in(probs: Tensor, mask: Tensor, labels: Sequence[int], weight: float) -> Tensor:
+    """(1 − w) · probabilities + w · a mask, where the mask says anything.
+
+    What the segmenter no longer finds in a picture keeps a voice, and mistakes die out slowly.
+
+    Args:
+        probs: (L + 1, H, W), sums to 1.
+        mask: (H, W) uint8; 255 says nothing, nor does what is no label.
+        labels: L mask values.
+        weight: w, in [0, 1).
+
+    Returns:
+        (L + 1, H, W), sums to 1.
+    """
+    values = torch.tensor([0, *labels], device=mask.device)
+    said = mask == values[:, None, None]
+    return torch.where(said.any(dim=0), (1 - weight) * probs + weight * said, probs)
