@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from wsss.seeding.walks import symmetric_walk
 
 from glmix.analysis import (
     agreement,
@@ -38,6 +37,7 @@ from wsss.data.transforms import normalise
 from wsss.errors import WsssError
 from wsss.metrics import ConfusionMatrix
 from wsss.models.backbone import create_backbone
+from wsss.seeding.walks import symmetric_walk
 from wsss.voc import read_class_names, split_ids
 
 REGULAR, DISC = "regular 8×8", "growing disc"
