@@ -1,15 +1,15 @@
 #!/usr/bin/env python
-"""Which blocks of a GLNet group objects: a table over pictures with masks.
+"""Which blocks of a GLNet group objects: a table over images with masks.
 
     scripts/analyse_slots.py glnet_nano --checkpoint W.safetensors --root VOC2012 --count 300
 
 Columns: learnt scale; entropy of a token's choice (P) and of what a slot gathers (G), over their
 maxima; slots that win a token, and effective number of slots; purity of the slots' territories;
-mean IoU of the best single slot for each object (class region of a picture); mIoU of the masks that
-arise when every slot takes its commonest true label, one confusion matrix over all pictures; mean
+mean IoU of the best single slot for each object (class region of an image); mIoU of the masks that
+arise when every slot takes its commonest true label, one confusion matrix over all images; mean
 IoU of each object with what 1 and 4 symmetric steps through the slots make of the fifth of it round
-its middle, at the best threshold. The last rows know places alone: a regular 8×8 partition, and a
-disc that grows round that fifth. All from purity on looks at true masks: it judges blocks, it
+its middle, at the best threshold. The last rows know locations alone: a regular 8×8 partition, and
+a disc that grows round that fifth. All from purity on looks at true masks: it judges blocks, it
 chooses nothing.
 """
 
@@ -31,21 +31,20 @@ from glmix.analysis import (
     territories,
 )
 from glmix.clustering import dispatch_weights
+from wsss.data.augment import normalise
 from wsss.data.masks import mask_path, read_pair
-from wsss.data.tags import image_paths
-from wsss.data.transforms import normalise
 from wsss.errors import WsssError
-from wsss.metrics import ConfusionMatrix
+from wsss.formats.voc import image_paths, read_class_names, split_ids
+from wsss.metrics.confusion import ConfusionMatrix
 from wsss.models.backbone import create_backbone
 from wsss.seeding.walks import symmetric_walk
-from wsss.voc import read_class_names, split_ids
 
 REGULAR, DISC = "regular 8×8", "growing disc"
 STEPS = (1, 4)
 
 
 class Row:
-    """What one partition of all pictures adds up to."""
+    """What one partition of all images adds up to."""
 
     def __init__(self, num_classes: int) -> None:
         self.sharpness: list[tuple[float, ...]] = []
@@ -55,7 +54,7 @@ class Row:
         self.confusion = ConfusionMatrix(num_classes)
 
     def add(self, partition: torch.Tensor, mask: torch.Tensor) -> None:
-        """Count one picture."""
+        """Count one image."""
         found = agreement(partition, mask)
         self.purity.append(found.purity)
         self.best_iou.extend(found.best_iou.values())
@@ -106,7 +105,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--root", type=Path, required=True, help="data set in VOC layout")
     parser.add_argument("--split", default="train")
-    parser.add_argument("--count", type=int, default=300, help="pictures, drawn once with seed 0")
+    parser.add_argument("--count", type=int, default=300, help="images, drawn once with seed 0")
     args = parser.parse_args()
     net = create_backbone(args.model, args.checkpoint, {}).eval()
     ids, paths = split_ids(args.root, args.split), image_paths(args.root)
@@ -129,7 +128,7 @@ def main() -> None:
         rows[REGULAR].grow(cells, grid, mask)
         rows[DISC].grow(None, grid, mask)
     scales = {a.name: net.stages[a.stage].blocks[a.block].slot_scale.item() for a in assignments}
-    print(f"{args.model}, {len(chosen)} of {len(ids)} pictures of {args.split}, original size\n")
+    print(f"{args.model}, {len(chosen)} of {len(ids)} images of {args.split}, original size\n")
     print("| block | scale | H(P) | H(G) | used | effective | purity | best IoU ", end="")
     print("| labelled mIoU | regrown, 1 step | regrown, 4 steps |\n|" + "---|" * 11)
     for name, row in rows.items():

@@ -5,12 +5,12 @@
     scripts/bench_predict.py runs/voc61_nano --images VOC2012/JPEGImages --columns --count 3
     scripts/bench_predict.py runs/voc61_nano --photo 4032x3024 [--max-side 1024] [--tile 1024]
 
-The first prints pictures a second from file to mask: `predict` with the segmenter of the run, and a
+The first prints images per second from file to mask: `predict` with the segmenter of the run, and a
 plain loop over the same files (PIL, pad, forward, argmax, PNG) with the run's own network and with
 its encoder under each of segmentation-models-pytorch's decoders as they come. What is compared runs
-in turn in one process, on the same pictures; the ratio is of the least times. Peak memory is of the
+in turn in one process, on the same images; the ratio is of the least times. Peak memory is of the
 whole process (Linux), each contestant in one of its own. The second times the columns of an
-evaluation, computed together. The third times one large picture, made of noise, with limits on its
+evaluation, computed together. The third times one large image, made of noise, with limits on its
 side and without. Threads: --threads, 1 if not given.
 """
 
@@ -30,12 +30,12 @@ from PIL import Image
 from torch import nn
 
 from wsss.config import EvaluateConfig
-from wsss.data.pictures import read_image
-from wsss.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from wsss.data.augment import IMAGENET_MEAN, IMAGENET_STD
+from wsss.data.images import read_image
+from wsss.data.mask_io import write_mask
 from wsss.engine.checkpoint import load_trained
-from wsss.models.predictor import predict_masks
+from wsss.models.inference import predict_masks
 from wsss.models.segmenter import Segmenter, build_segmenter
-from wsss.voc import write_mask
 
 DECODERS = {"segformer": smp.Segformer, "fpn": smp.FPN, "upernet": smp.UPerNet, "unet": smp.Unet}
 NAMES = ("predict", "own", *DECODERS)
@@ -44,8 +44,8 @@ CPU = torch.device("cpu")
 
 
 def ours(model: Segmenter, settings: EvaluateConfig) -> Step:
-    def run(picture: Path, mask: Path) -> None:
-        masks = predict_masks(model, read_image(picture), [settings.own], settings, CPU)
+    def run(path: Path, mask: Path) -> None:
+        masks = predict_masks(model, read_image(path), [settings.own], settings, CPU)
         write_mask(mask, masks[0])
 
     return run
@@ -55,8 +55,8 @@ def plain(model: nn.Module) -> Step:
     """The usual loop."""
     mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
 
-    def run(picture: Path, mask: Path) -> None:
-        pixels = np.array(Image.open(picture).convert("RGB"))
+    def run(path: Path, mask: Path) -> None:
+        pixels = np.array(Image.open(path).convert("RGB"))
         image = (torch.from_numpy(pixels).permute(2, 0, 1) / 255 - mean) / std
         height, width = image.shape[-2:]
         padded = F.pad(image[None], (0, -width % 32, 0, -height % 32))
@@ -68,7 +68,7 @@ def plain(model: nn.Module) -> Step:
 
 
 def contestant(run: Path, name: str) -> Step:
-    """What goes from a picture's file to its mask's: `predict`, or the loop under a decoder."""
+    """What goes from an image's file to its mask's: `predict`, or the loop under a decoder."""
     path = run / "train_seg" / "model.safetensors"
     model, metadata = load_trained(path, "segmenter", build_segmenter, CPU)
     if name == "predict":
@@ -83,23 +83,23 @@ def contestant(run: Path, name: str) -> Step:
 
 
 def compare(run: Path, images: Path, count: int, repeats: int) -> None:
-    pictures = sorted(images.glob("*.jpg"))[:count]
+    paths = sorted(images.glob("*.jpg"))[:count]
     steps = {name: contestant(run, name) for name in NAMES}
     taken: dict[str, list[float]] = {name: [] for name in steps}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(repeats + 1):
             for name, step in steps.items():
                 start = time.process_time()
-                for picture in pictures:
-                    step(picture, Path(folder) / f"{picture.stem}.png")
+                for path in paths:
+                    step(path, Path(folder) / f"{path.stem}.png")
                 taken[name].append(time.process_time() - start)
     least = {name: min(times[1:]) for name, times in taken.items()}
-    print(f"{len(pictures)} pictures, {torch.get_num_threads()} thread(s), processor time")
+    print(f"{len(paths)} images, {torch.get_num_threads()} thread(s), processor time")
     for name, seconds in least.items():
         memory = peak(run, images, count, name)
         ratio = seconds / least["predict"]
         title = name if name == "predict" else f"loop, {name}"
-        print(f"{title:18} {len(pictures) / seconds:6.2f}/s  {ratio:5.2f}x  {memory:6.0f} MiB")
+        print(f"{title:18} {len(paths) / seconds:6.2f}/s  {ratio:5.2f}x  {memory:6.0f} MiB")
 
 
 def peak(run: Path, images: Path, count: int, name: str) -> float:
@@ -113,8 +113,8 @@ def peak(run: Path, images: Path, count: int, name: str) -> float:
 def only(run: Path, images: Path, count: int, name: str) -> None:
     step = contestant(run, name)
     with tempfile.TemporaryDirectory() as folder:
-        for picture in sorted(images.glob("*.jpg"))[:count]:
-            step(picture, Path(folder) / "mask.png")
+        for path in sorted(images.glob("*.jpg"))[:count]:
+            step(path, Path(folder) / "mask.png")
     print(peak_so_far())
 
 
@@ -130,18 +130,18 @@ def columns(run: Path, images: Path, count: int) -> None:
     model, _ = load_trained(path, "segmenter", build_segmenter, CPU)
     settings = EvaluateConfig()
     names = list(settings.columns())
-    pictures = [read_image(path) for path in sorted(images.glob("*.jpg"))[:count]]
+    pixels = [read_image(path) for path in sorted(images.glob("*.jpg"))[:count]]
     for end in range(1, len(names) + 1):
         modes = [settings.columns()[name] for name in names[:end]]
         start = time.process_time()
-        for picture in pictures:
-            predict_masks(model, picture, modes, settings, CPU)
-        seconds = (time.process_time() - start) / len(pictures)
-        print(f"{' + '.join(names[:end]):22} {seconds:6.2f} s a picture", flush=True)
+        for image in pixels:
+            predict_masks(model, image, modes, settings, CPU)
+        seconds = (time.process_time() - start) / len(pixels)
+        print(f"{' + '.join(names[:end]):22} {seconds:6.2f} s per image", flush=True)
 
 
 def photograph(run: Path, size: str, max_side: int, tile: int) -> None:
-    """One large picture: as it comes, in tiles, limited in side."""
+    """One large image: as it comes, in tiles, limited in side."""
     width, height = map(int, size.split("x"))
     small = np.random.default_rng(0).integers(0, 256, (height // 64, width // 64, 3), np.uint8)
     image = np.array(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))

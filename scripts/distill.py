@@ -1,7 +1,7 @@
-"""Distil an ImageNet classifier into a GLNet from unlabelled pictures.
+"""Distil an ImageNet classifier into a GLNet from unlabelled images.
 
 python scripts/distill.py CONFIG [key=value ...]              train, or go on where the run stopped
-python scripts/distill.py CONFIG [key=value ...] --evaluate   agreement on held pictures, slots
+python scripts/distill.py CONFIG [key=value ...] --evaluate   agreement on held images, slots
 python scripts/distill.py CONFIG [key=value ...] --export F   averaged weights → F, bf16 safetensors
 """
 
@@ -18,12 +18,12 @@ from pathlib import Path
 
 import torch
 from distill_config import Recipe, load_recipe
-from distill_pictures import (
-    Pictures,
+from distill_images import (
+    Images,
     centre_crops,
-    decode_pictures,
+    decode_images,
     is_held,
-    list_pictures,
+    list_images,
     mixed,
     random_crops,
 )
@@ -54,24 +54,23 @@ def train(recipe: Recipe) -> Path:
     """Run the recipe to its end, from its checkpoint if there is one; gives that path."""
     out = Path(recipe.out)
     out.mkdir(parents=True, exist_ok=True)
-    paths = list_pictures(recipe.folders, recipe.voc_root, recipe.voc_split)
+    paths = list_images(recipe.folders, recipe.voc_root, recipe.voc_split)
     trained, held_paths = split(recipe, paths)
-    pictures = decode_pictures(trained, recipe.short_side)
+    images = decode_images(trained, recipe.short_side)
     held = whole_crops(recipe, held_paths)
     teacher = load_teacher(recipe.teacher)
     held_answers = teacher_answers(teacher, held, recipe.teacher_size)
     state = start(recipe, precise(teacher, recipe))
     if state.step == 0 and not recipe.init:
-        first = islice(lessons(recipe, teacher, pictures, 0), -(-HEAD_CROPS // recipe.batch))
+        first = islice(lessons(recipe, teacher, images, 0), -(-HEAD_CROPS // recipe.batch))
         set_head(state, torch.cat([batch.logits for batch in first]))
     log(
         out,
-        {"pictures": len(pictures), "held": len(held), "step": state.step}
-        | dataclasses.asdict(recipe),
+        {"images": len(images), "held": len(held), "step": state.step} | dataclasses.asdict(recipe),
     )
     sums: dict[str, float] = defaultdict(float)
     seen, clock = 0, (time.process_time(), time.time())
-    for batch in lessons(recipe, teacher, pictures, state.step):
+    for batch in lessons(recipe, teacher, images, state.step):
         for name, value in train_step(state, batch).items():
             sums[name] += value
         seen += 1
@@ -96,12 +95,12 @@ def train(recipe: Recipe) -> Path:
 
 
 def evaluate(recipe: Recipe) -> dict[str, object]:
-    """Agreement of the averaged weights with the teacher: held pictures, by source, trained ones.
+    """Agreement of the averaged weights with the teacher: held images, by source, trained ones.
 
     As many of the trained ones, evenly spread: what lies between the two was learnt by heart.
     """
     teacher, state = _finished(recipe)
-    paths = list_pictures(recipe.folders, recipe.voc_root, recipe.voc_split)
+    paths = list_images(recipe.folders, recipe.voc_root, recipe.voc_split)
     size = int(recipe.sizes[-1][1])
 
     def both(crops: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,7 +112,7 @@ def evaluate(recipe: Recipe) -> dict[str, object]:
     mine, theirs = both(held)
     result: dict[str, object] = {
         "step": state.step,
-        "pictures": len(held),
+        "images": len(held),
         "size": size,
         "teacher_size": recipe.teacher_size,
         "all": agreement(mine, theirs),
@@ -121,9 +120,9 @@ def evaluate(recipe: Recipe) -> dict[str, object]:
     sources = [p.stem.split("_")[0] if not p.stem[0].isdigit() else "voc" for p in held_paths]
     for source in sorted(set(sources)):
         rows = torch.tensor([s == source for s in sources])
-        result[source] = {"pictures": int(rows.sum())} | agreement(mine[rows], theirs[rows])
+        result[source] = {"images": int(rows.sum())} | agreement(mine[rows], theirs[rows])
     crops = whole_crops(recipe, trained[:: max(1, len(trained) // len(held))])
-    result["trained"] = {"pictures": len(crops)} | agreement(*both(crops))
+    result["trained"] = {"images": len(crops)} | agreement(*both(crops))
     result["slots"] = slot_table(state.averaged, held[:64], size)
     return result
 
@@ -136,15 +135,15 @@ def _finished(recipe: Recipe) -> tuple[Teacher, State]:
 
 
 def split(recipe: Recipe, paths: list[Path]) -> tuple[list[Path], list[Path]]:
-    """The pictures to train on, and those held out."""
+    """The images to train on, and those held out."""
     held = [is_held(path, recipe.held_one_in) for path in paths]
     pairs = list(zip(paths, held, strict=True))
     return [p for p, out in pairs if not out], [p for p, out in pairs if out]
 
 
 def whole_crops(recipe: Recipe, paths: list[Path]) -> Tensor:
-    """Centre crops of pictures, (n, 3, short_side, short_side) in 0–1."""
-    return centre_crops(decode_pictures(paths, recipe.short_side), recipe.short_side)
+    """Centre crops of images, (n, 3, short_side, short_side) in 0–1."""
+    return centre_crops(decode_images(paths, recipe.short_side), recipe.short_side)
 
 
 @torch.no_grad()
@@ -161,12 +160,12 @@ def precise(teacher: Teacher, recipe: Recipe) -> Teacher:
     return teacher
 
 
-def lessons(recipe: Recipe, teacher: Teacher, pictures: Pictures, step: int) -> Iterator[Lesson]:
+def lessons(recipe: Recipe, teacher: Teacher, images: Images, step: int) -> Iterator[Lesson]:
     """The batches from a step to the end; a thread asks the teacher one batch ahead."""
 
     def prepare(step: int) -> Lesson:
         crops = random_crops(
-            pictures,
+            images,
             seed=recipe.seed,
             step=step,
             batch=recipe.batch,
@@ -175,7 +174,7 @@ def lessons(recipe: Recipe, teacher: Teacher, pictures: Pictures, step: int) -> 
         )
         if recipe.mix:
             crops = mixed(crops, seed=recipe.seed, step=step, share=recipe.mix)
-        return lesson(teacher, crops, recipe.size_at(step), places=recipe.dense > 0)
+        return lesson(teacher, crops, recipe.size_at(step), locations=recipe.dense > 0)
 
     if step >= recipe.steps:
         return

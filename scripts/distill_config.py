@@ -21,23 +21,23 @@ class Recipe:
         slot_scale: initial inverse temperature of the assignment.
         teacher: see `distill_teachers.load_teacher`.
         teacher_size: side in pixels at which the teacher sees every crop, whatever the student's.
-        folders: unlabelled pictures; `voc_root` adds those of `voc_split` (…/VOC2012, or nothing).
-        short_side: pictures are kept at this short side.
-        held_one_in: one picture in so many is never trained on.
+        folders: unlabelled images; `voc_root` adds those of `voc_split` (…/VOC2012, or nothing).
+        short_side: images are kept at this short side.
+        held_one_in: one image in so many is never trained on.
         sizes: [share of the steps, student's side] in order; shares sum to 1.
         steps: of `batch` crops each.
-        min_area: least share of a picture in a crop.
+        min_area: least share of an image in a crop.
         mix: share of the crops that are mixed with another.
         lr: after `warmup` steps, until the last `cooldown` (a share) of them: a line down to 0.
         slot_lr: factor of `lr` for the slot scales, which do not decay.
         clip: greatest norm of the gradient that AdamW sees.
         ema: decay of the averaged weights, which are what counts in the end.
         kl, dense, features, slots: weights of the losses; `features` by stride. `dense` is the KL
-            of the answers at every place of stride 32: features are not learnt by heart, whole
+            of the answers at every location of stride 32: features are not learnt by heart, whole
             answers are, and 25 answers a crop are harder to learn so than one.
         temperature: of the soft labels.
         bf16: student under bf16 autocast, teacher in bf16.
-        check_every, save_every: steps between measurements on held pictures, and checkpoints.
+        check_every, save_every: steps between measurements on held images, and checkpoints.
         out: folder of the run.
         init: weights to start from (safetensors in the released naming), or nothing.
     """
@@ -102,14 +102,14 @@ def load_recipe(path: Path, overrides: list[str]) -> Recipe:
         key, sign, text = item.partition("=")
         if not sign:
             raise WsssError(
-                f"{item!r} on the command line is no key=value; write such as steps=1000."
+                f"{item!r} on the command line is not key=value; write such as steps=1000."
             )
         values[key] = yaml.safe_load(text)
     known = [f.name for f in dataclasses.fields(Recipe)]
     for key in values:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1, 0.0)[0]
-            raise WsssError(f"{key!r} is no key of a recipe ({path}); did you mean {near!r}?")
+            raise WsssError(f"{key!r} is not a key of a recipe ({path}); did you mean {near!r}?")
     recipe = Recipe(**values)
     total = sum(share for share, _ in recipe.sizes)
     if abs(total - 1) > 1e-6:

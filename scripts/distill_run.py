@@ -1,4 +1,4 @@
-"""The training of `distill.py`: state, one step, checkpoints, measurement on held pictures."""
+"""The training of `distill.py`: state, one step, checkpoints, measurement on held images."""
 
 import copy
 import dataclasses
@@ -37,7 +37,7 @@ class FloatAttention(TorchFunctionMode):
     """Attention in float32 under autocast.
 
     On a CPU the backward pass of torch's fused attention takes five times as long in bfloat16 as in
-    float32 (169 and 31 ms a step of 48 crops of 128², glnet_nano, torch 2.14, one thread).
+    float32 (169 and 31 ms per step of 48 crops of 128², glnet_nano, torch 2.14, one thread).
     """
 
     def __torch_function__(
@@ -210,21 +210,21 @@ class Lesson:
         images: (B, 3, S, S), RGB in 0–1, at the student's size.
         logits: (B, classes), the teacher's.
         targets: stride → (B, D, h, w), the teacher's features, standardised.
-        places: (B, classes, h, w), its logits at stride 32, if the recipe learns from them.
+        locations: (B, classes, h, w), its logits at stride 32, if the recipe learns from them.
     """
 
     images: Tensor
     logits: Tensor
     targets: dict[int, Tensor]
-    places: Tensor | None = None
+    locations: Tensor | None = None
 
 
 @torch.no_grad()
-def lesson(teacher: Teacher, images: Tensor, size: int, places: bool = False) -> Lesson:
+def lesson(teacher: Teacher, images: Tensor, size: int, locations: bool = False) -> Lesson:
     """Ask the teacher about crops (B, 3, T, T) in 0–1 at its own size; `size` is the student's."""
-    answer = teacher(images, places)
+    answer = teacher(images, locations)
     targets = dict(zip(STRIDES, map(standardise, answer.features), strict=True))
-    return Lesson(resize(images, size), answer.logits, targets, answer.places)
+    return Lesson(resize(images, size), answer.logits, targets, answer.locations)
 
 
 def losses(state: State, batch: Lesson) -> dict[str, Tensor]:
@@ -239,10 +239,10 @@ def losses(state: State, batch: Lesson) -> dict[str, Tensor]:
     found = {"kl": soft_label_loss(logits, batch.logits, recipe.temperature)}
     for stride, x in zip(recipe.features, projected, strict=True):
         found[f"features.{stride}"] = feature_loss(x, batch.targets[stride])
-    if batch.places is not None:
+    if batch.locations is not None:
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
             mine = student.get_classifier()(last.permute(0, 2, 3, 1))
-        theirs = on_grid(batch.places, last.shape[-2:]).permute(0, 2, 3, 1)
+        theirs = on_grid(batch.locations, last.shape[-2:]).permute(0, 2, 3, 1)
         found["dense"] = soft_label_loss(
             mine.flatten(0, 2), theirs.flatten(0, 2), recipe.temperature
         )
@@ -296,7 +296,7 @@ def _average(state: State) -> None:
 
 @torch.no_grad()
 def answers(model: nn.Module, images: Tensor, size: int, chunk: int = 64) -> Tensor:
-    """Logits (n, classes) of a model in evaluation, pictures (n, 3, S, S) seen at `size`."""
+    """Logits (n, classes) of a model in evaluation, images (n, 3, S, S) seen at `size`."""
     model.eval()
     return torch.cat(
         [model(normalise(resize(x, size), model)).float() for x in images.split(chunk)]
@@ -304,7 +304,7 @@ def answers(model: nn.Module, images: Tensor, size: int, chunk: int = 64) -> Ten
 
 
 def agreement(logits: Tensor, teacher_logits: Tensor) -> dict[str, float]:
-    """Shares of pictures with the teacher's first class as first and among the first five; KL."""
+    """Shares of images with the teacher's first class as first and among the first five; KL."""
     first = teacher_logits.argmax(dim=1, keepdim=True)
     hits = logits.topk(min(5, logits.shape[1]), dim=1).indices == first
     return {

@@ -20,12 +20,13 @@ class Answer:
     Attributes:
         logits: (B, classes).
         features: [(B, D_i, h_i, w_i)] at strides 4, 8, 16, 32.
-        places: (B, classes, h, w), logits of every place of stride 32, where they were asked for.
+        locations: (B, classes, h, w), logits of every location of stride 32, where they were asked
+            for.
     """
 
     logits: Tensor
     features: list[Tensor]
-    places: Tensor | None = None
+    locations: Tensor | None = None
 
 
 class Teacher(nn.Module):
@@ -81,8 +82,8 @@ class EfficientNetLite(Teacher):
         self.dims = [self.net._blocks[i]._block_args.output_filters for i in sorted(self.taps)]
         self.num_classes = self.net._fc.out_features
 
-    def forward(self, images: Tensor, places: bool = False) -> Answer:
-        """(B, 3, H, W), RGB in 0–1 → logits and features; logits of every place if asked."""
+    def forward(self, images: Tensor, locations: bool = False) -> Answer:
+        """(B, 3, H, W), RGB in 0–1 → logits and features; logits of every location if asked."""
         net = self.net
         x = net._swish(net._conv_stem(self.normalise(images)))
         features = []
@@ -93,7 +94,7 @@ class EfficientNetLite(Teacher):
         x = net._swish(net._conv_head(x)).float().permute(0, 2, 3, 1)
         weight, bias = net._fc.weight.float(), net._fc.bias.float()
         logits = nn.functional.linear(x.mean(dim=(1, 2)), weight, bias)
-        dense = nn.functional.linear(x, weight, bias).permute(0, 3, 1, 2) if places else None
+        dense = nn.functional.linear(x, weight, bias).permute(0, 3, 1, 2) if locations else None
         return Answer(logits, features, dense)
 
 
@@ -114,16 +115,16 @@ class TimmTeacher(Teacher):
         self.dims = [net.feature_info[i]["num_chs"] for i in self.taps]
         self.num_classes = net.num_classes
 
-    def forward(self, images: Tensor, places: bool = False) -> Answer:
-        """(B, 3, H, W), RGB in 0–1 → logits and features; logits of every place if asked."""
+    def forward(self, images: Tensor, locations: bool = False) -> Answer:
+        """(B, 3, H, W), RGB in 0–1 → logits and features; logits of every location if asked."""
         final, features = self.net.forward_intermediates(self.normalise(images), indices=self.taps)
         answer = Answer(self.net.forward_head(final).float(), [x.float() for x in features])
-        if places:
-            # a place is a picture of 1×1: that holds for any head behind a pooling
+        if locations:
+            # a location is an image of 1×1: that holds for any head behind a pooling
             b, d, h, w = final.shape
             single = final.permute(0, 2, 3, 1).reshape(-1, d, 1, 1)
             logits = self.net.forward_head(single).float()
-            answer.places = logits.view(b, h, w, -1).permute(0, 3, 1, 2)
+            answer.locations = logits.view(b, h, w, -1).permute(0, 3, 1, 2)
         return answer
 
 

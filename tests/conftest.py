@@ -1,4 +1,4 @@
-"""Drawn pictures and a finished tiny run, made once a session for the tests of the whole line."""
+"""Synthetic images and a finished tiny run, made once per session for end-to-end tests."""
 
 import shutil
 from pathlib import Path
@@ -7,9 +7,9 @@ import pytest
 
 from wsss import pipeline
 from wsss.config import RunConfig, load
-from wsss.data.drawn import draw_voc
+from wsss.data.synthetic import write_synthetic_voc
 
-# Two steps a stage on a GLNet of one block a stage: enough to go through every door.
+# Two steps per stage on a GLNet of one block per stage: enough to run through everything.
 TINY = """
 backbone:
   name: glnet_nano
@@ -31,23 +31,23 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve drawn pictures to train on and four to score on, 64 × 64, in VOC layout."""
-    root = tmp_path_factory.mktemp("drawn") / "VOC"
-    draw_voc(root, train=12, val=4, size=64)
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve synthetic images to train on and four to score on, 64 × 64, in VOC layout."""
+    root = tmp_path_factory.mktemp("synthetic") / "VOC"
+    write_synthetic_voc(root, train=12, val=4, size=64)
     return root
 
 
 @pytest.fixture
-def copied(tmp_path: Path, drawn: Path) -> Path:
-    """A copy of the drawn pictures, to be spoilt."""
-    return Path(shutil.copytree(drawn, tmp_path / "VOC"))
+def copied(tmp_path: Path, synthetic: Path) -> Path:
+    """A copy of the synthetic images, to be damaged."""
+    return Path(shutil.copytree(synthetic, tmp_path / "VOC"))
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Path, drawn: Path) -> RunConfig:
-    """A finished run on the drawn pictures. To be read: a test that changes it takes a copy."""
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Path, synthetic: Path) -> RunConfig:
+    """A finished run on the synthetic images. To be read: a test that changes it takes a copy."""
     folder = tmp_path_factory.mktemp("finished") / "run"
-    config = load(tiny, [f"run={folder}", f"data.root={drawn}", "data.mask_split=train"])
+    config = load(tiny, [f"run={folder}", f"data.root={synthetic}", "data.mask_split=train"])
     pipeline.run(config)
     return config

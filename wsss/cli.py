@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Sentences(TyperGroup):
-    """Errors that a user can mend are told in a sentence, with exit code 2."""
+    """Errors that a user can fix are reported in one sentence, with exit code 2."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -48,12 +48,12 @@ Source = Annotated[
 Settings = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="section.key=value")
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Do finished work again.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Recompute finished work.")]
 Round = Annotated[
     int | None, typer.Option(min=1, help="Round of self-training, from 2: masks by the last one.")
 ]
-Split = Annotated[str | None, typer.Option(help="List of pictures, such as train or val.")]
-Images = Annotated[Path | None, typer.Option(help="Picture, or folder of pictures.")]
+Split = Annotated[str | None, typer.Option(help="List of images, such as train or val.")]
+Images = Annotated[Path | None, typer.Option(help="Image, or folder of images.")]
 
 
 def _config(
@@ -144,9 +144,9 @@ def ablate(
     rows: Annotated[str, typer.Option(help="Names of rows, * for anything, ; between.")] = "*",
     overwrite: Overwrite = False,
 ) -> None:
-    """The table of seeds and refinements on the same classifier and pictures, resumable."""
+    """The table of seeds and refinements on the same classifier and images, resumable."""
     config = _config(source, settings)
-    from wsss.stages import ablate as stage
+    from wsss.ablation import run as stage
 
     typer.echo(stage.run(config, rows, overwrite))
 
@@ -155,11 +155,11 @@ def ablate(
 def run(
     source: Source = None,
     settings: Settings = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of your own pictures.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of your own images.")] = None,
     tags: Annotated[Path | None, typer.Option(help="CSV `image,tags` of them.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Every stage in order, each skipped when finished; then scores and a page with pictures."""
+    """Every stage in order, each skipped when finished; then scores and a page with images."""
     from wsss.config import quoted
 
     own = [
@@ -183,25 +183,25 @@ def predict(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the masks.")] = None,
     max_side: Annotated[
-        int | None, typer.Option(help="Reduce pictures to this long side first; 0: never.")
+        int | None, typer.Option(help="Reduce images to this long side first; 0: never.")
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Masks for pictures, by the segmenter of a run, of a file, or of this package.
+    """Masks for images, by the segmenter of a run, of a file, or of this package.
 
-    Pictures may stand where the run does: `wsss predict photo.jpg`, `wsss predict *.jpg`.
+    Images may stand where the run does: `wsss predict photo.jpg`, `wsss predict *.jpg`.
     """
     from wsss.stages import predict as stage
 
-    source, settings, pictures = stage.sort_arguments(source, settings, images, model)
+    source, settings, found = stage.sort_arguments(source, settings, images, model)
     if max_side is not None:
         settings = [*settings, f"evaluate.max_side={max_side or 'null'}"]
-    if not pictures:
-        raise WsssError("predict was given no pictures: add --images with a picture or a folder.")
-    if source is None:  # no run: where the pictures of a run lie isn't asked for
+    if not found:
+        raise WsssError("predict was given no images: add --images with an image or a folder.")
+    if source is None:  # no run: where the images of a run lie isn't asked for
         settings = ["data.root=.", "run=.", *settings]
         model, out = model or stage.shipped_model(), out or Path("masks")
-    typer.echo(stage.run(_config(source, settings), pictures, out, overwrite, model))
+    typer.echo(stage.run(_config(source, settings), found, out, overwrite, model))
 
 
 @app.command("pack-voc-test")
@@ -211,9 +211,9 @@ def pack_voc_test(
     images: Images = None,
     out: Annotated[Path | None, typer.Option(help="The archive, .tar.gz.")] = None,
 ) -> None:
-    """Segment the VOC test pictures and pack the masks as the evaluation server takes them."""
+    """Segment the VOC test images and pack the masks as the evaluation server takes them."""
     if images is None:
-        raise WsssError("pack-voc-test was given no pictures: add --images with their folder.")
+        raise WsssError("pack-voc-test was given no images: add --images with their folder.")
     config = _config(source, settings)
     from wsss import pipeline
 
@@ -224,7 +224,7 @@ def pack_voc_test(
 def check_voc_archive(
     file: Annotated[Path, typer.Argument(help="The archive, .tar.gz.")],
     ids: Annotated[Path | None, typer.Option(help="List of the ids it must hold.")] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of their pictures.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of their images.")] = None,
 ) -> None:
     """Name everything in an archive that the VOC server would refuse or score as 0."""
     from wsss.stages import voc_archive as stage
@@ -233,7 +233,7 @@ def check_voc_archive(
     for problem in problems:
         typer.echo(problem)
     if problems:
-        raise WsssError(f"{len(problems)} problems in {file}: mend what is named above.")
+        raise WsssError(f"{len(problems)} problems in {file}: fix what is named above.")
     typer.echo("The archive is as the server takes it.")
 
 
@@ -256,12 +256,12 @@ def export(
 
 @app.command()
 def quickstart(
-    folder: Annotated[Path, typer.Argument(help="Where pictures and run go.")] = Path(
+    folder: Annotated[Path, typer.Argument(help="Where images and run go.")] = Path(
         "runs/quickstart"
     ),
     overwrite: Overwrite = False,
 ) -> None:
-    """The whole line on drawn pictures, in under 3 minutes on 2 cores."""
+    """The whole pipeline on synthetic images, in under 3 minutes on 2 cores."""
     from wsss import quickstart as embedded
 
     typer.echo(embedded.run(folder, overwrite))
@@ -271,15 +271,15 @@ def quickstart(
 def visualize(
     source: Source = None,
     settings: Settings = None,
-    count: Annotated[int, typer.Option(help="Pictures on the sheet.")] = 12,
-    ids: Annotated[str, typer.Option(help="These pictures, separated by commas.")] = "",
+    count: Annotated[int, typer.Option(help="Images on the sheet.")] = 12,
+    ids: Annotated[str, typer.Option(help="These images, separated by commas.")] = "",
     split: Split = None,
     out: Annotated[Path | None, typer.Option(help="Path of the sheet.")] = None,
     worst: Annotated[
         str | None, typer.Option(help="Worst masks: leak, part, mixed, small or crowd.")
     ] = None,
 ) -> None:
-    """A contact sheet: picture, CAM, slots, seed, pseudo-mask, prediction, truth."""
+    """A contact sheet: image, CAM, slots, seed, pseudo-mask, prediction, truth."""
     config = _config(source, settings)
     from wsss.stages import visualize as stage
 
@@ -288,7 +288,7 @@ def visualize(
 
 @app.command("visualize-slots")
 def visualize_slots(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Images.")],
     model: Annotated[str, typer.Option(help="Registered GLNet.")] = "glnet_nano",
     checkpoint: Annotated[
         str, typer.Option(help="Its weights: a file, pretrained, or none for random ones.")
@@ -296,7 +296,7 @@ def visualize_slots(
     out: Annotated[Path, typer.Option(help="Folder of the PNGs.")] = Path("slots"),
     blocks: Annotated[str, typer.Option(help="Blocks as stride.index, with commas.")] = "",
 ) -> None:
-    """Draw what the slots of a backbone hold: all as a mosaic, four outlined on the picture."""
+    """Draw what the slots of a backbone hold: all as a mosaic, four outlined on the image."""
     from wsss.stages import visualize_slots as stage
 
     chosen = [block for block in blocks.split(",") if block]
@@ -307,7 +307,7 @@ def visualize_slots(
 @app.command()
 def refine(
     masks: Annotated[list[Path], typer.Argument(metavar="MASKS...", help="PNGs, .npy, folders.")],
-    images: Annotated[Path, typer.Option(help="Folder of their pictures.")],
+    images: Annotated[Path, typer.Option(help="Folder of their images.")],
     out: Annotated[Path, typer.Option(help="Folder of the refined masks.")] = Path("refined"),
     preset: Annotated[str, typer.Option(help="psa, irn, deeplab, afa, toco, mctformer.")] = "irn",
     backend: Annotated[str, typer.Option(help="torch, pydensecrf, brute or par.")] = "torch",
@@ -343,7 +343,7 @@ def check_data(source: Source = None, settings: Settings = None) -> None:
     for problem in problems:
         typer.echo(problem)
     if problems:
-        raise WsssError(f"{len(problems)} problems in the data: mend the files named above.")
+        raise WsssError(f"{len(problems)} problems in the data: fix the files named above.")
     typer.echo("The data are complete.")
 
 

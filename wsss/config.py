@@ -41,29 +41,29 @@ Range = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)]
 
 
 class DataConfig(Section):
-    """What the run trains on and is scored on: a VOC folder, or one's own pictures with a CSV."""
+    """What the run trains on and is scored on: a VOC folder, or one's own images with a CSV."""
 
     root: Path | None = None
     """Folder in VOC layout: JPEGImages, Annotations, ImageSets/Segmentation[, masks]."""
     images: Path | None = None
-    """One's own pictures, with `tags`."""
+    """One's own images, with `tags`."""
     tags: Path | None = None
-    """CSV `image,tags` of one's own pictures."""
+    """CSV `image,tags` of one's own images."""
     class_names: tuple[str, ...] | None = Field(None, min_length=1)
-    """Classes of one's own pictures in the order of mask values; None takes the sorted tags."""
+    """Classes of one's own images in the order of mask values; None takes the sorted tags."""
     max_side: int | None = Field(1024, ge=32)
-    """Pictures and their masks are reduced to this long side to train and to make pseudo-masks,
-    which are written at the picture's own size; null takes them as they are."""
+    """Images and their masks are reduced to this long side to train and to make pseudo-masks,
+    which are written at the image's own size; null takes them as they are."""
     train_split: str = "train_aug"
-    """Pictures whose tags train the classifier."""
+    """Images whose tags train the classifier."""
     mask_split: str = "train_aug"
-    """Pictures that get pseudo-masks, which train the segmenter."""
-    mask_pictures: int | None = Field(None, ge=1)
-    """Only so many of them, the pictures of `score_split` first; None takes all."""
+    """Images that get pseudo-masks, which train the segmenter."""
+    mask_images: int | None = Field(None, ge=1)
+    """Only so many of them, the images of `score_split` first; None takes all."""
     score_split: str = "train"
-    """Pictures on which seeds and pseudo-masks are scored, where there are true masks."""
+    """Images on which seeds and pseudo-masks are scored, where there are true masks."""
     val_split: str = "val"
-    """Pictures on which predictions are scored."""
+    """Images on which predictions are scored."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "DataConfig":
@@ -108,8 +108,8 @@ class OptimConfig(Section):
     """Decay of the average of weights that is kept; 0 keeps the last ones."""
 
     @property
-    def least_pictures(self) -> int:
-        """Pictures that the network takes at once, at least."""
+    def least_images(self) -> int:
+        """Images that the network takes at once, at least."""
         return 1
 
     @model_validator(mode="after")
@@ -129,7 +129,7 @@ class TrainClsConfig(OptimConfig):
     crop_area: Range = (0.25, 1.0)
     jitter: float = Field(0.3, ge=0, le=1)
     holdout: float = Field(0.05, ge=0, lt=1)
-    """Part of the training pictures held back for the mAP."""
+    """Part of the training images held back for the mAP."""
     pooling: Literal["mean", "lse"] = "lse"
     """How class activation becomes a logit: its mean, or log-mean-exp for small objects."""
     slot_block: str = "16.0"
@@ -149,7 +149,7 @@ class PseudoMasksConfig(Section):
     border: Border | None = Border()
     """Background evidence from the image's border; null leaves the scores."""
     background: Share | Literal["otsu", "mixture"] = "otsu"
-    """Score above which a class stands out: a number in (0, 1), or a rule a class and picture."""
+    """Score above which a class stands out: a number in (0, 1), or a rule per class and image."""
     sharpness: float = Field(20.0, gt=0)
     """Slope of the sigmoid that makes probabilities of scores."""
     crf: str = "irn"
@@ -191,17 +191,17 @@ class TrainSegConfig(OptimConfig):
     loss: MaskLossConfig = Field(default_factory=MaskLossConfig)
 
     @property
-    def least_pictures(self) -> int:
-        """Pictures that the network takes at once, at least."""
+    def least_images(self) -> int:
+        """Images that the network takes at once, at least."""
         # UPerNet normalises the mean of a whole image over the batch, which takes two images
         other_norm = "decoder_use_norm" in self.decoder_args
         return 2 if self.decoder == "upernet" and not other_norm else 1
 
     @model_validator(mode="after")
     def _enough_at_once(self) -> "TrainSegConfig":
-        if self.batch_size // self.accumulate < self.least_pictures:
+        if self.batch_size // self.accumulate < self.least_images:
             raise ValueError(
-                f"decoder {self.decoder} takes two pictures at once at least, batch_size is "
+                f"decoder {self.decoder} takes two images at once at least, batch_size is "
                 f"{self.batch_size} and accumulate {self.accumulate}: raise batch_size, lower "
                 "accumulate, or take another decoder"
             )
@@ -227,7 +227,7 @@ class SelfTrainingConfig(Section):
 
 
 class PredictionMode(NamedTuple):
-    """How a picture is looked at to predict its mask."""
+    """How an image is looked at to predict its mask."""
 
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
@@ -248,9 +248,9 @@ class EvaluateConfig(Section):
     test_crf: str = "deeplab"
     """Preset of the column with a CRF."""
     tile: int | None = Field(1024, ge=64)
-    """Larger pictures are cut into overlapping windows of this side; null for no limit."""
+    """Larger images are cut into overlapping windows of this side; null for no limit."""
     max_side: int | None = Field(1024, ge=32)
-    """Pictures are reduced to this long side first; null predicts at full resolution."""
+    """Images are reduced to this long side first; null predicts at full resolution."""
 
     @property
     def own(self) -> PredictionMode:
@@ -281,7 +281,7 @@ class AblateConfig(Section):
 
     runs: tuple[Path, ...] = ()
     """Folders of the runs whose classifiers are compared; none takes the config's own."""
-    pictures: int | None = Field(None, ge=1)
+    images: int | None = Field(None, ge=1)
     """Only so many of `data.score_split`, drawn by `seed`; None takes all."""
     fixed_cam: float = Field(0.1, gt=0, lt=1)
     """The fixed threshold of maps that didn't walk."""
@@ -365,7 +365,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise WsssError(f"{path} can't be read ({error}): give a YAML file.") from None
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
-        raise WsssError(f"{path} is no YAML ({reason}): mend that line.") from None
+        raise WsssError(f"{path} is not valid YAML ({reason}): fix that line.") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -376,11 +376,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _apply(values: dict[str, Any], override: str) -> None:
     key, sign, text = override.partition("=")
     if not sign or not key:
-        raise WsssError(f"{override!r} is no override: write section.key=value.")
+        raise WsssError(f"{override!r} is not an override: write section.key=value.")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
-        raise WsssError(f"The value in {override!r} is no YAML: quote it.") from None
+        raise WsssError(f"The value in {override!r} is not valid YAML: quote it.") from None
     *parents, last = key.split(".")
     for parent in parents:
         values = values.setdefault(parent, {})
@@ -392,8 +392,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
 def _sentence(error: ValidationError, source: str) -> str:
     items = error.errors()
     # a faulty item makes its list faulty, too: name the item alone
-    places = {item["loc"][:end] for item in items for end in range(1, len(item["loc"]))}
-    faults = [_fault(item) for item in items if item["loc"] not in places]
+    locations = {item["loc"][:end] for item in items for end in range(1, len(item["loc"]))}
+    faults = [_fault(item) for item in items if item["loc"] not in locations]
     # each form that a value may take complains by itself: one clause a key
     clauses: dict[str, list[str]] = {}
     for start, expected in faults:

@@ -1,8 +1,8 @@
-"""The one kind of error that a user can cause, and mend: a sentence."""
+"""The one kind of error that a user can cause and fix: one sentence."""
 
 
 class WsssError(Exception):
-    """Bad input, told in one sentence: what was found, where, what was expected, what to do.
+    """Bad input, reported in one sentence: what was found, where, what was expected, what to do.
 
     The CLI prints the sentence and exits with code 2.
     """

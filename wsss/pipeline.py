@@ -6,27 +6,27 @@ from pathlib import Path
 from wsss.config import RunConfig
 from wsss.crf import DenseCRF
 from wsss.data.masks import has_masks, true_masks
-from wsss.data.sources import open_masked, open_tagged
-from wsss.engine.mask_making import parse_shard
+from wsss.data.open import open_masked, open_tagged
+from wsss.engine.inference import parse_shard
 from wsss.engine.runtime import require_one_process
 from wsss.errors import WsssError
+from wsss.formats.voc import split_ids
 from wsss.models.classifier import new_classifier
 from wsss.models.multiscale import check_walks
 from wsss.models.segmenter import build_segmenter, decoder_library, segmenter_metadata
 from wsss.report.tables import show_ceiling, show_classes, show_summary
 from wsss.run_dir import config_of_round
 from wsss.stages import (
-    ceiling,
     evaluate,
     generate_pseudo_masks,
     predict,
     report,
+    supervised_baseline,
     train_cls,
     train_seg,
     visualize,
     voc_archive,
 )
-from wsss.voc import split_ids
 
 __all__ = ["parse_shard", "pseudo_masks", "run", "score", "segmenter"]
 
@@ -36,10 +36,10 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
 
     Args:
         config: of the run.
-        overwrite: do every stage again.
+        overwrite: recompute every stage.
 
     Returns:
-        The page with pictures and figures.
+        The page with images and figures.
     """
     if config.round > 1:
         raise WsssError(
@@ -110,28 +110,28 @@ def _check_splits(config: RunConfig) -> tuple[str, ...]:
         The names of the classes.
     """
     data = config.data
-    pictures = open_masked(data, config.seed)
-    masked = {picture.id for picture in pictures.pictures}
+    tagged = open_masked(data, config.seed)
+    masked = {sample.id for sample in tagged.samples}
     if data.root is None or not has_masks(data.root):
-        return pictures.class_names
+        return tagged.class_names
     open_tagged(data, data.val_split)
     without = [id_ for id_ in split_ids(data.root, data.score_split) if id_ not in masked]
     if without:
         raise WsssError(
-            f"{len(without)} pictures of data.score_split={data.score_split} get no pseudo-mask, "
+            f"{len(without)} images of data.score_split={data.score_split} get no pseudo-mask, "
             f"the first {without[0]}: choose a data.score_split within "
-            f"data.mask_split={data.mask_split}, or raise data.mask_pictures."
+            f"data.mask_split={data.mask_split}, or raise data.mask_images."
         )
-    return pictures.class_names
+    return tagged.class_names
 
 
 def score(config: RunConfig, of: str, split: str | None = None) -> Path:
-    """Score one kind of mask, write the page anew, show the classes; predictions are made first.
+    """Score one kind of mask, rewrite the page, show the classes; predictions are made first.
 
     Args:
         config: of the run.
         of: `cam`, `seeds`, `pseudo-masks` or `predictions`.
-        split: list of pictures; None takes the config's.
+        split: list of images; None takes the config's.
 
     Returns:
         The file of the scores.
@@ -147,36 +147,36 @@ def score(config: RunConfig, of: str, split: str | None = None) -> Path:
 
 
 def score_beside_ceiling(config: RunConfig, split: str | None = None) -> Path:
-    """Score predictions, and those of the fully supervised twin, which is trained where missing.
+    """Score predictions, and those of the fully supervised baseline, trained where missing.
 
     Args:
         config: of the run, whose segmenter is trained.
-        split: list of pictures; None takes the config's.
+        split: list of images; None takes the config's.
 
     Returns:
         The file with both and their ratio, column by column.
     """
     require_one_process()
     split = split or config.data.val_split
-    twin = ceiling.prepare(config)
-    train_seg.run(twin)
-    for one in (config, twin):
+    baseline = supervised_baseline.prepare(config)
+    train_seg.run(baseline)
+    for one in (config, baseline):
         predict.run_split(one, split)
         evaluate.run(one, "predictions", split)
-    path = ceiling.compare(config, split)
+    path = supervised_baseline.compare(config, split)
     report.run(config)
     show_ceiling(path)
     return path
 
 
 def pack_voc_test(config: RunConfig, images: Path, out: Path | None = None) -> Path:
-    """Segment pictures and pack their masks for VOC's server; returns the archive.
+    """Segment images and pack their masks for VOC's server; returns the archive.
 
     Args:
         config: of the run; its `evaluate` part gives scales, flip and CRF.
-        images: folder of the test pictures.
+        images: folder of the test images.
         out: the archive; `voc_test.tar.gz` of the run by default.
     """
     masks = predict.run(config, images)
-    ids = [picture.id for picture in predict.find(images, masks)]
+    ids = [sample.id for sample in predict.find(images, masks)]
     return voc_archive.pack(masks, ids, out or config.run / "voc_test.tar.gz")

@@ -1,10 +1,10 @@
-"""The embedded default: the whole line on drawn pictures, with a tiny GLNet, in minutes."""
+"""The embedded default: the whole pipeline on synthetic images, with a tiny GLNet, in minutes."""
 
 from pathlib import Path
 
 from wsss import pipeline
 from wsss.config import RunConfig, parse
-from wsss.data.drawn import draw_voc
+from wsss.data.synthetic import write_synthetic_voc
 
 TRAIN, VAL, SIZE = 400, 60, 128
 
@@ -18,7 +18,7 @@ SETTINGS = {
         "epochs": 34,
         "batch_size": 16,
         "crop": 112,
-        # smaller crops lose tagged objects, and the ground learns to answer for them
+        # smaller crops lose tagged objects, and the background learns to answer for them
         "crop_area": [0.75, 1.0],
         "pooling": "lse",
         "lr": 2e-3,
@@ -52,7 +52,7 @@ def config(folder: Path) -> RunConfig:
     return parse(
         {
             "run": str(folder / "run"),
-            "data": {"root": str(folder / "pictures"), "mask_split": "train"},
+            "data": {"root": str(folder / "images"), "mask_split": "train"},
             **SETTINGS,
         },
         "the quickstart",
@@ -60,6 +60,6 @@ def config(folder: Path) -> RunConfig:
 
 
 def run(folder: Path, overwrite: bool = False) -> Path:
-    """Draw the pictures, run the line; returns the page with pictures and figures."""
-    draw_voc(folder / "pictures", train=TRAIN, val=VAL, size=SIZE)
+    """Render the images, run the pipeline; returns the page with images and figures."""
+    write_synthetic_voc(folder / "images", train=TRAIN, val=VAL, size=SIZE)
     return pipeline.run(config(folder), overwrite)

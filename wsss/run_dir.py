@@ -1,15 +1,15 @@
-"""The run folder: the only place that knows the file names of a run.
+"""The run folder: the only module that knows the file names of a run.
 
 config.yaml            the merged config
 train_cls/             model.safetensors, metrics.json, log.jsonl, done.json
-seeds/<id>.npz         soft seeds: class activation and slot seeds of the picture's tags
+seeds/<id>.npz         soft seeds: class activation and slot seeds of the image's tags
 pseudo_masks/<id>.png  masks in the VOC palette, 255 where not confident; class_names.txt
 train_seg/             model.safetensors, log.jsonl, done.json
 predictions/<split>/   <id>.png; <split>.<column>/ for the other columns of an evaluation
 evaluation/            <of>_<split>.json, confusion_<split>.csv
 ablation/              ablation.json, ablation.md; rows/<row>.npz, counts so far
-report/                index.html with pictures
-ceiling/               the fully supervised twin, a run like this one
+report/                index.html with images
+ceiling/               the fully supervised baseline, a run like this one
 round_2/               a run of its own: pseudo_masks made by the segmenter of this one, and the
                        segmenter that they train; round_3/ lies in it, and so on
 """
@@ -49,14 +49,14 @@ _SCORES: dict[str, tuple[str, ...]] = {
     "train_seg": ("predictions", "confusion", "ceiling"),
 }
 _TRUE_MASKS = "true masks"
-# of the names of the classes, and of every picture's id and tags
-_DIGEST = "pictures"
+# of the names of the classes, and of every image's id and tags
+_DIGEST = "images"
 _PLACES = ("root", "images", "tags")
 _SOURCE = (*_PLACES, "class_names", "max_side", "train_split")
 _DATA_KEYS: dict[str, tuple[str, ...]] = {
     "train_cls": _SOURCE,
-    "pseudo_masks": (*_SOURCE, "mask_split", "mask_pictures"),
-    "train_seg": (*_SOURCE, "mask_split", "mask_pictures"),
+    "pseudo_masks": (*_SOURCE, "mask_split", "mask_images"),
+    "train_seg": (*_SOURCE, "mask_split", "mask_images"),
 }
 
 
@@ -68,7 +68,7 @@ class RunDir:
 
         Args:
             root: the folder.
-            digests: stage → digest of the pictures and tags that it is made from, as far as they
+            digests: stage → digest of the images and tags that it is made from, as far as they
                 are known.
         """
         self.root = Path(root)
@@ -86,11 +86,11 @@ class RunDir:
         Args:
             config: of the run.
             digests: see `__init__`.
-            again: stage that is to be done again: it and those built on it may have been made
+            again: stage to be recomputed: it and those built on it may have been made
                 otherwise. They stay as they are, and the config unsaved, until `begin`.
 
         Raises:
-            WsssError: a finished or begun stage was made with other settings, pictures or tags.
+            WsssError: a finished or begun stage was made with other settings, images or tags.
         """
         run = cls(config.run, digests)
         make_folder(run.root)
@@ -138,20 +138,20 @@ class RunDir:
         return self.stage(stage) / "checkpoint.pt"
 
     def log(self, stage: str) -> Path:
-        """Log of a training, a JSON object a line."""
+        """Log of a training, a JSON object per line."""
         return self.stage(stage) / "log.jsonl"
 
-    def seed(self, picture: str) -> Path:
-        """Soft seeds of a picture."""
-        return self.root / "seeds" / f"{picture}.npz"
+    def seed(self, image_id: str) -> Path:
+        """Soft seeds of an image."""
+        return self.root / "seeds" / f"{image_id}.npz"
 
-    def pseudo_mask(self, picture: str) -> Path:
-        """Pseudo-mask of a picture."""
-        return self.root / "pseudo_masks" / f"{picture}.png"
+    def pseudo_mask(self, image_id: str) -> Path:
+        """Pseudo-mask of an image."""
+        return self.root / "pseudo_masks" / f"{image_id}.png"
 
-    def prediction(self, split: str, picture: str) -> Path:
-        """Predicted mask of a picture."""
-        return self.root / "predictions" / split / f"{picture}.png"
+    def prediction(self, split: str, image_id: str) -> Path:
+        """Predicted mask of an image."""
+        return self.root / "predictions" / split / f"{image_id}.png"
 
     def predictions(self, config: RunConfig, split: str) -> dict[str, Path]:
         """Folder of masks of every column of the evaluation of a split, by its name."""
@@ -172,18 +172,18 @@ class RunDir:
 
     @property
     def ceiling(self) -> Path:
-        """Run folder of the fully supervised twin."""
+        """Run folder of the fully supervised baseline."""
         return self.root / "ceiling"
 
     @property
     def has_true_masks(self) -> bool:
-        """Whether this is such a twin, whose masks are true ones."""
+        """Whether this is such a baseline, whose masks are true ones."""
         path = self.root / "pseudo_masks" / "done.json"
         return path.is_file() and json.loads(path.read_text()).get("from") == _TRUE_MASKS
 
-    def finish_true_masks(self, pictures: int) -> None:
-        """Mark the masks of such a twin finished."""
-        self.finish("pseudo_masks", {"pictures": pictures, "from": _TRUE_MASKS})
+    def finish_true_masks(self, images: int) -> None:
+        """Mark the masks of such a baseline finished."""
+        self.finish("pseudo_masks", {"images": images, "from": _TRUE_MASKS})
 
     @property
     def ablation(self) -> Path:
@@ -192,7 +192,7 @@ class RunDir:
 
     @property
     def report(self) -> Path:
-        """Folder of the page with pictures."""
+        """Folder of the page with images."""
         return self.root / "report"
 
     def begin(self, stage: str, config: RunConfig, again: bool = False) -> None:
@@ -204,7 +204,7 @@ class RunDir:
         Args:
             stage: to be made.
             config: of the run.
-            again: do the stage again. Pseudo-masks that another shard is making by the same
+            again: recompute the stage. Pseudo-masks that another shard is making by the same
                 settings, which began to do so first, stay.
         """
         if stage == "pseudo_masks":
@@ -237,7 +237,7 @@ class RunDir:
         return (self.root / stage / "done.json").is_file()
 
     def reset(self, stage: str) -> None:
-        """Forget a stage and what is built on it, later rounds too, so that they are made again.
+        """Forget a stage and what is built on it, later rounds too, so that they are recomputed.
 
         Nothing is left that a later start would take for finished work of the new settings, or
         that the page would show beside it. Last stages go first, and marks before masks, so that a
@@ -253,7 +253,7 @@ class RunDir:
             for of in _SCORES.get(name, ()):
                 for scores in (self.root / "evaluation").glob(f"{of}_*"):
                     scores.unlink(missing_ok=True)
-        if stage == "train_cls":  # the twin starts from the same classifier
+        if stage == "train_cls":  # the baseline starts from the same classifier
             shutil.rmtree(self.ceiling, ignore_errors=True)
         for sheet in self.report.glob("*.png"):
             sheet.unlink(missing_ok=True)
@@ -264,7 +264,7 @@ class RunDir:
         """Refuse to mix results of different settings in one stage.
 
         Raises:
-            WsssError: the stage was begun with other settings, or from other pictures or tags.
+            WsssError: the stage was begun with other settings, or from other images or tags.
         """
         changed = self._changes(stage, config)
         if not changed:
@@ -273,18 +273,18 @@ class RunDir:
         found = f"{key}={before!r}, now it is {now!r}"
         if key == _DIGEST:
             place = config.data.tags or config.data.root
-            found = f"other pictures, tags or classes than {place} holds now"
+            found = f"other images, tags or classes than {place} holds now"
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         raise WsssError(
             f"{self.root / stage} was made with {found}{more}: "
             "choose another run folder (run=…), or add --overwrite to "
-            f"`wsss {_COMMANDS[stage]}` to do the stage again."
+            f"`wsss {_COMMANDS[stage]}` to recompute the stage."
         )
 
     def _changes(self, stage: str, config: RunConfig) -> list[tuple[str, Any, Any]]:
         """Key, value before and value now of all that a begun stage was made with otherwise."""
         old = self.made_with(stage, config)
-        # who asks need not have read the pictures
+        # who asks need not have read the images
         before, now = old.pop(_DIGEST, None), self.digests.get(stage)
         other = before is not None and now is not None and before != now
         changed = _differences(old, _settings(stage, config))
@@ -355,8 +355,8 @@ def _settings(stage: str, config: RunConfig) -> dict[str, Any]:
     include, exclude = set(_depends(config)[stage]), {"self_training": _UNRELATED.get(stage, set())}
     values = config.model_dump(mode="json", include=include, exclude=exclude)
     keys = _DATA_KEYS[stage]
-    if "mask_pictures" in keys and config.data.mask_pictures is not None:
-        keys = (*keys, "score_split")  # whose pictures are chosen first
+    if "mask_images" in keys and config.data.mask_images is not None:
+        keys = (*keys, "score_split")  # whose images are chosen first
     values["data"] = {key: values["data"][key] for key in keys}
     # where a run reads from may move; what it reads may not
     for section, key in (*(("data", key) for key in _PLACES), ("backbone", "weights")):

@@ -12,9 +12,9 @@ _listeners: list[list[str]] = []
 
 def _hear(event: str, arguments: tuple[object, ...]) -> None:
     if _listeners and event in ("open", "os.listdir", "os.scandir"):
-        place = arguments[0]
-        if isinstance(place, str | bytes | os.PathLike):
-            _listeners[-1].append(os.fsdecode(place))
+        opened = arguments[0]
+        if isinstance(opened, str | bytes | os.PathLike):
+            _listeners[-1].append(os.fsdecode(opened))
 
 
 sys.addaudithook(_hear)

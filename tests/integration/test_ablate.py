@@ -10,11 +10,12 @@ import pytest
 from torch import Tensor
 from typer.testing import CliRunner
 
+from wsss.ablation import run as ablate
 from wsss.ablation.baselines import squared_walk
-from wsss.ablation.tally import Tally
+from wsss.ablation.counts import RowCounts
 from wsss.cli import app
 from wsss.config import RunConfig, parse
-from wsss.stages import ablate, evaluate
+from wsss.stages import evaluate
 
 ROWS = "cam;default;default + crf;token attention, t=1;pixel affinity, β=10, t=16"
 
@@ -60,21 +61,21 @@ def test_rows_agree_with_what_the_stages_make_and_score(config: RunConfig) -> No
 def test_a_killed_start_goes_on(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = table(ablate.run(config, "default;cam"))
     monkeypatch.setattr(ablate, "SAVE_EVERY", 5)
-    add, seen = Tally.add_scores, []
+    add, seen = RowCounts.add_scores, []
 
-    def cut(self: Tally, *arguments: Any) -> None:
+    def cut(self: RowCounts, *arguments: Any) -> None:
         if len(seen) == 2 * 7 + 1:
             raise KeyboardInterrupt
         seen.append(self)
         add(self, *arguments)
 
-    monkeypatch.setattr(Tally, "add_scores", cut)
+    monkeypatch.setattr(RowCounts, "add_scores", cut)
     with pytest.raises(KeyboardInterrupt):
         ablate.run(config, "default;cam", overwrite=True)
-    monkeypatch.setattr(Tally, "add_scores", lambda *a: (seen.append(a[0]), add(*a))[1])
+    monkeypatch.setattr(RowCounts, "add_scores", lambda *a: (seen.append(a[0]), add(*a))[1])
     seen.clear()
     again = table(ablate.run(config, "default;cam;one-way 8.0"))
-    # five pictures were kept of two rows
+    # five images were kept of two rows
     assert len(seen) == 2 * 7 + 12
     for name, row in whole.items():
         for column in ("fixed", "otsu", "mixture", "oracle"):
@@ -88,7 +89,7 @@ def test_several_classifiers_and_a_drawn_part(config: RunConfig, tmp_path: Path)
     other = tmp_path / "other"
     shutil.copytree(config.run, other)
     values = config.model_dump()
-    values["ablate"] |= {"runs": [config.run, other], "pictures": 4}
+    values["ablate"] |= {"runs": [config.run, other], "images": 4}
     found = table(ablate.run(parse(values, "here"), "default"))["default"]
     assert found["otsu"]["runs"][0] == found["otsu"]["runs"][1] and found["otsu"]["sd"] == 0
     for run in (config.run, other):
@@ -97,7 +98,7 @@ def test_several_classifiers_and_a_drawn_part(config: RunConfig, tmp_path: Path)
     assert not (other / "ablation" / "ablation.json").exists()
 
 
-def test_memory_is_measured_for_small_and_large_pictures(
+def test_memory_is_measured_for_small_and_large_images(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ablate, "SIZES", {"small": (64, 64), "large": (512, 768)})
@@ -110,11 +111,11 @@ def test_memory_is_measured_for_small_and_large_pictures(
         return squared_walk(scores, transition, doublings)
 
     monkeypatch.setattr("wsss.ablation.baselines.squared_walk", spy)
-    values["ablate"] |= {"memory": True, "pictures": 1}
+    values["ablate"] |= {"memory": True, "images": 1}
     found = table(ablate.run(parse(values, "here"), "default;pixel*=10*16"))
     small, large = found["default"]["peak_mib"].values()
     if small is None:
-        pytest.skip("this system doesn't tell a process its peak memory")
+        pytest.skip("this system doesn't report a process's peak memory")
     assert large > small
     # N×N numbers, made and not squared
     assert squared == {4: 8 * 8, 0: 64 * 96}
@@ -129,11 +130,11 @@ def test_the_command(config: RunConfig) -> None:
     def ablate(*arguments: str) -> Any:
         return CliRunner().invoke(app, ["ablate", str(config.run), *arguments])
 
-    result = ablate("ablate.memory=false", "ablate.pictures=1", "--rows", "cam")
+    result = ablate("ablate.memory=false", "ablate.images=1", "--rows", "cam")
     assert result.exit_code == 0, result.output
     assert result.stdout == f"{config.run / 'ablation' / 'ablation.md'}\n"
-    # maps and masks of a reduced picture are scored at its own size
-    small = ablate("ablate.memory=false", "ablate.pictures=1", "data.max_side=32", "--rows", "cam*")
+    # maps and masks of a reduced image are scored at its own size
+    small = ablate("ablate.memory=false", "ablate.images=1", "data.max_side=32", "--rows", "cam*")
     assert small.exit_code == 0, small.output
     result = ablate("--rows", "nothing")
     assert result.exit_code == 2 and "matches no row" in result.stderr

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from wsss import voc
+import wsss
 from wsss.engine.checkpoint import load_state
 
 pytestmark = pytest.mark.slow
@@ -27,7 +27,7 @@ LONG = (
 
 def start(stage: str, *settings: str) -> subprocess.Popen[str]:
     # the repository may be installed from elsewhere: take the package that this test sees
-    environment = {**os.environ, "PYTHONPATH": str(Path(voc.__file__).parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(wsss.__file__).parent.parent)}
     return subprocess.Popen(
         [sys.executable, "-c", "from wsss.cli import main; main()", stage, *settings],
         stderr=subprocess.PIPE,
@@ -58,8 +58,8 @@ def contents(run: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def settings(tiny: Path, drawn: Path) -> tuple[str, ...]:
-    return (str(tiny), f"data.root={drawn}", "data.mask_split=train", *LONG)
+def settings(tiny: Path, synthetic: Path) -> tuple[str, ...]:
+    return (str(tiny), f"data.root={synthetic}", "data.mask_split=train", *LONG)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from wsss import voc
+import wsss
 from wsss.config import RunConfig
 
 # each process keeps the weights that it ended with, beside what the stage itself writes
@@ -38,7 +38,7 @@ def torchrun(folder: Path, *arguments: object) -> list[tuple[int, str, str]]:
     """Exit code, stdout and stderr of both processes."""
     folder.mkdir()
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    path = str(Path(voc.__file__).parent.parent)
+    path = str(Path(wsss.__file__).parent.parent)
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", PROGRAM, str(folder), *map(str, arguments)],
@@ -63,10 +63,10 @@ def torchrun(folder: Path, *arguments: object) -> list[tuple[int, str, str]]:
     ],
 )
 def test_two_processes_train_equal_weights(
-    tmp_path: Path, tiny: Path, drawn: Path, finished: RunConfig, stage: str, more: list[str]
+    tmp_path: Path, tiny: Path, synthetic: Path, finished: RunConfig, stage: str, more: list[str]
 ) -> None:
     run = tmp_path / "run"
-    settings = [tiny, f"run={run}", f"data.root={drawn}", "data.mask_split=train"]
+    settings = [tiny, f"run={run}", f"data.root={synthetic}", "data.mask_split=train"]
     settings += ["train_cls.batch_size=4", "train_seg.batch_size=4", "runtime.save_every=0"]
     settings += more
     if stage == "train-seg":
@@ -90,13 +90,14 @@ def test_two_processes_train_equal_weights(
 
 
 @pytest.mark.slow
-def test_a_whole_run_takes_one_process(tmp_path: Path, tiny: Path, drawn: Path) -> None:
+def test_a_whole_run_takes_one_process(tmp_path: Path, tiny: Path, synthetic: Path) -> None:
     results = torchrun(
-        tmp_path / "ranks", "run", tiny, f"run={tmp_path / 'run'}", f"data.root={drawn}"
+        tmp_path / "ranks", "run", tiny, f"run={tmp_path / 'run'}", f"data.root={synthetic}"
     )
     for code, _, stderr in results:
         assert code == 2
         assert stderr.endswith(
-            "wsss: Two or more processes were started for the whole line, which takes one: start "
+            "wsss: Two or more processes were started for the whole pipeline, which takes one: "
+            "start "
             "train-cls and train-seg with torchrun and the other stages without.\n"
         )

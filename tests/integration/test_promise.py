@@ -1,4 +1,4 @@
-"""The embedded default reaches what it promises: masks from tags alone, on drawn pictures."""
+"""The embedded default reaches what it promises: masks from tags alone, on synthetic images."""
 
 import json
 from pathlib import Path

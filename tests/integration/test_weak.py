@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from wsss import pipeline, voc
+from wsss import pipeline
 from wsss.config import RunConfig, load
-from wsss.stages import ceiling, generate_pseudo_masks, train_cls, train_seg
+from wsss.formats import voc
+from wsss.stages import generate_pseudo_masks, supervised_baseline, train_cls, train_seg
 
 FOLDER = "SegmentationClassAug"
 
 
-def weak_line(tiny: Path, run: Path, root: Path) -> RunConfig:
+def weak_pipeline(tiny: Path, run: Path, root: Path) -> RunConfig:
     config = load(tiny, [f"run={run}", f"data.root={root}", "data.mask_split=train"])
     train_cls.run(config)
     generate_pseudo_masks.run(config)
@@ -22,17 +23,17 @@ def weak_line(tiny: Path, run: Path, root: Path) -> RunConfig:
 
 @pytest.mark.parametrize("damage", ["gone", "garbage"])
 def test_training_does_without_true_masks(
-    tmp_path: Path, drawn: Path, tiny: Path, finished: RunConfig, damage: str
+    tmp_path: Path, synthetic: Path, tiny: Path, finished: RunConfig, damage: str
 ) -> None:
     root = tmp_path / "VOC"
-    shutil.copytree(drawn, root)
+    shutil.copytree(synthetic, root)
     shutil.rmtree(root / FOLDER)
     if damage == "garbage":
         (root / FOLDER).mkdir()
         for id_ in voc.split_ids(root, "train"):
             (root / FOLDER / f"{id_}.png").write_bytes(b"unreadable")
-    config = weak_line(tiny, tmp_path / "run", root)
-    # the same bytes as a run beside true masks: they have no say in anything
+    config = weak_pipeline(tiny, tmp_path / "run", root)
+    # the same bytes as a run beside true masks: they must not matter
     for name in ("train_cls/model.safetensors", "train_seg/model.safetensors"):
         assert (config.run / name).read_bytes() == (finished.run / name).read_bytes(), name
     for mask in (config.run / "pseudo_masks").glob("*.png"):
@@ -53,25 +54,25 @@ def test_a_voc_folder_without_masks_needs_no_list_to_score_on(
     assert "Scores" not in page.read_text() and (page.parent / "all.png").is_file()
 
 
-def test_a_supervised_twin_has_no_say_in_the_weak_run(
+def test_a_supervised_baseline_does_not_affect_the_weak_run(
     tmp_path: Path, finished: RunConfig, opened: list[str]
 ) -> None:
     config = finished.model_copy(update={"run": tmp_path / "run"})
     shutil.copytree(finished.run, config.run)
-    twin = ceiling.prepare(config)
-    train_seg.run(twin)
-    assert [path for path in opened if FOLDER in path], "the twin learns from true masks"
+    baseline = supervised_baseline.prepare(config)
+    train_seg.run(baseline)
+    assert [path for path in opened if FOLDER in path], "the baseline learns from true masks"
     opened.clear()
     weak = train_seg.run(config, overwrite=True)
-    assert not [path for path in opened if FOLDER in path or str(twin.run) in path]
+    assert not [path for path in opened if FOLDER in path or str(baseline.run) in path]
     assert weak.read_bytes() == (finished.run / "train_seg" / "model.safetensors").read_bytes()
-    assert weak.read_bytes() != (twin.run / "train_seg" / "model.safetensors").read_bytes()
+    assert weak.read_bytes() != (baseline.run / "train_seg" / "model.safetensors").read_bytes()
 
 
 def test_no_file_of_the_true_masks_is_opened(
-    tmp_path: Path, drawn: Path, tiny: Path, opened: list[str]
+    tmp_path: Path, synthetic: Path, tiny: Path, opened: list[str]
 ) -> None:
-    weak_line(tiny, tmp_path / "run", drawn)
+    weak_pipeline(tiny, tmp_path / "run", synthetic)
     assert any("JPEGImages" in path for path in opened), "the hook hears nothing"
     assert any(f"{tmp_path}/run/pseudo_masks" in path for path in opened)
     assert not [path for path in opened if FOLDER in path]

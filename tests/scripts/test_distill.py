@@ -1,4 +1,4 @@
-"""The recipe on drawn pictures with a small teacher: seconds, one thread."""
+"""The recipe on synthetic images with a small teacher: seconds, one thread."""
 
 import json
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cv2
 import distill
-import distill_pictures as dp
+import distill_images as dp
 import distill_run as dr
 import numpy as np
 import pytest
@@ -38,13 +38,13 @@ class SmallTeacher(Teacher):
             self.head = nn.Linear(7, 10)
         self.num_classes = 10
 
-    def forward(self, images: Tensor, places: bool = False) -> Answer:
+    def forward(self, images: Tensor, locations: bool = False) -> Answer:
         x, features = self.normalise(images), []
         for layer in self.layers:
             x = layer(x)
             features.append(x.float())
         dense = self.head(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return Answer(self.head(x.mean(dim=(2, 3))).float(), features, dense if places else None)
+        return Answer(self.head(x.mean(dim=(2, 3))).float(), features, dense if locations else None)
 
 
 @pytest.fixture(autouse=True)
@@ -57,9 +57,9 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A recipe over 12 drawn pictures, of which is_held keeps some out."""
+    """A recipe over 12 synthetic images, of which is_held keeps some out."""
     rng = np.random.default_rng(0)
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for i in range(12):
         coarse = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)
@@ -83,35 +83,35 @@ def write_voc(root: Path, train: list[str], val: list[str]) -> None:
     (lists / "val.txt").write_text("\n".join(val))
 
 
-# pictures
+# images
 
 
-def test_voc_pictures_come_by_list_and_val_is_refused(tmp_path: Path) -> None:
+def test_voc_images_come_by_list_and_val_is_refused(tmp_path: Path) -> None:
     write_voc(tmp_path / "good", ["2007_000001", "2007_000002"], ["2007_000009"])
-    names = [p.stem for p in dp.list_pictures([], str(tmp_path / "good"), "train_aug")]
+    names = [p.stem for p in dp.list_images([], str(tmp_path / "good"), "train_aug")]
     assert names == ["2007_000001", "2007_000002"]
     write_voc(tmp_path / "bad", ["2007_000001", "2007_000009"], ["2007_000009"])
     with pytest.raises(WsssError, match="first: 2007_000009"):
-        dp.list_pictures([], str(tmp_path / "bad"), "train_aug")
+        dp.list_images([], str(tmp_path / "bad"), "train_aug")
 
 
-def test_a_val_picture_in_a_plain_folder_is_refused_too(tmp_path: Path) -> None:
+def test_a_val_image_in_a_plain_folder_is_refused_too(tmp_path: Path) -> None:
     write_voc(tmp_path / "voc", ["2007_000001"], ["2007_000009"])
     folder = tmp_path / "more"
     folder.mkdir()
     (folder / "2007_000009.jpg").touch()
     with pytest.raises(WsssError, match="leave them out"):
-        dp.list_pictures([str(folder)], str(tmp_path / "voc"), "train_aug")
+        dp.list_images([str(folder)], str(tmp_path / "voc"), "train_aug")
 
 
-def test_missing_pictures_are_told_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(WsssError, match="No picture is in"):
-        dp.list_pictures([str(tmp_path)], None, "train_aug")
+def test_missing_images_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(WsssError, match="No image is in"):
+        dp.list_images([str(tmp_path)], None, "train_aug")
     with pytest.raises(WsssError, match=r"nothing\.jpg is missing"):
-        dp.decode_pictures([tmp_path / "nothing.jpg"], 32)
+        dp.decode_images([tmp_path / "nothing.jpg"], 32)
 
 
-def test_one_picture_in_n_is_held_whatever_the_others_are() -> None:
+def test_one_image_in_n_is_held_whatever_the_others_are() -> None:
     names = [Path(f"{i}.jpg") for i in range(2000)]
     held = [p for p in names if dp.is_held(p, 10)]
     assert 150 < len(held) < 250
@@ -121,22 +121,22 @@ def test_one_picture_in_n_is_held_whatever_the_others_are() -> None:
 def test_decoding_shrinks_to_the_short_side_and_never_enlarges(tmp_path: Path) -> None:
     for name, size in {"a": (40, 80, 3), "b": (10, 12, 3)}.items():
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.full(size, (1, 2, 3), np.uint8))
-    pictures = dp.decode_pictures([tmp_path / "a.png", tmp_path / "b.png"], 20)
-    assert [pictures[i].shape for i in range(2)] == [(20, 40, 3), (10, 12, 3)]
-    assert pictures[1][0, 0].tolist() == [3, 2, 1]  # written as BGR, kept as RGB
+    images = dp.decode_images([tmp_path / "a.png", tmp_path / "b.png"], 20)
+    assert [images[i].shape for i in range(2)] == [(20, 40, 3), (10, 12, 3)]
+    assert images[1][0, 0].tolist() == [3, 2, 1]  # written as BGR, kept as RGB
 
 
 def test_centre_crop_is_the_middle_square() -> None:
     pixels = np.zeros((2, 4, 3), np.uint8)
     pixels[:, 1:3] = 255
-    pictures = dp.Pictures(["a"], pixels.reshape(-1), np.array([[2, 4]]), np.array([0]))
-    assert torch.equal(dp.centre_crops(pictures, 2), torch.ones(1, 3, 2, 2))
+    images = dp.Images(["a"], pixels.reshape(-1), np.array([[2, 4]]), np.array([0]))
+    assert torch.equal(dp.centre_crops(images, 2), torch.ones(1, 3, 2, 2))
 
 
-def primaries() -> dp.Pictures:
-    """Three pictures of 8×8: red, green, blue."""
+def primaries() -> dp.Images:
+    """Three images of 8×8: red, green, blue."""
     pixels = np.repeat(np.eye(3, dtype=np.uint8) * 255, 64, axis=0)
-    return dp.Pictures(["r", "g", "b"], pixels.reshape(-1), np.full((3, 2), 8), np.arange(3) * 192)
+    return dp.Images(["r", "g", "b"], pixels.reshape(-1), np.full((3, 2), 8), np.arange(3) * 192)
 
 
 def draw(step: int, seed: int = 0) -> Tensor:
@@ -151,7 +151,7 @@ def test_crops_depend_on_seed_and_step_alone() -> None:
     assert draw(5).max() <= 1
 
 
-def test_every_picture_comes_once_an_epoch() -> None:
+def test_every_image_comes_once_an_epoch() -> None:
     orders = [tuple(draw(step).mean(dim=(2, 3)).argmax(dim=1).tolist()) for step in range(8)]
     assert all(sorted(order) == [0, 1, 2] for order in orders)
     assert len(set(orders)) > 1
@@ -199,7 +199,7 @@ def test_learning_rate_warms_up_stays_and_falls_to_0() -> None:
     ("override", "sentence"),
     [
         ("stepz=3", "did you mean 'steps'"),
-        ("steps", "no key=value"),
+        ("steps", "not key=value"),
         ("sizes=[[0.5, 32]]", "sum to 0.5"),
     ],
 )
@@ -252,13 +252,13 @@ def test_the_answers_of_places_have_the_whole_answer_as_their_mean(name: str) ->
         teacher = TimmTeacher(name, pretrained=False, num_classes=6).eval()
     images = torch.rand(2, 3, 64, 96)
     with torch.no_grad():
-        answer, alone = teacher(images, places=True), teacher(images)
-    assert alone.places is None
+        answer, alone = teacher(images, locations=True), teacher(images)
+    assert alone.locations is None
     torch.testing.assert_close(alone.logits, answer.logits)
-    assert answer.places.shape == (2, teacher.num_classes, 2, 3)
+    assert answer.locations.shape == (2, teacher.num_classes, 2, 3)
     if name != "mobilenetv3_small_050":  # its head bends what was pooled
         torch.testing.assert_close(
-            answer.places.mean(dim=(2, 3)), answer.logits, atol=1e-4, rtol=1e-4
+            answer.locations.mean(dim=(2, 3)), answer.logits, atol=1e-4, rtol=1e-4
         )
 
 
@@ -371,7 +371,7 @@ def test_evaluate_and_export_through_the_command(
     capsys.readouterr()
     assert distill.main([str(config), "steps=1", "--evaluate"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["pictures"] == result["drawn"]["pictures"] > 0
+    assert result["images"] == result["drawn"]["images"] > 0
     for group in ("all", "trained"):
         assert 0 <= result[group]["top1"] <= result[group]["top5"] <= 1
 
@@ -397,14 +397,14 @@ def test_places_are_learnt_where_the_recipe_weighs_them(config: Path) -> None:
         recipe = load_recipe(config, list(overrides))
         state = dr.start(recipe, SmallTeacher())
         images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-        batch = dr.lesson(SmallTeacher(), images, 32, places=recipe.dense > 0)
+        batch = dr.lesson(SmallTeacher(), images, 32, locations=recipe.dense > 0)
         values = dr.train_step(state, batch)
         return values | {"head": float(state.student.head.weight.detach().double().sum())}
 
     with_places, without = found("dense=0.5"), found()
     assert with_places.keys() - without.keys() == {"dense"}
     assert with_places["kl"] == without["kl"]
-    # at 32² the student has one place, whose answer is the mean of the teacher's four
+    # at 32² the student has one location, whose answer is the mean of the teacher's four
     assert with_places["dense"] == pytest.approx(with_places["kl"], rel=0.02)
     assert with_places["head"] != without["head"]
 

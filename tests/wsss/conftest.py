@@ -8,7 +8,8 @@ import pytest
 from local_server import Site, serve
 from PIL import Image
 
-from wsss import voc
+from wsss.data import mask_io
+from wsss.formats.voc import CLASS_NAMES
 
 OBJECTS: dict[str, tuple[str, ...]] = {
     "p1": ("cat", "dog", "cat"),
@@ -18,7 +19,7 @@ OBJECTS: dict[str, tuple[str, ...]] = {
 
 
 def write_annotation(root: Path, id_: str, objects: tuple[str, ...]) -> None:
-    # a difficult object counts; the part "head" of an object is no tag
+    # a difficult object counts; the part "head" of an object is not a tag
     inner = "".join(
         f"<object><name>{o}</name><difficult>1</difficult><part><name>head</name></part></object>"
         for o in objects
@@ -39,8 +40,8 @@ def tiny_voc(tmp_path: Path) -> Path:
         write_annotation(root, id_, objects)
         mask = np.zeros((24 + n, 32), np.uint8)
         for k, name in enumerate(sorted(set(objects))):
-            mask[4 * k : 4 * k + 4] = voc.CLASS_NAMES.index(name)
-        voc.write_mask(root / "SegmentationClassAug" / f"{id_}.png", mask)
+            mask[4 * k : 4 * k + 4] = CLASS_NAMES.index(name)
+        mask_io.write_mask(root / "SegmentationClassAug" / f"{id_}.png", mask)
     (root / "ImageSets" / "Segmentation" / "train.txt").write_text("p1\np2\n")
     (root / "ImageSets" / "Segmentation" / "val.txt").write_text("p3\n")
     return root

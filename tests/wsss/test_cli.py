@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from command_line import wsss
 
-from wsss import voc
 from wsss.cli import app
+from wsss.data import mask_io
 
 COMMANDS = (
     "train-cls",
@@ -53,9 +53,9 @@ def test_help_imports_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
-def test_the_stages_one_by_one(tmp_path: Path, tiny: Path, drawn: Path) -> None:
+def test_the_stages_one_by_one(tmp_path: Path, tiny: Path, synthetic: Path) -> None:
     run = tmp_path / "run"
-    settings = [tiny, f"run={run}", f"data.root={drawn}", "data.mask_split=train"]
+    settings = [tiny, f"run={run}", f"data.root={synthetic}", "data.mask_split=train"]
     printed = {
         "train-cls": run / "train_cls" / "model.safetensors",
         "generate-pseudo-masks": run / "pseudo_masks",
@@ -85,10 +85,10 @@ def test_the_stages_one_by_one(tmp_path: Path, tiny: Path, drawn: Path) -> None:
     assert result.stdout == f"{sheet}\n" and sheet.is_file()
     result = wsss("visualize", run, "--ids", "train_00003,train_00001")
     assert result.stdout == f"{run / 'report' / 'train.png'}\n"
-    # a class all over the picture
-    truth = voc.read_mask(drawn / "SegmentationClassAug" / "train_00001.png")
+    # a class all over the image
+    truth = mask_io.read_mask(synthetic / "SegmentationClassAug" / "train_00001.png")
     everywhere = np.full_like(truth, truth[(truth > 0) & (truth < 255)][0])
-    voc.write_mask(run / "pseudo_masks" / "train_00001.png", everywhere)
+    mask_io.write_mask(run / "pseudo_masks" / "train_00001.png", everywhere)
     result = wsss("visualize", run, "--worst", "leak", "--count", 1)
     assert result.stdout == f"{run / 'report' / 'train_leak.png'}\n", result.output
     assert (
@@ -97,8 +97,8 @@ def test_the_stages_one_by_one(tmp_path: Path, tiny: Path, drawn: Path) -> None:
     )
 
 
-def test_settings_without_a_file(tmp_path: Path, drawn: Path) -> None:
-    result = wsss("check-data", f"data.root={drawn}", f"run={tmp_path}")
+def test_settings_without_a_file(tmp_path: Path, synthetic: Path) -> None:
+    result = wsss("check-data", f"data.root={synthetic}", f"run={tmp_path}")
     assert result.exit_code == 0 and result.stdout == "The data are complete.\n"
 
 
@@ -108,7 +108,7 @@ def test_check_data_names_all_faults(copied: Path) -> None:
     result = wsss("check-data", f"data.root={copied}")
     assert result.exit_code == 2
     assert "train_00001.jpg" in result.stdout and "val_00002.xml" in result.stdout
-    assert "wsss: 2 problems in the data: mend the files named above." in result.stderr
+    assert "wsss: 2 problems in the data: fix the files named above." in result.stderr
 
 
 def test_the_command_line_as_a_program(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 from command_line import sentence, wsss
 from PIL import Image
 
-from wsss import voc
 from wsss.config import RunConfig
+from wsss.data import mask_io
 
 
 def cut(path: Path) -> None:
@@ -20,11 +20,11 @@ def cut(path: Path) -> None:
 
 DATA_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "root": (shutil.rmtree, "No folder at data.root="),
-    "picture": (
+    "image": (
         lambda r: (r / "JPEGImages/train_00004.jpg").unlink(),
-        "1 of 12 pictures of split train_aug are missing in",
+        "1 of 12 images of split train_aug are missing in",
     ),
-    "picture cut": (
+    "image cut": (
         lambda r: [cut(p) for p in (r / "JPEGImages").iterdir()],
         ".jpg does not decode (",
     ),
@@ -58,10 +58,10 @@ def test_each_fault_of_the_data(
 
 def test_a_true_mask_of_another_size(tmp_path: Path, copied: Path, finished: RunConfig) -> None:
     run = shutil.copytree(finished.run, tmp_path / "run")
-    voc.write_mask(copied / "SegmentationClassAug/train_00003.png", np.zeros((9, 7), np.uint8))
+    mask_io.write_mask(copied / "SegmentationClassAug/train_00003.png", np.zeros((9, 7), np.uint8))
     for of in ("cam", "seeds", "pseudo-masks"):
         found = sentence("evaluate", run, f"data.root={copied}", "--of", of)
-        assert "train_00003.png is 7×9 and its picture" in found, (of, found)
+        assert "train_00003.png is 7×9 and its image" in found, (of, found)
         assert "train_00003.jpg 64×64 (width × height)" in found
 
 
@@ -75,23 +75,21 @@ def test_a_true_mask_that_is_gone(tmp_path: Path, copied: Path, finished: RunCon
 def test_a_pseudo_mask_of_another_size(tmp_path: Path, finished: RunConfig) -> None:
     run = shutil.copytree(finished.run, tmp_path / "run")
     for mask in (run / "pseudo_masks").glob("*.png"):
-        voc.write_mask(mask, np.zeros((9, 7), np.uint8))
+        mask_io.write_mask(mask, np.zeros((9, 7), np.uint8))
     found = sentence("train-seg", run, "--overwrite")
-    assert ".png is 7×9 and its picture" in found and "expected the same size" in found
+    assert ".png is 7×9 and its image" in found and "expected the same size" in found
 
 
 @pytest.mark.parametrize(
     ("images", "words"),
-    [("gone", "No picture or folder at"), ("empty", "holds no pictures (.jpg, .jpeg, .png)")],
+    [("gone", "No image or folder at"), ("empty", "holds no images (.jpg, .jpeg, .png)")],
 )
-def test_no_pictures_to_predict(
-    tmp_path: Path, finished: RunConfig, images: str, words: str
-) -> None:
+def test_no_images_to_predict(tmp_path: Path, finished: RunConfig, images: str, words: str) -> None:
     (tmp_path / "empty").mkdir()
     assert words in sentence("predict", finished.run, "--images", tmp_path / images)
 
 
-def test_a_folder_named_like_a_picture_is_none(tmp_path: Path, finished: RunConfig) -> None:
+def test_a_folder_named_like_an_image_is_none(tmp_path: Path, finished: RunConfig) -> None:
     (tmp_path / "in" / "x.jpg").mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(tmp_path / "in" / "x.jpg" / "a.png")
     out = tmp_path / "out"
@@ -100,7 +98,7 @@ def test_a_folder_named_like_a_picture_is_none(tmp_path: Path, finished: RunConf
     assert [p.relative_to(out).as_posix() for p in out.rglob("*.png")] == ["x.jpg/a.png"]
 
 
-def test_several_pictures(
+def test_several_images(
     tmp_path: Path, finished: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -116,24 +114,26 @@ def test_several_pictures(
     assert (run / "predictions" / tmp_path.name / "b.png").is_file()
     found = sentence(*predict, "a.jpg", "b.JPG", "b.png")
     assert found.startswith("wsss: b.JPG and b.png would have masks of one name: predict them into")
-    assert "No picture at gone.jpg: give" in sentence(*predict, "a.jpg", "gone.jpg")
+    assert "No image at gone.jpg: give" in sentence(*predict, "a.jpg", "gone.jpg")
     for given in (["c.webp"], ["a.jpg", "c.webp"]):
         found = sentence(*predict, *given)
-        assert found.startswith("wsss: c.webp is no picture that predict looks for; expected .jpg")
+        assert found.startswith(
+            "wsss: c.webp is not an image that predict looks for; expected .jpg"
+        )
 
 
-def test_two_pictures_of_one_name(tmp_path: Path, finished: RunConfig) -> None:
+def test_two_images_of_one_name(tmp_path: Path, finished: RunConfig) -> None:
     for name in ("a.jpg", "a.png", "b.png"):
         Image.new("RGB", (8, 8)).save(tmp_path / name)
     found = sentence("predict", finished.run, "--images", tmp_path)
-    assert "holds a.jpg and another picture of that name" in found
+    assert "holds a.jpg and another image of that name" in found
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["data.mask_split=val"], "12 pictures of data.score_split=train get no pseudo-mask"),
-        (["data.mask_pictures=11"], "1 pictures of data.score_split=train get no pseudo-mask"),
+        (["data.mask_split=val"], "12 images of data.score_split=train get no pseudo-mask"),
+        (["data.mask_images=11"], "1 images of data.score_split=train get no pseudo-mask"),
         (["data.val_split=none"], "none.txt"),
         (["data.score_split=none"], "none.txt"),
         (["data.mask_split=none"], "none.txt"),
@@ -142,21 +142,21 @@ def test_two_pictures_of_one_name(tmp_path: Path, finished: RunConfig) -> None:
     ],
 )
 def test_lists_that_end_in_no_score_are_refused_first(
-    tmp_path: Path, tiny: Path, drawn: Path, settings: list[str], words: str
+    tmp_path: Path, tiny: Path, synthetic: Path, settings: list[str], words: str
 ) -> None:
     run = tmp_path / "run"
-    assert words in sentence("run", tiny, f"run={run}", f"data.root={drawn}", *settings)
+    assert words in sentence("run", tiny, f"run={run}", f"data.root={synthetic}", *settings)
     assert not run.exists()
 
 
-def test_predict_asks_for_pictures(finished: RunConfig) -> None:
+def test_predict_asks_for_images(finished: RunConfig) -> None:
     result = wsss("predict", finished.run)
     assert result.exit_code == 2 and "--images" in result.stderr
 
 
-def test_a_picture_that_does_not_decode(tmp_path: Path, finished: RunConfig) -> None:
+def test_an_image_that_does_not_decode(tmp_path: Path, finished: RunConfig) -> None:
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "x.jpg").write_bytes(b"no picture")
+    (tmp_path / "in" / "x.jpg").write_bytes(b"no image")
     found = sentence(
         "predict", finished.run, "--images", tmp_path / "in", "--out", tmp_path / "out"
     )
@@ -166,21 +166,21 @@ def test_a_picture_that_does_not_decode(tmp_path: Path, finished: RunConfig) -> 
 @pytest.mark.parametrize(
     ("ids", "words"),
     [
-        ("nobody", "The split train has no picture 'nobody': give ids of it"),
-        ("val_00001", "The split train has no picture 'val_00001'"),
+        ("nobody", "The split train has no image 'nobody': give ids of it"),
+        ("val_00001", "The split train has no image 'val_00001'"),
     ],
 )
-def test_pictures_that_cannot_be_shown(finished: RunConfig, ids: str, words: str) -> None:
+def test_images_that_cannot_be_shown(finished: RunConfig, ids: str, words: str) -> None:
     assert words in sentence("visualize", finished.run, "--ids", ids)
 
 
-def test_pictures_of_a_split_without_seeds(finished: RunConfig) -> None:
+def test_images_of_a_split_without_seeds(finished: RunConfig) -> None:
     arguments = ("visualize", finished.run, "--split", "val")
     assert "has no seeds of the split val" in sentence(*arguments)
     assert "val_00001 has no seeds" in sentence(*arguments, "--ids", "val_00001")
 
 
-def test_a_picture_without_tags_is_shown(tmp_path: Path, copied: Path, finished: RunConfig) -> None:
+def test_an_image_without_tags_is_shown(tmp_path: Path, copied: Path, finished: RunConfig) -> None:
     run = shutil.copytree(finished.run, tmp_path / "run")
     (copied / "Annotations" / "train_00003.xml").write_text("<annotation/>")
     assert wsss("generate-pseudo-masks", run, f"data.root={copied}", "--overwrite").exit_code == 0
@@ -192,7 +192,7 @@ def test_a_picture_without_tags_is_shown(tmp_path: Path, copied: Path, finished:
         assert result.exit_code == 0, result.output
 
 
-def test_own_pictures_have_no_scores(tmp_path: Path, finished: RunConfig) -> None:
+def test_own_images_have_no_scores(tmp_path: Path, finished: RunConfig) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     (tmp_path / "tags.csv").write_text("image,tags\na,cat\n")
     own = (f"data.images={tmp_path}", f"data.tags={tmp_path / 'tags.csv'}")
@@ -207,23 +207,23 @@ def test_a_folder_of_any_name(
     monkeypatch.chdir(tmp_path)
     Path("tags.csv").write_text("image,tags\na,cat\n")
     found = sentence("run", tiny, "run=run", "--images", name, "--tags", "tags.csv")
-    assert f"The picture folder {name} does not exist" in found
+    assert f"The image folder {name} does not exist" in found
 
 
 @pytest.mark.parametrize("flags", [[], ["--overwrite"]])
-def test_a_mask_never_replaces_its_picture(
+def test_a_mask_never_replaces_its_image(
     tmp_path: Path, finished: RunConfig, flags: list[str]
 ) -> None:
-    picture = tmp_path / "a.png"
-    Image.new("RGB", (30, 20), "red").save(picture)
-    before = picture.read_bytes()
-    for images in (tmp_path, picture):
+    image = tmp_path / "a.png"
+    Image.new("RGB", (30, 20), "red").save(image)
+    before = image.read_bytes()
+    for images in (tmp_path, image):
         found = sentence("predict", finished.run, "--images", images, "--out", tmp_path, *flags)
-        assert "a.png would replace it: give an --out" in found
-    assert picture.read_bytes() == before
+        assert "a.png would replace it: give an output directory (--out)" in found
+    assert image.read_bytes() == before
 
 
-def test_masks_among_the_pictures_are_no_pictures(tmp_path: Path, finished: RunConfig) -> None:
+def test_masks_among_the_images_are_no_images(tmp_path: Path, finished: RunConfig) -> None:
     Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
     (tmp_path / "._a.png").write_bytes(b"what macOS writes beside a file")
     out = tmp_path / "masks"
@@ -234,9 +234,9 @@ def test_masks_among_the_pictures_are_no_pictures(tmp_path: Path, finished: RunC
 
 
 def test_a_run_without_decoders_is_refused_before_it_trains(
-    tmp_path: Path, tiny: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny: Path, synthetic: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
     run = tmp_path / "run"
-    found = sentence("run", tiny, f"run={run}", f"data.root={drawn}", "data.mask_split=train")
+    found = sentence("run", tiny, f"run={run}", f"data.root={synthetic}", "data.mask_split=train")
     assert "pip install 'wsss[seg]'" in found and not run.exists()

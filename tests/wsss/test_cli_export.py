@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from command_line import sentence, wsss
 
-from wsss import voc
 from wsss.config import RunConfig
+from wsss.data import mask_io
 from wsss.stages import predict
 
 
 @pytest.fixture
-def photo(drawn: Path, tmp_path: Path) -> Path:
-    """A picture outside of any run."""
-    return Path(shutil.copy(drawn / "JPEGImages" / "val_00000.jpg", tmp_path / "photo.jpg"))
+def photo(synthetic: Path, tmp_path: Path) -> Path:
+    """An image outside of any run."""
+    return Path(shutil.copy(synthetic / "JPEGImages" / "val_00000.jpg", tmp_path / "photo.jpg"))
 
 
 def test_predict_by_a_model_file(
@@ -28,8 +28,8 @@ def test_predict_by_a_model_file(
     result = wsss("predict", "--model", model, photo)
     assert result.exit_code == 0 and result.stdout == "masks\n", result.output
     own = finished.run / "predictions" / "val" / "val_00000.png"
-    found = voc.read_mask(tmp_path / "masks" / "photo.png")
-    assert np.array_equal(found, voc.read_mask(own))
+    found = mask_io.read_mask(tmp_path / "masks" / "photo.png")
+    assert np.array_equal(found, mask_io.read_mask(own))
     assert {path.name for path in tmp_path.iterdir()} == {"masks", "m.safetensors", "photo.jpg"}
 
 
@@ -43,7 +43,7 @@ def test_weights_by_halves(finished: RunConfig, photo: Path, tmp_path: Path) -> 
     for path in (whole, half):
         result = wsss("predict", "--model", path, photo, "--out", tmp_path / path.stem)
         assert result.exit_code == 0, result.output
-    one, two = (voc.read_mask(tmp_path / n / "photo.png") for n in ("whole", "half"))
+    one, two = (mask_io.read_mask(tmp_path / n / "photo.png") for n in ("whole", "half"))
     assert (one == two).mean() > 0.9
     assert "safetensors alone" in sentence("export", finished.run, "--to", "onnx", "--half")
 
@@ -59,12 +59,12 @@ def test_predict_by_the_package_s_own_model(
     model = finished.run / "train_seg" / "model.safetensors"
     shutil.copyfile(model, tmp_path / "weights" / "voc61_nano.safetensors")
     assert wsss("predict", photo, "--out", "here").stdout == "here\n"
-    assert voc.read_mask(tmp_path / "here" / "photo.png").shape == (64, 64)
+    assert mask_io.read_mask(tmp_path / "here" / "photo.png").shape == (64, 64)
     assert wsss("predict", photo.parent, "--out", "there").exit_code == 0
     assert "gone.jpg" in sentence("predict", "gone.jpg")
 
 
-def test_predict_reduces_large_pictures(
+def test_predict_reduces_large_images(
     finished: RunConfig, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sides: list[object] = []
@@ -78,7 +78,7 @@ def test_predict_reduces_large_pictures(
     for given in (32, 0):
         options = ("--max-side", given, "--overwrite", "--out", tmp_path / "masks")
         assert wsss("predict", finished.run, "--images", photo, *options).exit_code == 0
-        assert voc.read_mask(tmp_path / "masks" / "photo.png").shape == (64, 64)
+        assert mask_io.read_mask(tmp_path / "masks" / "photo.png").shape == (64, 64)
     assert sides == [32, None]
     refused = sentence("predict", finished.run, "--images", photo, "--max-side", 7)
     assert "evaluate.max_side is 7: expected" in refused
@@ -99,23 +99,23 @@ def test_settings_beside_a_model(
     assert result.stdout == "masks\n", result.output
 
 
-def test_pack_and_check(finished: RunConfig, drawn: Path, tmp_path: Path) -> None:
+def test_pack_and_check(finished: RunConfig, synthetic: Path, tmp_path: Path) -> None:
     archive = tmp_path / "test.tar.gz"
-    images = drawn / "JPEGImages"
+    images = synthetic / "JPEGImages"
     run = shutil.copytree(finished.run, tmp_path / "run")
     result = wsss("pack-voc-test", run, "--images", images, "--out", archive)
     assert result.stdout == f"{archive}\n", result.output
-    lists = drawn / "ImageSets" / "Segmentation"
+    lists = synthetic / "ImageSets" / "Segmentation"
     result = wsss("check-voc-archive", archive, "--images", images)
     assert (result.exit_code, result.stdout) == (0, "The archive is as the server takes it.\n")
     result = wsss("check-voc-archive", archive, "--ids", lists / "val.txt")
     assert result.exit_code == 2 and "train_00000 is in the archive and not in" in result.stdout
     assert "12 problems in" in result.stderr
-    for option, what in (("--images", "folder of pictures"), ("--ids", "list of ids")):
+    for option, what in (("--images", "folder of images"), ("--ids", "list of ids")):
         other = archive if option == "--images" else images
         found = sentence("check-voc-archive", archive, option, other)
         assert found.startswith(f"wsss: There is no {what} at {other}: give")
-    assert "given no pictures" in sentence("pack-voc-test", run)
+    assert "given no images" in sentence("pack-voc-test", run)
 
 
 def test_evaluate_fast_and_beside_the_ceiling(finished: RunConfig, tmp_path: Path) -> None:
@@ -128,6 +128,6 @@ def test_evaluate_fast_and_beside_the_ceiling(finished: RunConfig, tmp_path: Pat
     result = wsss("evaluate", run, "--ceiling")
     assert result.stdout == f"{run / 'evaluation' / 'ceiling_val.json'}\n", result.output
     assert "ratio" in result.stderr and "scales + flip + CRF" in result.stderr
-    # the page is written anew with every score
+    # the page is rewritten with every score
     page = (run / "report" / "index.html").read_text()
     assert "Tags over true masks on val" in page and "scales + flip + CRF" in page

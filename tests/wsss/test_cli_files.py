@@ -35,7 +35,7 @@ def fewer_classes(run: Path) -> None:
     ("damage", "words"),
     [
         (swap_models, "holds segmenter, not a classifier: give the file of a classifier"),
-        (cut_model, "is no safetensors file"),
+        (cut_model, "is not a valid safetensors file"),
         (fewer_classes, "knows the classes"),
     ],
 )
@@ -48,24 +48,24 @@ def test_a_model_that_is_another(
 
 
 def test_a_checkpoint_of_another_model(
-    tmp_path: Path, tiny: Path, drawn: Path, finished: RunConfig
+    tmp_path: Path, tiny: Path, synthetic: Path, finished: RunConfig
 ) -> None:
     run = tmp_path / "run"
     (run / "train_cls").mkdir(parents=True)
     (run / "train_cls" / "checkpoint.pt").write_bytes(b"cut off")
-    settings = (tiny, f"run={run}", f"data.root={drawn}")
-    assert "checkpoint.pt is no checkpoint" in sentence("train-cls", *settings)
+    settings = (tiny, f"run={run}", f"data.root={synthetic}")
+    assert "checkpoint.pt is not a valid checkpoint" in sentence("train-cls", *settings)
     weights = finished.run / "train_seg" / "model.safetensors"
     found = sentence("train-cls", *settings, "--overwrite", f"backbone.weights={weights}")
     assert "holds the weights of another model than glnet_nano" in found
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, as on Linux")
-def test_a_full_disk_while_training(tmp_path: Path, tiny: Path, drawn: Path) -> None:
+def test_a_full_disk_while_training(tmp_path: Path, tiny: Path, synthetic: Path) -> None:
     run = tmp_path / "run"
     (run / "train_cls").mkdir(parents=True)
     (run / "train_cls" / "log.jsonl").symlink_to("/dev/full")
-    found = sentence("train-cls", tiny, f"run={run}", f"data.root={drawn}")
+    found = sentence("train-cls", tiny, f"run={run}", f"data.root={synthetic}")
     assert "No space left on device" in found and "what is finished is kept" in found
 
 
@@ -91,22 +91,22 @@ def test_a_disk_that_takes_no_mask(
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
 def test_a_disk_that_takes_no_weights(
-    tmp_path: Path, tiny: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    tmp_path: Path, tiny: Path, synthetic: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     monkeypatch.setattr(Path, "write_bytes", refusing(number))
-    found = sentence("train-cls", tiny, f"run={tmp_path / 'run'}", f"data.root={drawn}")
+    found = sentence("train-cls", tiny, f"run={tmp_path / 'run'}", f"data.root={synthetic}")
     assert "model.safetensors can't be written" in found and errno.errorcode[number] in found
 
 
 def test_a_disk_that_takes_no_folder(
-    tmp_path: Path, tiny: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny: Path, synthetic: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_dir.Path, "mkdir", refusing(errno.EROFS))
-    found = sentence("run", tiny, f"run={tmp_path / 'run'}", f"data.root={drawn}")
+    found = sentence("run", tiny, f"run={tmp_path / 'run'}", f"data.root={synthetic}")
     assert "run can't be made (EROFS): choose another run folder" in found
 
 
 def test_a_quickstart_over_something_else(tmp_path: Path) -> None:
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "mine.txt").write_text("mine")
-    assert "holds files that were not drawn by this program" in sentence("quickstart", tmp_path)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "mine.txt").write_text("mine")
+    assert "holds files that this program did not write" in sentence("quickstart", tmp_path)

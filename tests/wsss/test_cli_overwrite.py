@@ -1,4 +1,4 @@
-"""Doing finished work again: bad input loses nothing, and nothing of the old work stays."""
+"""Recomputing finished work: bad input loses nothing, and nothing of the old work stays."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ import pytest
 from command_line import sentence, wsss
 
 from wsss.config import RunConfig
-from wsss.data.tags import annotation_path
+from wsss.formats.voc import annotation_path
 from wsss.run_dir import RunDir
 
 IDS = [f"train_{i:05d}" for i in range(12)]
@@ -46,7 +46,7 @@ def test_bad_input_loses_nothing(run: Path, command: str, setting: str, words: s
 
 
 @pytest.mark.parametrize("second", [[], ["--overwrite"]])
-def test_shards_that_are_done_again_leave_no_old_mask(run: Path, second: list[str]) -> None:
+def test_shards_that_are_recomputed_leave_no_old_mask(run: Path, second: list[str]) -> None:
     made = RunDir(run)
     for id_ in IDS:  # what an older version may have left
         made.pseudo_mask(id_).write_bytes(b"old")
@@ -69,16 +69,14 @@ def add_a_tag(root: Path) -> None:
     path.write_text(text)
 
 
-def drop_a_picture(root: Path) -> None:
+def drop_a_image(root: Path) -> None:
     for split in ("train", "train_aug"):
         path = root / "ImageSets" / "Segmentation" / f"{split}.txt"
         path.write_text("\n".join(path.read_text().split()[:-1]))
 
 
-@pytest.mark.parametrize("change", [add_a_tag, drop_a_picture])
-def test_other_tags_or_pictures_are_no_finished_work(
-    run: Path, copied: Path, change: object
-) -> None:
+@pytest.mark.parametrize("change", [add_a_tag, drop_a_image])
+def test_other_tags_or_images_are_no_finished_work(run: Path, copied: Path, change: object) -> None:
     assert wsss("train-seg", run, f"data.root={copied}").exit_code == 0
     change(copied)  # type: ignore[operator]
     before = files(run)
@@ -89,13 +87,13 @@ def test_other_tags_or_pictures_are_no_finished_work(
         ("train-seg", "pseudo_masks"),
     ):
         found = sentence(command, run)
-        assert "was made with other pictures, tags or classes than" in found
+        assert "was made with other images, tags or classes than" in found
         assert f"{run / stage} was" in found
     assert files(run) == before
     # runs of an older version, which kept no digest, go on
     for stage in ("train_cls", "pseudo_masks", "train_seg"):
         path = run / stage / "settings.json"
         settings = json.loads(path.read_text())
-        del settings["pictures"]
+        del settings["images"]
         path.write_text(json.dumps(settings))
     assert wsss("train-seg", run).exit_code == 0

@@ -10,11 +10,14 @@ import torch
 from command_line import sentence, wsss
 from safetensors.torch import load_file
 
-from wsss import pipeline, voc
+from wsss import pipeline
 from wsss.config import RunConfig, load
-from wsss.data.tags import read_image, read_voc
-from wsss.data.transforms import normalise
+from wsss.data import mask_io
+from wsss.data.augment import normalise
+from wsss.data.images import read_image
 from wsss.engine.checkpoint import load_trained
+from wsss.formats.voc import read_voc
+from wsss.labels import IGNORE_INDEX
 from wsss.models.segmenter import build_segmenter, predict_probs
 from wsss.run_dir import RunDir, config_of_round
 from wsss.seeding.masks import among_tags, harden
@@ -82,14 +85,14 @@ def test_masks_are_the_former_segmenter_s_among_the_tags(run: Path, finished: Ru
     )
     assert finished.data.root is not None
     made = RunDir(run / "round_2")
-    for picture in read_voc(finished.data.root, "train").pictures:
-        labels = [tag + 1 for tag in picture.tags]
-        own = among_tags(predict_probs(model, normalise(read_image(picture.path))[None]), labels)
-        mask = voc.read_mask(made.pseudo_mask(picture.id))
+    for sample in read_voc(finished.data.root, "train").samples:
+        labels = [tag + 1 for tag in sample.tags]
+        own = among_tags(predict_probs(model, normalise(read_image(sample.path))[None]), labels)
+        mask = mask_io.read_mask(made.pseudo_mask(sample.id))
         np.testing.assert_array_equal(mask, harden(own, labels, 0.7))
 
 
-def test_a_round_may_take_more_pictures_than_the_former(run: Path) -> None:
+def test_a_round_may_take_more_images_than_the_former(run: Path) -> None:
     left_out = RunDir(run).pseudo_mask(IDS[0])
     left_out.unlink()
     wsss("generate-pseudo-masks", run, "--round", 2, *BARE)
@@ -99,9 +102,9 @@ def test_a_round_may_take_more_pictures_than_the_former(run: Path) -> None:
     assert result.exit_code == 0, result.output
     made = RunDir(run / "round_2")
     assert made.pseudo_mask(IDS[0]).read_bytes() == alone
-    old = voc.read_mask(RunDir(run).pseudo_mask(IDS[1]))
-    mixed = voc.read_mask(made.pseudo_mask(IDS[1]))
-    assert (mixed == old)[old != voc.IGNORE_INDEX].all()
+    old = mask_io.read_mask(RunDir(run).pseudo_mask(IDS[1]))
+    mixed = mask_io.read_mask(made.pseudo_mask(IDS[1]))
+    assert (mixed == old)[old != IGNORE_INDEX].all()
 
 
 def test_shards_share_the_masks_of_a_round(run: Path) -> None:
@@ -178,7 +181,7 @@ def test_other_settings_of_a_round_are_refused(run: Path) -> None:
     assert "round_2/pseudo_masks was made with self_training.former_masks=0.0, now it is" in found
 
 
-def test_the_whole_line_goes_through_all_rounds(
+def test_the_whole_pipeline_goes_through_all_rounds(
     tmp_path: Path, run: Path, finished: RunConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     again = finished.self_training.model_copy(update={"rounds": 2, "crf": "none"})

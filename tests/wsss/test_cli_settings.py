@@ -23,10 +23,10 @@ from wsss.config import RunConfig
     ],
 )
 def test_each_fault_of_the_settings(
-    tmp_path: Path, tiny: Path, drawn: Path, setting: str, words: str
+    tmp_path: Path, tiny: Path, synthetic: Path, setting: str, words: str
 ) -> None:
     run = tmp_path / "run"
-    assert words in sentence("train-cls", tiny, f"run={run}", f"data.root={drawn}", setting)
+    assert words in sentence("train-cls", tiny, f"run={run}", f"data.root={synthetic}", setting)
     assert not (run / "train_cls" / "done.json").exists()
 
 
@@ -52,8 +52,8 @@ def test_no_source_of_data() -> None:
     assert "data is missing" in sentence("run")
 
 
-def test_the_run_folder_of_another_config(finished: RunConfig, tiny: Path, drawn: Path) -> None:
-    settings = [tiny, f"run={finished.run}", f"data.root={drawn}", "data.mask_split=train"]
+def test_the_run_folder_of_another_config(finished: RunConfig, tiny: Path, synthetic: Path) -> None:
+    settings = [tiny, f"run={finished.run}", f"data.root={synthetic}", "data.mask_split=train"]
     for command in ("train-cls", "generate-pseudo-masks", "train-seg", "run"):
         found = sentence(command, *settings, "train_cls.lr=0.5")
         assert "train_cls was made with train_cls.lr=0.001, now it is 0.5" in found
@@ -80,8 +80,8 @@ def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
     ],
 )
 def test_a_stage_before_its_time(
-    tmp_path: Path, tiny: Path, drawn: Path, command: tuple[str, ...], words: str
+    tmp_path: Path, tiny: Path, synthetic: Path, command: tuple[str, ...], words: str
 ) -> None:
-    words_of = [str(drawn / "JPEGImages") if c == "IMAGES" else c for c in command]
-    settings = [tiny, f"run={tmp_path / 'run'}", f"data.root={drawn}"]
+    words_of = [str(synthetic / "JPEGImages") if c == "IMAGES" else c for c in command]
+    settings = [tiny, f"run={tmp_path / 'run'}", f"data.root={synthetic}"]
     assert words in sentence(words_of[0], *settings, *words_of[1:])

@@ -87,11 +87,11 @@ def test_the_last_override_wins_and_values_are_yaml() -> None:
         ("seed=-1", "seed is -1: expected greater than or equal to 0"),
         (
             "train_seg={decoder: upernet, batch_size: 1}",
-            "takes two pictures at once at least, batch_size is 1 and accumulate 1: raise",
+            "takes two images at once at least, batch_size is 1 and accumulate 1: raise",
         ),
         (
             "train_seg={decoder: upernet, batch_size: 4, accumulate: 4}",
-            "decoder upernet takes two pictures at once at least, batch_size is 4 and accumulate 4",
+            "decoder upernet takes two images at once at least, batch_size is 4 and accumulate 4",
         ),
         ("train_cls.slot_block=16.0", "slot_block is 16.0: expected text: quote it, '\"16.0\"'"),
         ("train_cls=3", "train_cls is 3: expected keys with values below it"),
@@ -121,7 +121,7 @@ def test_the_last_override_wins_and_values_are_yaml() -> None:
 def test_each_fault_has_its_sentence(override: str, sentence: str) -> None:
     found = refusal(["data.root=a", override])
     assert found.startswith("Config from the command line: ")
-    # one fault is told once
+    # one fault is reported once
     assert sentence in found and ";" not in found
 
 
@@ -136,10 +136,10 @@ def test_all_faults_are_told_at_once_with_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("--flip", "'--flip' is no override: write section.key=value."),
-        ("seed: 3", "'seed: 3' is no override: write section.key=value."),
-        ("=3", "'=3' is no override: write section.key=value."),
-        ('seed="3', "The value in 'seed=\"3' is no YAML: quote it."),
+        ("--flip", "'--flip' is not an override: write section.key=value."),
+        ("seed: 3", "'seed: 3' is not an override: write section.key=value."),
+        ("=3", "'=3' is not an override: write section.key=value."),
+        ('seed="3', "The value in 'seed=\"3' is not valid YAML: quote it."),
         ("seed.x.y=1", "'seed.x.y=1': seed is a single value, it has no keys below it."),
     ],
 )
@@ -165,7 +165,7 @@ def test_data_has_one_source(values: dict[str, object], sentence: str) -> None:
 def test_files_that_are_no_config(tmp_path: Path) -> None:
     gone = tmp_path / "gone.yaml"
     assert refusal([], gone) == f"No config at {gone}: give the path of a YAML file."
-    assert "is no YAML" in refusal([], write(tmp_path, "data: [1\nseed: 2"))
+    assert "is not valid YAML" in refusal([], write(tmp_path, "data: [1\nseed: 2"))
     assert "holds a list: a config is a mapping" in refusal([], write(tmp_path, "- 1\n- 2\n"))
     path = tmp_path / "bytes.yaml"
     path.write_bytes(b"\xff\xfe\x00\x80")

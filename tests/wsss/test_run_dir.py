@@ -1,4 +1,4 @@
-"""The run folder: settings are kept apart, files are whole or absent, full disks are told of."""
+"""The run folder: settings are kept apart, files are whole or absent, full disks are reported."""
 
 import errno
 import json
@@ -44,7 +44,7 @@ def test_file_names(tmp_path: Path) -> None:
         "train_seg/log.jsonl": run.log("train_seg"),
         "seeds/sub/a.npz": run.seed("sub/a"),
         "pseudo_masks/2007_000033.png": run.pseudo_mask("2007_000033"),
-        # an id is no file name: what stands behind its dot stays
+        # an id is not a file name: what stands behind its dot stays
         "pseudo_masks/a.b.png": run.pseudo_mask("a.b"),
         "predictions/val/a.png": run.prediction("val", "a"),
         "evaluation/pseudo_masks_train.json": run.evaluation("pseudo-masks", "train"),
@@ -86,7 +86,7 @@ def test_other_settings_are_refused_with_their_key(
     with pytest.raises(WsssError) as error:
         RunDir.create(config(begun.root, setting))
     assert str(error.value).startswith(f"{begun.root / stage} was made with {sentence}")
-    again = f"add --overwrite to `wsss {COMMANDS[stage]}` to do the stage again."
+    again = f"add --overwrite to `wsss {COMMANDS[stage]}` to recompute the stage."
     assert str(error.value).endswith(again)
 
 
@@ -111,10 +111,10 @@ def test_what_no_training_depends_on_may_change(begun: RunDir, setting: str) -> 
 
 
 @pytest.mark.parametrize("stage", ["pseudo_masks", "train_seg"])
-def test_the_list_whose_pictures_come_first_counts_where_only_some_are_taken(
+def test_the_list_whose_images_come_first_counts_where_only_some_are_taken(
     begun: RunDir, stage: str
 ) -> None:
-    some = ("data.mask_pictures=9", "data.score_split=train")
+    some = ("data.mask_images=9", "data.score_split=train")
     begun.begin(stage, config(begun.root, *some))
     begun.check_settings(stage, config(begun.root, *some))
     other = config(begun.root, *some, "data.score_split=val")
@@ -123,19 +123,19 @@ def test_the_list_whose_pictures_come_first_counts_where_only_some_are_taken(
 
 
 @pytest.mark.parametrize("stage", ["train_cls", "pseudo_masks", "train_seg"])
-def test_other_pictures_or_tags_are_refused(begun: RunDir, stage: str) -> None:
+def test_other_images_or_tags_are_refused(begun: RunDir, stage: str) -> None:
     now = config(begun.root)
     # made by a version that kept no digest
     assert RunDir.create(now, {stage: "new"}).finished(stage)
     RunDir(begun.root, {stage: "old"}).begin(stage, now)
-    RunDir.create(now)  # who hasn't read the pictures
+    RunDir.create(now)  # who hasn't read the images
     RunDir.create(now, {stage: "old"})
     with pytest.raises(WsssError) as error:
         RunDir.create(now, {stage: "new"})
     assert str(error.value) == (
-        f"{begun.root / stage} was made with other pictures, tags or classes than data/VOC2012 "
+        f"{begun.root / stage} was made with other images, tags or classes than data/VOC2012 "
         "holds now: choose another run folder (run=…), or add --overwrite to "
-        f"`wsss {COMMANDS[stage]}` to do the stage again."
+        f"`wsss {COMMANDS[stage]}` to recompute the stage."
     )
     again = RunDir.create(now, {stage: "new"}, again=stage)
     again.begin(stage, now, again=True)
@@ -163,7 +163,7 @@ def test_masks_of_an_unfinished_stage_stay_only_where_its_settings_are_known(
 ) -> None:
     now = config(begun.root)
     (begun.root / "pseudo_masks" / "done.json").unlink()
-    begun.begin("pseudo_masks", now, again=True)  # another shard began to do the stage again
+    begun.begin("pseudo_masks", now, again=True)  # another shard began to recompute the stage
     assert begun.pseudo_mask("a").exists()
     (begun.root / "pseudo_masks" / "settings.json").unlink()  # a reset that was cut short
     begun.begin("pseudo_masks", now)
@@ -171,7 +171,7 @@ def test_masks_of_an_unfinished_stage_stay_only_where_its_settings_are_known(
 
 
 @pytest.mark.parametrize("setting", ["seed=0", "pseudo_masks.flip=false"])
-def test_masks_of_a_finished_stage_or_of_other_settings_go_when_it_is_done_again(
+def test_masks_of_a_finished_stage_or_of_other_settings_go_when_it_is_recomputed(
     begun: RunDir, setting: str
 ) -> None:
     if setting != "seed=0":
@@ -229,7 +229,7 @@ def test_a_reset_forgets_the_stage_and_what_is_built_on_it(
         ("train_seg", ["cam_train", "pseudo_masks_train", "seeds_train"]),
     ],
 )
-def test_a_reset_forgets_scores_and_pictures_of_what_is_gone(
+def test_a_reset_forgets_scores_and_images_of_what_is_gone(
     begun: RunDir, stage: str, left: list[str]
 ) -> None:
     for of in ("cam", "seeds", "pseudo-masks", "predictions"):
@@ -246,7 +246,7 @@ def test_an_unfinished_stage_is_required_with_its_command(tmp_path: Path) -> Non
     run = RunDir(tmp_path)
     with pytest.raises(WsssError, match="no finished train_cls: run `wsss train-cls` on it first"):
         run.require("train_cls")
-    run.finish("train_cls", {"pictures": 3})
+    run.finish("train_cls", {"images": 3})
     assert run.require("train_cls") == tmp_path / "train_cls"
 
 

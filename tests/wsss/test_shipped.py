@@ -1,6 +1,6 @@
 """`wsss predict photo.jpg` with what the package carries, and whether it carries the right weights.
 
-After the weights were replaced, `python tests/wsss/test_shipped.py` stores their answer anew.
+After the weights were replaced, `python tests/wsss/test_shipped.py` stores their new answer.
 """
 
 import json
@@ -12,14 +12,16 @@ import torch
 from command_line import wsss
 from PIL import Image
 
-from wsss import voc
 from wsss.config import EvaluateConfig
+from wsss.data import mask_io
+from wsss.data.augment import normalise
+from wsss.data.images import read_image
 from wsss.data.masks import mask_path
-from wsss.data.pictures import read_image
-from wsss.data.transforms import normalise
-from wsss.engine.formats import open_network
-from wsss.metrics import ConfusionMatrix
-from wsss.models.predictor import predict_masks
+from wsss.export.load import open_network
+from wsss.formats import voc
+from wsss.formats.voc import NUM_CLASSES
+from wsss.metrics.confusion import ConfusionMatrix
+from wsss.models.inference import predict_masks
 from wsss.models.segmenter import build_segmenter
 from wsss.stages.predict import shipped_model
 
@@ -29,12 +31,12 @@ CPU = torch.device("cpu")
 
 
 def answer() -> list[float]:
-    """Mean logit of every class over a picture of gradients."""
+    """Mean logit of every class over an image of gradients."""
     rows, columns = np.mgrid[:96, :128]
-    picture = np.stack([2 * columns, 255 - 2 * rows, rows * columns % 256], axis=2).astype(np.uint8)
+    image = np.stack([2 * columns, 255 - 2 * rows, rows * columns % 256], axis=2).astype(np.uint8)
     network, _ = open_network(shipped_model(), build_segmenter, CPU)
     with torch.inference_mode():
-        logits = network(normalise(picture)[None])
+        logits = network(normalise(image)[None])
     return [round(value, 4) for value in logits.mean(dim=(0, 2, 3)).tolist()]
 
 
@@ -45,7 +47,7 @@ def test_a_photograph_is_segmented_right_after_installation(tmp_path: Path) -> N
     Image.fromarray(rng.integers(0, 256, (90, 120, 3), np.uint8)).save(photo)
     result = wsss("predict", photo, "--out", tmp_path / "masks")
     assert result.exit_code == 0, result.output
-    mask = voc.read_mask(tmp_path / "masks" / "photo.png")
+    mask = mask_io.read_mask(tmp_path / "masks" / "photo.png")
     assert mask.shape == (90, 120)
     assert mask.max() <= 20
 
@@ -60,11 +62,11 @@ def test_the_weights_answer_as_they_did_when_they_were_shipped() -> None:
 def test_the_weights_know_photographs() -> None:
     network, _ = open_network(shipped_model(), build_segmenter, CPU)
     settings = EvaluateConfig()
-    confusion = ConfusionMatrix(voc.NUM_CLASSES)
+    confusion = ConfusionMatrix(NUM_CLASSES)
     for id_ in voc.split_ids(SHARED_VOC, "val")[:12]:
         image = read_image(SHARED_VOC / "JPEGImages" / f"{id_}.jpg")
         (mask,) = predict_masks(network, image, [settings.own], settings, CPU)
-        confusion.update(voc.read_mask(mask_path(SHARED_VOC, id_)), mask)
+        confusion.update(mask_io.read_mask(mask_path(SHARED_VOC, id_)), mask)
     # background everywhere scores 0.05; 0.21 when this was written
     assert confusion.compute().miou > 0.12
 

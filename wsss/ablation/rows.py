@@ -136,7 +136,7 @@ def _variants(recipe: Seeding) -> list[Row]:
     ]
     rows += [Row(f"default, t={t}", each(steps=t)) for t in (1, 2, 3, 4, 8, 16)]
     rows += _borders(recipe)
-    # what varies nothing of this recipe is no variant
+    # what varies nothing of this recipe is not a variant
     return [row for row in rows if row.name == "default" or row.source != recipe]
 
 

@@ -5,38 +5,41 @@ from typing import Any
 
 import numpy as np
 
+from wsss.ablation.counts import RowCounts
 from wsss.ablation.rows import Row
-from wsss.ablation.tally import Tally
 
 Figures = dict[str, Any]
 
 
-def figures(row: Row, tallies: Sequence[Tally], fixed: float, rule: str) -> Figures:
+def figures(row: Row, all_counts: Sequence[RowCounts], fixed: float, rule: str) -> Figures:
     """The numbers of one row.
 
     Args:
         row: of the table.
-        tallies: of every classifier.
+        all_counts: of every classifier.
         fixed: the row's fixed threshold.
         rule: by which refined masks were made.
 
     Returns:
-        mIoU in per cent by column, each `{"runs", "mean", "sd"}`, thresholds, ms a picture.
+        mIoU in per cent by column, each `{"runs", "mean", "sd"}`, thresholds, ms per image.
     """
     found: Figures = {"name": row.name, "refined_at": rule if row.refine else None}
-    if all(tally.swept for tally in tallies):
-        oracles = [tally.oracle() for tally in tallies]
-        found["fixed"] = {"at": fixed, **_spread([100 * tally.at(fixed) for tally in tallies])}
+    if all(row_counts.swept for row_counts in all_counts):
+        oracles = [row_counts.oracle() for row_counts in all_counts]
+        found["fixed"] = {
+            "at": fixed,
+            **_spread([100 * row_counts.at(fixed) for row_counts in all_counts]),
+        }
         found["oracle"] = {
             "at": [at for at, _ in oracles],
             **_spread([100 * m for _, m in oracles]),
         }
     for name in ("otsu", "mixture", rule):
-        scores = [tally.by_rule(name) for tally in tallies]
+        scores = [row_counts.by_rule(name) for row_counts in all_counts]
         known = [100 * score for score in scores if score is not None]
-        if len(known) == len(tallies):
+        if len(known) == len(all_counts):
             found[name] = _spread(known)
-    ms = [1e3 * tally.seconds / max(tally.pictures, 1) for tally in tallies]
+    ms = [1e3 * row_counts.seconds / max(row_counts.images, 1) for row_counts in all_counts]
     found["ms"] = round(float(np.mean(ms)), 2)
     return found
 
@@ -52,7 +55,7 @@ def markdown(table: Sequence[Figures], sizes: Sequence[str], protocol: Mapping[s
 
     Args:
         table: of `figures`, each with `peak_mib` by size where it was measured.
-        sizes: names of the pictures whose memory was measured.
+        sizes: names of the images whose memory was measured.
         protocol: name → value.
     """
     heads = ["row", "fixed", "Otsu", "mixture", "oracle *", "ms", *(f"MiB {s}" for s in sizes)]
@@ -65,7 +68,7 @@ def markdown(table: Sequence[Figures], sizes: Sequence[str], protocol: Mapping[s
         peaks = [row.get("peak_mib", {}).get(size) for size in sizes]
         cells += [f"{row['ms']:.1f}", *("–" if p is None else f"{p:.1f}" for p in peaks)]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", r"\* one threshold for all pictures, chosen on true masks; no rule to use."]
+    lines += ["", r"\* one threshold for all images, chosen on true masks; no rule to use."]
     return "\n".join(lines) + "\n"
 
 

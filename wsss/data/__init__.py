@@ -1,1 +1,1 @@
-"""What a run trains on and is scored on: pictures with tags, pictures with masks."""
+"""What a run trains on and is scored on: images with tags, images with masks."""

@@ -102,7 +102,7 @@ def _fetch_all(
                 size = part.stat().st_size if part.exists() else 0
                 raise WsssError(
                     f"The transfer of {archive.url} broke off ({getattr(error, 'reason', error)}); "
-                    f"{size} bytes are kept: run the same command again, and it goes on there."
+                    f"{size} bytes are kept: run the same command again, and it resumes there."
                 ) from error
     return None
 

@@ -12,21 +12,11 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from wsss.config import DataConfig
-from wsss.data import transforms
-from wsss.data.pictures import read_image
+from wsss.data import augment
+from wsss.data.images import read_image
+from wsss.data.mask_io import read_mask
 from wsss.data.samples import MaskSample
 from wsss.errors import WsssError
-from wsss.voc import read_mask
-
-__all__ = [
-    "MaskSample",
-    "MaskTrainingSet",
-    "has_masks",
-    "mask_path",
-    "read_mask",
-    "read_pair",
-    "true_masks",
-]
 
 _FOLDERS = ("SegmentationClassAug", "SegmentationClass")
 
@@ -52,7 +42,7 @@ def true_masks(data: DataConfig) -> Path:
 
 
 def mask_path(root: Path, id: str) -> Path:
-    """The true mask of a picture: in SegmentationClassAug, else in SegmentationClass.
+    """The true mask of an image: in SegmentationClassAug, else in SegmentationClass.
 
     Raises:
         WsssError: neither folder has it.
@@ -63,14 +53,14 @@ def mask_path(root: Path, id: str) -> Path:
             return path
     raise WsssError(
         f"There is no mask {id}.png in {root / _FOLDERS[0]} or {root / _FOLDERS[1]}; expected the "
-        "true mask of every picture that is scored: run wsss check-data to list what is missing."
+        "true mask of every image that is scored: run wsss check-data to list what is missing."
     )
 
 
 def read_pair(
     image_path: Path, mask_path: Path, max_side: int | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Reads a picture and its mask, both reduced to a long side of `max_side` if it is longer.
+    """Reads an image and its mask, both reduced to a long side of `max_side` if it is longer.
 
     Returns:
         (H, W, 3) uint8 RGB and (H, W) uint8.
@@ -81,12 +71,12 @@ def read_pair(
     image, mask = read_image(image_path), read_mask(mask_path)
     if image.shape[:2] != mask.shape:
         raise WsssError(
-            f"The mask {mask_path} is {mask.shape[1]}×{mask.shape[0]} and its picture "
+            f"The mask {mask_path} is {mask.shape[1]}×{mask.shape[0]} and its image "
             f"{image_path} {image.shape[1]}×{image.shape[0]} (width × height); expected the same "
-            "size: make the mask anew at the picture's size."
+            "size: recompute the mask at the image's size."
         )
-    image = transforms.limit_side(image, max_side)
-    return image, transforms.resize_mask(mask, image.shape[:2])
+    image = augment.limit_side(image, max_side)
+    return image, augment.resize_mask(mask, image.shape[:2])
 
 
 class MaskTrainingSet(Dataset[MaskSample]):
@@ -112,7 +102,7 @@ class MaskTrainingSet(Dataset[MaskSample]):
             scale: range of the magnification.
             flip: mirror every other sample.
             jitter: strength of the colour jitter; 0 = none.
-            max_side: larger pictures and masks are reduced to this long side first.
+            max_side: larger images and masks are reduced to this long side first.
         """
         self.pairs = tuple(pairs)
         self.max_side = max_side
@@ -126,12 +116,12 @@ class MaskTrainingSet(Dataset[MaskSample]):
         return len(self.pairs)
 
     def __getitem__(self, index: tuple[int, int]) -> MaskSample:
-        """(epoch, index) → a crop of a picture."""
+        """(epoch, index) → a crop of an image."""
         epoch, i = index
         rng = np.random.default_rng((self.seed, epoch, i))
         image, mask = read_pair(*self.pairs[i], self.max_side)
-        image, mask = transforms.joint_scale_crop_flip(
+        image, mask = augment.joint_scale_crop_flip(
             image, mask, self.size, rng, self.scale, self.flip
         )
-        image = transforms.colour_jitter(image, rng, self.jitter)
-        return MaskSample(transforms.normalise(image), torch.from_numpy(mask.astype(np.int64)))
+        image = augment.colour_jitter(image, rng, self.jitter)
+        return MaskSample(augment.normalise(image), torch.from_numpy(mask.astype(np.int64)))

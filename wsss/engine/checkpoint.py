@@ -1,4 +1,4 @@
-"""State of a training on disk: whole or absent, so that a killed run goes on where it was."""
+"""State of a training on disk: whole or absent, so that a killed run resumes where it stopped."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -34,7 +34,8 @@ def load_state(path: Path) -> dict[str, Any] | None:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise WsssError(
-            f"{path} is no checkpoint ({first_line(error)}): delete it to start the stage anew."
+            f"{path} is not a valid checkpoint ({first_line(error)}): delete it to start the "
+            "stage over."
         ) from None
     return state
 
@@ -68,7 +69,7 @@ def read_metadata(path: Path, kind: str) -> dict[str, Any]:
         raise WsssError(f"No weights at {path}: train the {kind} first.") from None
     except (SafetensorError, OSError) as error:
         raise WsssError(
-            f"{path} is no safetensors file ({first_line(error)}): give a trained {kind}."
+            f"{path} is not a valid safetensors file ({first_line(error)}): give a trained {kind}."
         ) from None
     metadata: dict[str, Any] = json.loads(header.get("wsss", "{}"))
     found = metadata.get("kind", "other weights")

@@ -26,7 +26,7 @@ class Runtime:
         device: where the tensors live.
         rank: index of this process among `world`, from 0.
         world: processes that train together.
-        workers: processes that load pictures.
+        workers: processes that load images.
         bf16: whether networks run under bfloat16 autocast.
     """
 
@@ -87,7 +87,7 @@ def require_one_process() -> None:
     """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise WsssError(
-            "Two or more processes were started for the whole line, which takes one: start "
+            "Two or more processes were started for the whole pipeline, which takes one: start "
             "train-cls and train-seg with torchrun and the other stages without."
         )
 
@@ -102,7 +102,7 @@ def _device(name: str, local_rank: int) -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise WsssError(
-            f"Device {name!r} can't be used here ({first_line(error)}): take runtime.device=auto "
+            f"Device {name!r} can't be used here ({first_line(error)}): use runtime.device=auto "
             "or cpu."
         ) from None
     return device

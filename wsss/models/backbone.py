@@ -80,13 +80,13 @@ def _read(path: Path) -> dict[str, Any]:
             return dict(load_file(path))
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise WsssError(f"No weights at {path}: mend backbone.weights, or leave it out.") from None
+        raise WsssError(f"No weights at {path}: fix backbone.weights, or leave it out.") from None
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise WsssError(
             f"{path} can't be read as weights ({first_line(error)}): download it again."
         ) from None
     except Exception as error:  # unpickling raises anything
-        raise WsssError(f"{path} is no weights file ({type(error).__name__}).") from None
+        raise WsssError(f"{path} is not a weights file ({type(error).__name__}).") from None
     if not isinstance(state, dict):
-        raise WsssError(f"{path} is no weights file (it holds a {type(state).__name__}).")
+        raise WsssError(f"{path} is not a weights file (it holds a {type(state).__name__}).")
     return state

@@ -21,7 +21,7 @@ class ClassifierOutput(NamedTuple):
 
     Attributes:
         logits: (B, C), a tag each.
-        cam: (B, C, h, w) at stride 16, logits of every place; pooled over the grid: `logits`.
+        cam: (B, C, h, w) at stride 16, logits of every location; pooled over the grid: `logits`.
         slot_logits: (B, C), from the slots of one block.
         assignments: block name (stride.index) → slot assignment.
     """
@@ -43,7 +43,7 @@ class TagClassifier(nn.Module):
         backbone: a GLNet.
         num_classes: C, foreground classes.
         slot_block: block of stage 3 whose slots are classified, as stride.index.
-        slot_top: slots a class that the mean takes.
+        slot_top: slots per class that the mean takes.
         pooling: `mean`, or `lse`: log of the mean of exp(cam), between mean and maximum.
 
     Raises:
@@ -73,17 +73,17 @@ class TagClassifier(nn.Module):
         nn.init.constant_(self.slot_head.bias, -2.0)
 
     def forward(self, images: Tensor) -> ClassifierOutput:
-        """(B, 3, H, W), normalised pictures of any size."""
+        """(B, 3, H, W), normalised images of any size."""
         return self.answer(*self.backbone.forward_slots(images))
 
     def answer(self, features: list[Tensor], found: list[SlotAssignment]) -> ClassifierOutput:
-        """The answer to what `forward_slots` of the backbone found in pictures."""
+        """The answer to what `forward_slots` of the backbone found in images."""
         assignments = {assignment.name: assignment for assignment in found}
         third = self.norm3(features[2])
         cam = self.cam3(third)
         deep = self.cam4(self.backbone.norm(features[3]))
         cam = cam + F.interpolate(deep, cam.shape[-2:], mode="bilinear", align_corners=False)
-        # with the bias, only places that speak for the class by themselves stay positive
+        # with the bias, only locations that are evidence for the class by themselves stay positive
         cam = cam + self.bias[:, None, None]
         slot_scores = self.slot_head(
             soft_cluster(assignments[self.slot_block].logits, third.flatten(2).transpose(1, 2))
@@ -124,7 +124,8 @@ def _check_block(backbone: glmix.GLNet, slot_block: str) -> None:
     known = [name for name in slot_blocks(backbone) if name.startswith("16.")]
     if slot_block not in known:
         raise WsssError(
-            f"train_cls.slot_block is {slot_block!r}, which is no block with slots at stride 16 of "
+            f"train_cls.slot_block is {slot_block!r}, which is not a block with slots at stride "
+            "16 of "
             f"this backbone: choose among {', '.join(known)}."
         )
 

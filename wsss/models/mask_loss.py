@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wsss.config import MaskLossConfig
-from wsss.voc import IGNORE_INDEX
+from wsss.labels import IGNORE_INDEX
 
 # log 0 of a label that a pixel doesn't have, as in the paper on the symmetric loss
 _LOG_ZERO = -4.0

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import glmix
 from wsss.config import RunConfig
 from wsss.errors import WsssError
-from wsss.models.views import View, predict_views
+from wsss.models.inference import View, predict_views
 
 # The library's class of each decoder; the library is loaded when one is built.
 _LIBRARY = "segmentation_models_pytorch"
@@ -33,7 +33,7 @@ def decoder_library() -> Any:
 
 
 class Segmenter(nn.Module):
-    """(B, 3, H, W) normalised pictures → logits (B, C + 1, H, W), background first.
+    """(B, 3, H, W) normalised images → logits (B, C + 1, H, W), background first.
 
     Args:
         backbone: name of the GLNet.
@@ -79,7 +79,7 @@ class Segmenter(nn.Module):
         self.encoder.load_state_dict({k: v for k, v in backbone.state_dict().items() if k in own})
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pad to whole strides, run, crop: any picture size of at least one pixel."""
+        """Pad to whole strides, run, crop: any image size of at least one pixel."""
         height, width = images.shape[-2:]
         padding = (0, -width % 32, 0, -height % 32)
         logits: Tensor = self.net(F.pad(images, padding, mode="replicate"))
@@ -89,12 +89,12 @@ class Segmenter(nn.Module):
 def predict_probs(
     model: nn.Module, image: Tensor, scales: Sequence[float] = (1.0,), flip: bool = False
 ) -> Tensor:
-    """Class probabilities of one picture, averaged over scales and flip.
+    """Class probabilities of one image, averaged over scales and flip.
 
     Args:
         model: images → logits.
         image: (1, 3, H, W), normalised.
-        scales: of the picture's sides.
+        scales: of the image's sides.
         flip: also the mirror image.
 
     Returns:

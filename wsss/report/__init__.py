@@ -1,1 +1,1 @@
-"""Numbers and pictures of a run as JSON and HTML."""
+"""Numbers and images of a run as JSON and HTML."""

@@ -1,4 +1,4 @@
-"""The confusion matrix as a picture and as a table."""
+"""The confusion matrix as an image and as a table."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ def confusion_csv(matrix: NDArray[np.int64], names: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def confusion_picture(matrix: NDArray[np.int64], names: Sequence[str]) -> Image.Image:
+def confusion_image(matrix: NDArray[np.int64], names: Sequence[str]) -> Image.Image:
     """Where the pixels of each class went: every row in per cent of its target's pixels.
 
     Args:
@@ -31,29 +31,29 @@ def confusion_picture(matrix: NDArray[np.int64], names: Sequence[str]) -> Image.
         names: of the classes, background first.
 
     Returns:
-        A picture with the names at the left and, upright, on top; cells of at least one per cent
+        An image with the names at the left and, upright, on top; cells of at least one per cent
         carry their number.
     """
     shares = matrix / matrix.sum(1, keepdims=True).clip(1)
     margin = _GAP * 2 + max(_text_width(name) for name in names)
     side = _CELL * len(names)
-    picture = Image.new("RGB", (margin + side + _GAP, margin + side + _GAP), "white")
+    image = Image.new("RGB", (margin + side + _GAP, margin + side + _GAP), "white")
     blank = np.zeros((side, side, 3), np.uint8)
     colours = heat(shares.repeat(_CELL, 0).repeat(_CELL, 1), blank)
-    picture.paste(Image.fromarray(colours), (margin, margin))
-    draw = ImageDraw.Draw(picture)
+    image.paste(Image.fromarray(colours), (margin, margin))
+    draw = ImageDraw.Draw(image)
     for i, name in enumerate(names):
         middle = margin + i * _CELL + _CELL // 2
         draw.text((margin - _GAP, middle), name, fill="black", anchor="rm")
         label = Image.new("RGB", (margin - _GAP, 12), "white")
         ImageDraw.Draw(label).text((0, 6), name, fill="black", anchor="lm")
-        picture.paste(label.rotate(90, expand=True), (middle - 6, 0))
+        image.paste(label.rotate(90, expand=True), (middle - 6, 0))
         for j, share in enumerate(shares[i]):
             if share >= 0.01:
-                place = (margin + j * _CELL + _CELL // 2, middle)
+                position = (margin + j * _CELL + _CELL // 2, middle)
                 ink = "black" if share > 0.7 else "white"
-                draw.text(place, f"{100 * share:.0f}", fill=ink, anchor="mm")
-    return picture
+                draw.text(position, f"{100 * share:.0f}", fill=ink, anchor="mm")
+    return image
 
 
 def _text_width(text: str) -> int:

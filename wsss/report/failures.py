@@ -1,4 +1,4 @@
-"""How a mask fails, in kinds, and how badly: to look at the worst pictures of each. Pure."""
+"""How a mask fails, in kinds, and how badly: to look at the worst images of each. Pure."""
 
 from collections.abc import Iterable
 
@@ -6,34 +6,34 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wsss.voc import IGNORE_INDEX
+from wsss.labels import IGNORE_INDEX
 
 KINDS: dict[str, str] = {
-    "leak": "most of a class is found, and much ground beside it",
+    "leak": "most of a class is found, with much background around it",
     "part": "what is found is right, and most of the class is missing",
-    "mixed": "a class is taken for another one in the picture",
-    "small": "a class of less than 2 % of the picture",
+    "mixed": "a class is taken for another one in the image",
+    "small": "a class of less than 2 % of the image",
     "crowd": "four or more pieces of one class",
 }
 SMALL = 0.02
 CROWD = 4
 PIECE = 0.001
-"""Least share of the picture that counts as a piece."""
+"""Least share of the image that counts as a piece."""
 Mask = NDArray[np.uint8]
 
 
 def failures(pred: Mask, target: Mask, labels: Iterable[int]) -> dict[str, float]:
-    """Kind of failure → how badly a picture fails so, its worst class.
+    """Kind of failure → how badly an image fails so, its worst class.
 
     Args:
         pred: (H, W) labels; 255 counts as background.
         target: (H, W) labels; 255 is left out, and parts objects that touch.
-        labels: those that the picture is tagged with.
+        labels: those that the image is tagged with.
 
     Returns:
         Kinds of `KINDS` that occur, each in (0, 1]: of `leak` the share of the prediction that is
-        ground, of `part` the share of the class that is missing, of `mixed` the share that another
-        class took, of `small` and `crowd` 1 − IoU.
+        background, of `part` the share of the class that is missing, of `mixed` the share that
+        another class took, of `small` and `crowd` 1 − IoU.
     """
     counts = {label: _pieces(target == label) for label in labels}
     known = target != IGNORE_INDEX

@@ -1,4 +1,4 @@
-"""Figures and pictures of a run as one HTML page."""
+"""Figures and images of a run as one HTML page."""
 
 from collections.abc import Sequence
 from importlib.resources import files
@@ -8,7 +8,7 @@ from jinja2 import Environment, Undefined
 
 from wsss.report.columns import COLUMNS, FIGURES, percent
 
-# in the order of the line
+# in the order of the pipeline
 ORDER = ("cam", "seeds", "pseudo-masks", "predictions")
 
 
@@ -25,7 +25,7 @@ def render(
         name: of the run.
         metrics: of the classifier: `map`, `ap` by class.
         evaluations: scores as `evaluate` writes them.
-        sheets: file names of pictures beside the page.
+        sheets: file names of images beside the page.
         ceilings: comparisons with full supervision, as `evaluate --ceiling` writes them.
     """
     environment = Environment(autoescape=True)
@@ -52,10 +52,10 @@ def _percent(share: float | Undefined | None) -> str:
 
 
 def _heading(sheet: str) -> str:
-    """Of a picture by its file name."""
+    """Of an image by its file name."""
     kind, _, split = sheet.removesuffix(".png").partition("_")
     if split and kind == "confusion":
         return f"Where the pixels of each class went ({split})"
     if split and kind == "worst":
         return f"The worst predictions ({split})"
-    return f"Pictures ({sheet.removesuffix('.png')})"
+    return f"Images ({sheet.removesuffix('.png')})"

@@ -1,4 +1,4 @@
-"""Contact sheets: pictures beside what the run made of them."""
+"""Contact sheets: images beside what the run made of them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,29 +8,29 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from wsss.voc import palette
+from wsss.data.mask_io import palette
 
-Picture = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 _HEADER = 18
 _GAP = 4
 
 
-def heat(scores: NDArray[Any], image: Picture) -> Picture:
-    """Scores in 0…1 (h, w) as a heat map over a picture (H, W, 3)."""
+def heat(scores: NDArray[Any], image: Pixels) -> Pixels:
+    """Scores in 0…1 (h, w) as a heat map over an image (H, W, 3)."""
     resized = cv2.resize(scores.astype(np.float32), image.shape[1::-1])
     levels = (resized.clip(0, 1) * 255).astype(np.uint8)
     colours = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[..., ::-1]
     return (0.35 * image + 0.65 * colours).astype(np.uint8)
 
 
-def mask_over(mask: Picture, image: Picture) -> Picture:
-    """A mask (H, W) in the VOC palette over a picture; background shows the picture."""
+def mask_over(mask: Pixels, image: Pixels) -> Pixels:
+    """A mask (H, W) in the VOC palette over an image; background shows the image."""
     colours = palette()[mask]
     blended = 0.35 * image + 0.65 * colours
     return np.where((mask > 0)[..., None], blended, 0.6 * image).astype(np.uint8)
 
 
-def slots_over(slots: NDArray[Any], image: Picture) -> Picture:
+def slots_over(slots: NDArray[Any], image: Pixels) -> Pixels:
     """Winning slots (h, w), each in the mean colour of its pixels, edges drawn."""
     labels = cv2.resize(
         slots.astype(np.uint8), image.shape[1::-1], interpolation=cv2.INTER_NEAREST
@@ -46,12 +46,12 @@ def slots_over(slots: NDArray[Any], image: Picture) -> Picture:
 
 
 def contact_sheet(
-    rows: Sequence[Sequence[Picture]], titles: Sequence[str], width: int = 150
+    rows: Sequence[Sequence[Pixels]], titles: Sequence[str], width: int = 150
 ) -> Image.Image:
-    """Rows of pictures under titles, every cell `width` pixels wide.
+    """Rows of images under titles, every cell `width` pixels wide.
 
     Args:
-        rows: pictures (H, W, 3); a row's may be of any one size.
+        rows: images (H, W, 3); a row's may be of any one size.
         titles: of the columns.
         width: of a cell.
     """

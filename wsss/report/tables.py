@@ -15,7 +15,7 @@ def show_classes(path: Path) -> None:
     """IoU by class of one file of scores, a column for each way of predicting."""
     scores = json.loads(path.read_text())
     columns = scores.get("columns") or {"IoU %": scores}
-    table = Table(title=f"{scores['of']} on {scores['split']}, {scores['images']} pictures, IoU %")
+    table = Table(title=f"{scores['of']} on {scores['split']}, {scores['images']} images, IoU %")
     table.add_column("class")
     for name in columns:
         table.add_column(COLUMNS.get(name, name), justify="right")
@@ -31,7 +31,7 @@ def show_classes(path: Path) -> None:
 
 
 def show_ceiling(path: Path) -> None:
-    """A run from tags beside its fully supervised twin, and the ratio, column by column."""
+    """A run from tags beside its fully supervised baseline, and the ratio, column by column."""
     found = json.loads(path.read_text())
     table = Table(title=f"from tags / from true masks, on {found['split']}, %")
     table.add_column("")
@@ -46,7 +46,7 @@ def show_ceiling(path: Path) -> None:
 def show_summary(paths: Sequence[Path]) -> None:
     """MIoU of several files of scores, with the oracle's threshold beside where there is one."""
     table = Table(title="mIoU, one confusion matrix over the split")
-    for title in ("masks", "split", "pictures", "mIoU %", "oracle threshold"):
+    for title in ("masks", "split", "images", "mIoU %", "oracle threshold"):
         table.add_column(title, justify="left" if title in ("masks", "split") else "right")
     for path in paths:
         scores = json.loads(path.read_text())

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from wsss.labels import IGNORE_INDEX
 from wsss.seeding.cam import resize
 from wsss.seeding.thresholds import thresholds
 
-IGNORE_INDEX = 255
 
 Refiner = Callable[[list[Tensor], list[Tensor]], list[Tensor]]
 """(images (3, H_i, W_i) uint8, probabilities (L_i, H_i, W_i)) → refined probabilities."""
@@ -108,7 +108,7 @@ def among_tags(probs: Tensor, labels: Sequence[int]) -> Tensor:
         labels: L mask values.
 
     Returns:
-        (L + 1, H, W), sums to 1; all background for a picture without tags.
+        (L + 1, H, W), sums to 1; all background for an image without tags.
     """
     if not labels:
         return torch.ones_like(probs[:1])
@@ -121,11 +121,11 @@ def among_tags(probs: Tensor, labels: Sequence[int]) -> Tensor:
 def mix_in(probs: Tensor, mask: Tensor, labels: Sequence[int], weight: float) -> Tensor:
     """(1 − w) · probabilities + w · a mask, where the mask says anything.
 
-    What the segmenter no longer finds in a picture keeps a voice, and mistakes die out slowly.
+    What the segmenter no longer finds in an image keeps a voice, and mistakes die out slowly.
 
     Args:
         probs: (L + 1, H, W), sums to 1.
-        mask: (H, W) uint8; 255 says nothing, nor does what is no label.
+        mask: (H, W) uint8; 255 says nothing, nor does what is not a label.
         labels: L mask values.
         weight: w, in [0, 1).
 

@@ -1,1 +1,1 @@
-"""The stages of the line; each reads files, writes files and returns the path it wrote."""
+"""The stages of the pipeline; each reads files, writes files and returns the path it wrote."""

@@ -1,6 +1,6 @@
 """`wsss check-data`: names everything that is wrong with a data set, all at once.
 
-Reads every list, picture, annotation and mask; writes nothing. A problem is one line,
+Reads every list, image, annotation and mask; writes nothing. A problem is one line,
 `kind: sentence`; an empty list means that nothing was found.
 """
 
@@ -14,19 +14,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from wsss import voc
 from wsss.config import DataConfig
-from wsss.data.folder import (
-    describe_unknown,
-    index_images,
-    names_of,
-    read_rows,
-    resolve_all,
-    unknown_tags,
-)
+from wsss.data import mask_io
+from wsss.data.images import read_image
 from wsss.data.masks import has_masks, mask_path
-from wsss.data.tags import annotation_path, image_paths, read_image, read_objects
 from wsss.errors import WsssError
+from wsss.formats import voc
+from wsss.formats.csv import index_images, names_of, read_rows, resolve_all, unknown_tags
+from wsss.formats.voc import annotation_path, image_paths, read_objects
+from wsss.labels import IGNORE_INDEX, describe_unknown
 
 T = TypeVar("T")
 
@@ -39,11 +35,11 @@ def check_voc(root: Path, splits: Sequence[str], masks: bool = True) -> list[str
 
     Args:
         root: folder with JPEGImages, Annotations, ImageSets and, for `masks`, true masks.
-        splits: names of the lists to check; a picture in several is checked once.
-        masks: whether every picture needs a true mask.
+        splits: names of the lists to check; an image in several is checked once.
+        masks: whether every image needs a true mask.
 
     Returns:
-        The problems: lists, then pictures in the order of the lists.
+        The problems: lists, then images in the order of the lists.
     """
     problems, ids = _check_lists(root, splits)
     try:
@@ -53,7 +49,7 @@ def check_voc(root: Path, splits: Sequence[str], masks: bool = True) -> list[str
     images = image_paths(root)
 
     def check(id_: str) -> list[str]:
-        return _check_picture(root, id_, images.get(id_), names, masks)
+        return _check_image(root, id_, images.get(id_), names, masks)
 
     return problems + _everywhere(check, ids)
 
@@ -61,28 +57,28 @@ def check_voc(root: Path, splits: Sequence[str], masks: bool = True) -> list[str
 def check_folder(
     images: Path, tags_csv: Path, class_names: Sequence[str] | None = None
 ) -> list[str]:
-    """Checks one's own pictures and their CSV, as `wsss.data.folder.read_folder` reads them.
+    """Checks one's own images and their CSV, as `wsss.formats.csv.read_folder` reads them.
 
     Args:
-        images: folder of pictures.
+        images: folder of images.
         tags_csv: CSV with the columns image and tags.
         class_names: the classes that tags may name; every tag is a class if left out.
 
     Returns:
-        The problems: the table, tags, names of pictures, then the pictures themselves.
+        The problems: the table, tags, names of images, then the images themselves.
     """
     rows, unread = _attempt("tags", lambda: read_rows(tags_csv))
-    index, unlisted = _attempt("picture folder", lambda: index_images(images))
+    index, unlisted = _attempt("image folder", lambda: index_images(images))
     if rows is None or index is None:
         return unread + unlisted
     names, problems = _attempt("class names", lambda: names_of(rows, tags_csv, class_names))
     if names is not None:
         problems += [f"tag: {text}." for text in unknown_tags(rows, tags_csv, names)]
     paths, unresolved = resolve_all(rows, index)
-    problems += [f"picture name: {tags_csv} names {text}." for text in unresolved]
+    problems += [f"image name: {tags_csv} names {text}." for text in unresolved]
 
     def check(path: str) -> list[str]:
-        return _attempt("picture", lambda: read_image(images / path))[1]
+        return _attempt("image", lambda: read_image(images / path))[1]
 
     return problems + _everywhere(check, dict.fromkeys(paths.values()))
 
@@ -128,11 +124,11 @@ def _check_lists(root: Path, splits: Sequence[str]) -> tuple[list[str], tuple[st
     return problems, tuple(dict.fromkeys(chain.from_iterable(lists.values())))
 
 
-def _check_picture(
+def _check_image(
     root: Path, id_: str, image: Path | None, names: tuple[str, ...], masks: bool
 ) -> list[str]:
     path = image or root / "JPEGImages" / f"{id_}.jpg"
-    pixels, problems = _attempt("picture", lambda: read_image(path))
+    pixels, problems = _attempt("image", lambda: read_image(path))
     annotation = annotation_path(root, id_)
     objects, unread = _attempt("annotation", lambda: read_objects(annotation))
     problems += unread
@@ -148,15 +144,15 @@ def _check_picture(
 def _check_mask(
     root: Path, id_: str, size: tuple[int, ...] | None, names: tuple[str, ...]
 ) -> list[str]:
-    mask, problems = _attempt("mask", lambda: voc.read_mask(mask_path(root, id_)))
+    mask, problems = _attempt("mask", lambda: mask_io.read_mask(mask_path(root, id_)))
     if mask is None:
         return problems
     path = mask_path(root, id_)
     if size is not None and mask.shape != size:
         problems.append(
-            f"mask: {path} is {mask.shape[1]}×{mask.shape[0]} and its picture {size[1]}×{size[0]}."
+            f"mask: {path} is {mask.shape[1]}×{mask.shape[0]} and its image {size[1]}×{size[0]}."
         )
-    allowed = {*range(len(names) + 1), voc.IGNORE_INDEX}
+    allowed = {*range(len(names) + 1), IGNORE_INDEX}
     strange = sorted(set(np.unique(mask).tolist()) - allowed)
     if strange:
         problems.append(

@@ -2,7 +2,7 @@
 
 Opens true masks, which no stage that makes masks does. Reads seeds, pseudo-masks or predictions of
 a run; writes `evaluation/<of>_<split>.json` and, of predictions, `evaluation/confusion_<split>.csv`
-and the pictures `report/confusion_<split>.png` and `report/worst_<split>.png`.
+and the images `report/confusion_<split>.png` and `report/worst_<split>.png`.
 """
 
 from collections.abc import Sequence
@@ -13,25 +13,25 @@ import numpy as np
 import torch
 
 from wsss.config import RunConfig
+from wsss.data.images import Sample, TaggedDataset
+from wsss.data.mask_io import read_mask
 from wsss.data.masks import mask_path, read_pair, true_masks
-from wsss.data.sources import open_tagged
-from wsss.data.tags import Picture, TaggedPictures
+from wsss.data.open import open_tagged
+from wsss.engine.progress import track
 from wsss.engine.runtime import start
-from wsss.engine.tracking import track
 from wsss.errors import WsssError
-from wsss.metrics import ConfusionMatrix
-from wsss.report.confusion import confusion_csv, confusion_picture
-from wsss.report.scores import SplitScores, summary
+from wsss.metrics.confusion import ConfusionMatrix
+from wsss.metrics.split_scores import SplitScores, summary
+from wsss.report.confusion import confusion_csv, confusion_image
 from wsss.report.sheet import contact_sheet, mask_over
 from wsss.run_dir import RunDir, write_atomic, write_json, write_text
 from wsss.seeding.cam import resize
 from wsss.seeding.masks import margins, seed_mask
 from wsss.seeding.walks import Walk
-from wsss.voc import read_mask
 
 Kind = Literal["cam", "seeds", "pseudo-masks", "predictions"]
 KINDS: tuple[Kind, ...] = ("cam", "seeds", "pseudo-masks", "predictions")
-WORST = 12  # pictures on the sheet of the worst
+WORST = 12  # images on the sheet of the worst
 SWEEP = np.round(np.arange(0.05, 1.0, 0.05), 2)
 # the settings that each kind depends on
 _PREDICTED = {"scales", "flip", "crf", "max_side", "tile"}
@@ -46,21 +46,21 @@ def run(config: RunConfig, of: Kind, split: str | None = None) -> Path:
         config: of the run.
         of: `cam` (class activation alone), `seeds` (through the slots), `pseudo-masks` or
             `predictions`.
-        split: list of pictures; by default `data.val_split` for predictions, else
+        split: list of images; by default `data.val_split` for predictions, else
             `data.score_split`.
     """
     root = true_masks(config.data)
     split = split or (config.data.val_split if of == "predictions" else config.data.score_split)
     run_dir = RunDir(config.run)
     start(config.runtime, config.seed)
-    pictures = open_tagged(config.data, split)
+    tagged = open_tagged(config.data, split)
     if of in ("cam", "seeds"):
-        scores = _score_seeds(config, run_dir, pictures, root, "cam" if of == "cam" else "seed")
+        scores = _score_seeds(config, run_dir, tagged, root, "cam" if of == "cam" else "seed")
     elif of == "pseudo-masks":
-        masks = [run_dir.pseudo_mask(p.id) for p in pictures.pictures]
-        scores = _score_masks(config, pictures, root, [masks])[0].summary()
+        masks = [run_dir.pseudo_mask(p.id) for p in tagged.samples]
+        scores = _score_masks(config, tagged, root, [masks])[0].summary()
     else:
-        scores = _score_predictions(config, run_dir, pictures, root, split)
+        scores = _score_predictions(config, run_dir, tagged, root, split)
     path = run_dir.evaluation(of, split)
     write_json(
         path,
@@ -82,77 +82,76 @@ def kind(name: str) -> Kind:
 
 
 def _score_masks(
-    config: RunConfig, pictures: TaggedPictures, root: Path, masks: Sequence[Sequence[Path]]
+    config: RunConfig, tagged: TaggedDataset, root: Path, masks: Sequence[Sequence[Path]]
 ) -> list[SplitScores]:
-    """Every column of masks, each in the order of the pictures, in one pass over the targets."""
+    """Every column of masks, each in the order of the images, in one pass over the targets."""
     for paths in masks:
         _require(paths)
-    columns = [SplitScores(pictures.class_names, config.evaluate.unsure) for _ in masks]
-    for i, picture in enumerate(track(pictures.pictures, "evaluate", len(pictures))):
-        target = read_pair(picture.path, mask_path(root, picture.id))[1]
+    columns = [SplitScores(tagged.class_names, config.evaluate.unsure) for _ in masks]
+    for i, sample in enumerate(track(tagged.samples, "evaluate", len(tagged))):
+        target = read_pair(sample.path, mask_path(root, sample.id))[1]
         for column, paths in zip(columns, masks, strict=True):
             column.update(target, read_mask(paths[i]))
     return columns
 
 
 def _score_predictions(
-    config: RunConfig, run_dir: RunDir, pictures: TaggedPictures, root: Path, split: str
+    config: RunConfig, run_dir: RunDir, tagged: TaggedDataset, root: Path, split: str
 ) -> dict[str, Any]:
     """The scores of the config's own scales, flip and CRF, and beside them every column's."""
     folders = run_dir.predictions(config, split)
     masks = {
-        name: [folder / f"{p.id}.png" for p in pictures.pictures]
-        for name, folder in folders.items()
+        name: [folder / f"{p.id}.png" for p in tagged.samples] for name, folder in folders.items()
     }
-    found = _score_masks(config, pictures, root, list(masks.values()))
+    found = _score_masks(config, tagged, root, list(masks.values()))
     columns = dict(zip(masks, found, strict=True))
     modes = config.evaluate.columns()
     own = next(name for name, mode in modes.items() if mode == config.evaluate.own)
     matrix, names = columns[own].confusion.matrix, columns[own].names
     write_text(run_dir.confusion(split), confusion_csv(matrix, names))
-    picture = confusion_picture(matrix, names)
-    write_atomic(run_dir.report / f"confusion_{split}.png", picture.save)
+    image = confusion_image(matrix, names)
+    write_atomic(run_dir.report / f"confusion_{split}.png", image.save)
     worst = columns[own].worst(WORST)
-    _draw_worst(run_dir, split, [pictures.pictures[i] for i in worst], root, folders[own])
+    _draw_worst(run_dir, split, [tagged.samples[i] for i in worst], root, folders[own])
     return {
         **columns[own].summary(),
         "columns": {
             name: {**column.summary(), **modes[name]._asdict()} for name, column in columns.items()
         },
-        "worst": {pictures.pictures[i].id: columns[own].mious[i] for i in worst},
+        "worst": {tagged.samples[i].id: columns[own].mious[i] for i in worst},
     }
 
 
 def _draw_worst(
-    run_dir: RunDir, split: str, pictures: Sequence[Picture], root: Path, masks: Path
+    run_dir: RunDir, split: str, samples: Sequence[Sample], root: Path, masks: Path
 ) -> None:
     rows = []
-    for picture in pictures:
-        image, target = read_pair(picture.path, mask_path(root, picture.id))
-        pred = read_mask(masks / f"{picture.id}.png")
+    for sample in samples:
+        image, target = read_pair(sample.path, mask_path(root, sample.id))
+        pred = read_mask(masks / f"{sample.id}.png")
         rows.append([image, mask_over(pred, image), mask_over(target, image)])
-    sheet = contact_sheet(rows, ("picture", "prediction", "truth"), width=240)
+    sheet = contact_sheet(rows, ("image", "prediction", "truth"), width=240)
     write_atomic(run_dir.report / f"worst_{split}.png", sheet.save)
 
 
 def _score_seeds(
-    config: RunConfig, run_dir: RunDir, pictures: TaggedPictures, root: Path, key: str
+    config: RunConfig, run_dir: RunDir, tagged: TaggedDataset, root: Path, key: str
 ) -> dict[str, Any]:
     rule = config.pseudo_masks.background
-    _require([run_dir.seed(p.id) for p in pictures.pictures])
-    confusion = _confusion(config, pictures)
-    sweep = [_confusion(config, pictures) for _ in SWEEP]
-    for picture in track(pictures.pictures, "evaluate", len(pictures)):
-        target = read_pair(picture.path, mask_path(root, picture.id))[1]
-        scores, labels = _soft(run_dir, picture, key)
+    _require([run_dir.seed(p.id) for p in tagged.samples])
+    confusion = _confusion(config, tagged)
+    sweep = [_confusion(config, tagged) for _ in SWEEP]
+    for sample in track(tagged.samples, "evaluate", len(tagged)):
+        target = read_pair(sample.path, mask_path(root, sample.id))[1]
+        scores, labels = _soft(run_dir, sample, key)
         confusion.update(target, seed_mask(margins(scores, rule, target.shape), labels))
         full = resize(scores[None], (target.shape[0], target.shape[1]))[0]
         for threshold, matrix in zip(SWEEP, sweep, strict=True):
             matrix.update(target, seed_mask(full - float(threshold), labels))
     means = [matrix.compute().miou for matrix in sweep]
     found = {
-        **summary(confusion, ("background", *pictures.class_names)),
-        "images": len(pictures),
+        **summary(confusion, ("background", *tagged.class_names)),
+        "images": len(tagged),
     }
     if np.isnan(means).all():  # true masks of void alone
         return found
@@ -160,13 +159,13 @@ def _score_seeds(
     return {**found, "oracle": {"threshold": float(SWEEP[best]), "miou": means[best]}}
 
 
-def _soft(run_dir: RunDir, picture: Picture, key: str) -> tuple[torch.Tensor, torch.Tensor]:
-    with np.load(run_dir.seed(picture.id)) as soft:
+def _soft(run_dir: RunDir, sample: Sample, key: str) -> tuple[torch.Tensor, torch.Tensor]:
+    with np.load(run_dir.seed(sample.id)) as soft:
         return torch.from_numpy(soft[key]).float(), torch.from_numpy(soft["labels"])
 
 
-def _confusion(config: RunConfig, pictures: TaggedPictures) -> ConfusionMatrix:
-    return ConfusionMatrix(len(pictures.class_names) + 1, unsure=config.evaluate.unsure)
+def _confusion(config: RunConfig, tagged: TaggedDataset) -> ConfusionMatrix:
+    return ConfusionMatrix(len(tagged.class_names) + 1, unsure=config.evaluate.unsure)
 
 
 def _require(paths: Sequence[Path]) -> None:
@@ -174,12 +173,12 @@ def _require(paths: Sequence[Path]) -> None:
     if missing:
         raise WsssError(
             f"{len(missing)} of {len(paths)} files to score are missing, the first {missing[0]}: "
-            "run the stage that makes them, on a split that holds these pictures."
+            "run the stage that makes them, on a split that holds these images."
         )
 
 
 def _protocol(config: RunConfig, run_dir: RunDir, of: Kind) -> dict[str, Any]:
-    """What a reader has to know beside the figure; of masks, what they were made with."""
+    """What a figure depends on; for masks, the settings that they were made with."""
     stage = "train_seg" if of == "predictions" else "pseudo_masks"
     made = run_dir.made_with(stage, config)
     common = {"ignored": 255, "resolution": "original", "seed": made["seed"]}

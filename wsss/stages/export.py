@@ -11,11 +11,11 @@ import torch
 
 from wsss.config import RunConfig
 from wsss.engine.checkpoint import load_trained, save_model
-from wsss.engine.exporting import save_exported, save_onnx
-from wsss.engine.formats import CARD_FILE, WEIGHTS_FILE, Card, card_of
 from wsss.errors import WsssError
+from wsss.export.load import CARD_FILE, WEIGHTS_FILE, Card, card_of
+from wsss.export.model_card import model_card
+from wsss.export.write import save_exported, save_onnx
 from wsss.models.segmenter import Segmenter, build_segmenter
-from wsss.report.model_card import model_card
 from wsss.run_dir import RunDir, write_json, write_text
 
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2", "safetensors": ".safetensors", "hub": ""}

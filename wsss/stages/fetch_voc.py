@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
-from wsss import voc
+from wsss.data import mask_io
 from wsss.data.download import Archive, download
 from wsss.errors import WsssError
+from wsss.formats import voc
 
 log = logging.getLogger(__name__)
 
@@ -54,14 +55,14 @@ def run(
     Args:
         root: folder for the archives (3.4 GB, which may be removed afterwards) and `VOCdevkit`.
         sbd: also make the SBD masks and `train_aug`; without it there is `train`, `val` alone.
-        voc_source: another place to get VOC from, e.g. `replace(voc_archive(), url=MIRROR)`.
-        sbd_source: another place to get SBD from.
+        voc_source: another source for VOC from, e.g. `replace(voc_archive(), url=MIRROR)`.
+        sbd_source: another source for SBD from.
 
     Returns:
         The data root to set in a config, `<root>/VOCdevkit/VOC2012`.
 
     Raises:
-        WsssError: network, checksum, archive or disk, told with what is kept.
+        WsssError: network, checksum, archive or disk, reported with what is kept.
     """
     data = root / "VOCdevkit" / "VOC2012"
     try:
@@ -114,7 +115,7 @@ def _add_sbd(archive: Path, data: Path) -> None:
     masks = data / "SegmentationClassAug"
     lists: dict[str, tuple[str, ...]] = {}
     for path in sorted((data / "SegmentationClass").glob("*.png")):
-        _once(masks / path.name, partial(voc.read_mask, path))
+        _once(masks / path.name, partial(mask_io.read_mask, path))
     for name, read in _members(archive):
         if name.suffix == ".mat" and name.parent.name == "cls":
             _once(masks / f"{name.stem}.png", partial(_sbd_mask, name.name, read))
@@ -128,7 +129,7 @@ def _add_sbd(archive: Path, data: Path) -> None:
     ids = sorted({*voc.split_ids(data, "train"), *lists["train"], *lists["val"]} - held_out)
     _write_list(voc.split_list_path(data, "train_aug"), ids)
     note = "" if len(ids) == TRAIN_AUG_SIZE else f" ({TRAIN_AUG_SIZE} in the published archives)"
-    log.info("train_aug lists %d pictures%s", len(ids), note)
+    log.info("train_aug lists %d images%s", len(ids), note)
 
 
 def _members(archive: Path) -> Iterator[tuple[PurePosixPath, Callable[[], bytes]]]:
@@ -144,7 +145,7 @@ def _members(archive: Path) -> Iterator[tuple[PurePosixPath, Callable[[], bytes]
 
 def _once(path: Path, make: Callable[[], NDArray[np.uint8]]) -> None:
     if not path.is_file():
-        voc.write_mask(path, make())
+        mask_io.write_mask(path, make())
 
 
 def _sbd_mask(name: str, read: Callable[[], bytes]) -> NDArray[np.uint8]:

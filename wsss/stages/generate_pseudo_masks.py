@@ -3,7 +3,7 @@
 In the first round the probabilities are seeds of the classifier, `train_cls/model.safetensors`,
 which are kept in `seeds/<id>.npz`; in a self-training round they are those of the former round's
 segmenter, `train_seg/model.safetensors`. Writes `pseudo_masks/<id>.png`. Each image by itself, so
-that a killed stage goes on where it was and shards share the work.
+that a killed stage resumes where it stopped and shards share the work.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from torch import Tensor
 
 from wsss.config import PseudoMasksConfig, RunConfig
 from wsss.crf import DenseCRF, make_crf
-from wsss.data.class_names import write_class_names
-from wsss.data.sources import open_stage
-from wsss.data.tags import Picture, read_image
-from wsss.data.transforms import limit_side, normalise, resize_mask
+from wsss.data.augment import limit_side, normalise, resize_mask
+from wsss.data.images import Sample, read_image
+from wsss.data.mask_io import read_mask, write_class_names, write_mask
+from wsss.data.open import open_stage
 from wsss.engine.checkpoint import load_trained
-from wsss.engine.mask_making import make_masks
+from wsss.engine.inference import make_masks
+from wsss.engine.profile import Stopwatch
 from wsss.engine.runtime import Runtime, require_one_process, start
-from wsss.engine.timing import Stopwatch
 from wsss.models.classifier import TagClassifier, build_classifier
 from wsss.models.multiscale import check_walks, observe, seed_size
 from wsss.models.segmenter import build_segmenter, predict_probs
@@ -32,7 +32,6 @@ from wsss.run_dir import RunDir, write_atomic
 from wsss.seeding.maps import score_maps
 from wsss.seeding.masks import among_tags, harden, margins, mix_in, refine, seed_probabilities
 from wsss.seeding.walks import Seeding
-from wsss.voc import read_mask, write_mask
 
 Image = NDArray[np.uint8]
 
@@ -47,9 +46,9 @@ def run(
 
     Args:
         config: of the round.
-        overwrite: make all of them anew.
+        overwrite: recompute all of them.
         shard: (i, n) takes every n-th image, from the i-th.
-        train_again: the training on the masks is to be done again: it may have had other settings.
+        train_again: the training on the masks is to be repeated: it may have had other settings.
     """
     first = config.round == 1
     if not first:
@@ -72,18 +71,18 @@ def run(
     write_class_names(folder, data.class_names)
 
     @torch.inference_mode()
-    def make(picture: Picture) -> None:
-        whole = read_image(picture.path)
+    def make(sample: Sample) -> None:
+        whole = read_image(sample.path)
         image = limit_side(whole, config.data.max_side)
-        probs = source(picture, image)
+        probs = source(sample, image)
         pixels = torch.from_numpy(image).permute(2, 0, 1).to(runtime.device)
         with watch("crf"):
             (probs,) = refine([pixels], [probs], crf)
-        mask = harden(probs, [tag + 1 for tag in picture.tags], confidence).cpu().numpy()
-        write_mask(run_dir.pseudo_mask(picture.id), resize_mask(mask, whole.shape[:2]))
+        mask = harden(probs, [tag + 1 for tag in sample.tags], confidence).cpu().numpy()
+        write_mask(run_dir.pseudo_mask(sample.id), resize_mask(mask, whole.shape[:2]))
 
     beside = [run_dir.seed] if first else []
-    make_masks(run_dir, data.pictures, make, beside, overwrite, shard, watch)
+    make_masks(run_dir, data.samples, make, beside, overwrite, shard, watch)
     return folder
 
 
@@ -117,11 +116,11 @@ class FromSeeds:
         )
         check_walks(self.settings.seeding, self.model)
 
-    def __call__(self, picture: Picture, image: Image) -> Tensor:
+    def __call__(self, sample: Sample, image: Image) -> Tensor:
         """(L + 1, H, W) of an image (H, W, 3) uint8, whose seeds are written."""
-        soft = soft_seeds(self.model, image, picture.tags, self.settings, self.watch)
+        soft = soft_seeds(self.model, image, sample.tags, self.settings, self.watch)
         write_atomic(
-            self.run_dir.seed(picture.id), lambda path: np.savez_compressed(path, **soft._asdict())
+            self.run_dir.seed(sample.id), lambda path: np.savez_compressed(path, **soft._asdict())
         )
         # from what is kept, so that the masks follow from the files
         return seed_probs(soft, image.shape[:2], self.settings, self.device)
@@ -202,14 +201,14 @@ class FromSegmenter:
             weights, "segmenter", build_segmenter, runtime.device, class_names
         )
 
-    def __call__(self, picture: Picture, image: Image) -> Tensor:
+    def __call__(self, sample: Sample, image: Image) -> Tensor:
         """(L + 1, H, W) of an image (H, W, 3) uint8."""
-        labels = [tag + 1 for tag in picture.tags]
+        labels = [tag + 1 for tag in sample.tags]
         with self.watch("network"):
             images = normalise(image)[None].to(self.device)
             probs = predict_probs(self.model, images, self.settings.scales, self.settings.flip)
         own = among_tags(probs, labels)
-        path = self.former.pseudo_mask(picture.id)
+        path = self.former.pseudo_mask(sample.id)
         # a round may take images that the former left out
         if self.settings.former_masks > 0 and path.is_file():
             old = torch.from_numpy(resize_mask(read_mask(path), image.shape[:2])).to(self.device)

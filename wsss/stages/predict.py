@@ -1,4 +1,4 @@
-"""Stage 4: pictures + segmenter → masks, no tags needed.
+"""Stage 4: images + segmenter → masks, no tags needed.
 
 Reads `train_seg/model.safetensors` of a run, or a model file without a run; writes
 `<out>/<name>.png` in the VOC palette.
@@ -11,19 +11,18 @@ from pathlib import Path
 from torch import nn
 
 from wsss.config import PredictionMode, RunConfig
-from wsss.data.class_names import write_class_names
-from wsss.data.sources import open_tagged
-from wsss.data.tags import IMAGE_SUFFIXES, Picture, read_image
+from wsss.data.images import IMAGE_SUFFIXES, Sample, read_image
+from wsss.data.mask_io import read_origin, write_class_names, write_mask
+from wsss.data.open import open_tagged
 from wsss.engine.checkpoint import load_trained
-from wsss.engine.formats import model_files, open_network
-from wsss.engine.origins import content_digest, origin_of
+from wsss.engine.progress import track
 from wsss.engine.runtime import Runtime, start
-from wsss.engine.tracking import track
 from wsss.errors import WsssError
-from wsss.models.predictor import predict_masks
+from wsss.export.load import model_files, open_network
+from wsss.models.inference import predict_masks
 from wsss.models.segmenter import build_segmenter
+from wsss.run.fingerprint import content_digest, origin_of
 from wsss.run_dir import RunDir
-from wsss.voc import read_origin, write_mask
 
 SHIPPED = "voc61_nano.safetensors"
 
@@ -35,19 +34,19 @@ def run(
     overwrite: bool = False,
     model: Path | None = None,
 ) -> Path:
-    """Segment pictures or a folder of them; returns the folder of masks.
+    """Segment images or a folder of them; returns the folder of masks.
 
     Args:
         config: of the run; its `evaluate` part gives scales, flip, CRF, tiles and largest side.
-        images: pictures, or a folder searched with its subfolders.
+        images: images, or a folder searched with its subfolders.
         out: folder of the masks; `predictions/<name of images>` of the run by default, by the
             folder of the first where there are several.
-        overwrite: segment again what has a mask of this picture, model and settings; any other
-            mask is made again in any case.
+        overwrite: segment again what has a mask of this image, model and settings; any other
+            mask is recomputed in any case.
         model: file or folder of a model, in place of the run's.
 
     Raises:
-        WsssError: no segmenter, no pictures, or pictures that their masks would replace.
+        WsssError: no segmenter, no images, or images that their masks would replace.
     """
     run_dir = RunDir(config.run)
     if isinstance(images, Path) or len(images) == 1:
@@ -56,25 +55,26 @@ def run(
         named = images[0].parent
     name = named.stem if named.is_file() else named.resolve().name
     folder = out or run_dir.root / "predictions" / name
-    pictures = find(images, folder)
-    for picture in pictures:
-        if (folder / f"{picture.id}.png").resolve() == picture.path.resolve():
+    samples = find(images, folder)
+    for sample in samples:
+        if (folder / f"{sample.id}.png").resolve() == sample.path.resolve():
             raise WsssError(
-                f"The mask of {picture.path} would replace it: give an --out that is not the "
-                "pictures' own folder."
+                f"The mask of {sample.path} would replace it: give an output directory (--out) "
+                "that is not the "
+                "images' own folder."
             )
     weights = model or run_dir.model("train_seg")
     runtime = start(config.runtime, config.seed)
     network, card = open_network(weights, build_segmenter, runtime.device)
     digest = content_digest(model_files(weights))
     folders = {config.evaluate.own: folder}
-    _predict(config, runtime, network, digest, pictures, folders, overwrite)
+    _predict(config, runtime, network, digest, samples, folders, overwrite)
     write_class_names(folder, card["class_names"])
     return folder
 
 
 def run_split(config: RunConfig, split: str | None = None) -> Path:
-    """Segment the pictures of a split into the run folder, in every column of the evaluation.
+    """Segment the images of a split into the run folder, in every column of the evaluation.
 
     Returns:
         The folder of the masks that the config's own scales, flip and CRF make.
@@ -92,7 +92,7 @@ def run_split(config: RunConfig, split: str | None = None) -> Path:
         weights, "segmenter", build_segmenter, runtime.device, data.class_names
     )
     digest = content_digest([weights])
-    _predict(config, runtime, network, digest, data.pictures, folders, overwrite=False)
+    _predict(config, runtime, network, digest, data.samples, folders, overwrite=False)
     for folder in folders.values():
         write_class_names(folder, data.class_names)
     return folders[config.evaluate.own]
@@ -101,27 +101,27 @@ def run_split(config: RunConfig, split: str | None = None) -> Path:
 def sort_arguments(
     source: Path | None, settings: Sequence[str] | None, images: Path | None, model: Path | None
 ) -> tuple[Path | None, list[str], list[Path]]:
-    """Where pictures, or beside a model a setting, were given in the place of the run.
+    """Sort out images, or beside a model a setting, that were given in place of the run.
 
     Args:
-        source: what stands first: a config, the folder of a run, pictures, or `key=value`.
+        source: what stands first: a config, the folder of a run, images, or `key=value`.
         settings: the rest.
-        images: pictures that were named as such.
+        images: images that were named as such.
         model: file or folder of a model.
 
     Returns:
-        `source`, None without a run; `settings`; the pictures, none if none were given.
+        `source`, None without a run; `settings`; the images, none if none were given.
 
     Raises:
-        WsssError: a file stands there that is no picture.
+        WsssError: a file stands there that is not an image.
     """
     rest = list(settings or [])
     given = [] if images is None else [images]
     if source is not None and images is None:
         _refuse_other_files([source, *map(Path, rest)])
-        named = [text for text in rest if "=" not in text and _is_pictures(Path(text))]
+        named = [text for text in rest if "=" not in text and _is_images(Path(text))]
         rest, given = [text for text in rest if text not in named], [*map(Path, named)]
-        if _is_pictures(source):
+        if _is_images(source):
             return None, rest, [source, *given]
     if model is not None and source is not None and "=" in str(source) and not source.exists():
         return None, [str(source), *rest], given
@@ -132,12 +132,12 @@ def _refuse_other_files(paths: Sequence[Path]) -> None:
     for path in paths:
         if path.is_file() and path.suffix.lower() not in (*IMAGE_SUFFIXES, ".yaml", ".yml"):
             raise WsssError(
-                f"{path} is no picture that predict looks for; expected "
+                f"{path} is not an image that predict looks for; expected "
                 f"{', '.join(IMAGE_SUFFIXES)}: convert it."
             )
 
 
-def _is_pictures(source: Path) -> bool:
+def _is_images(source: Path) -> bool:
     if source.is_dir():
         return not (source / "config.yaml").is_file()
     return source.suffix.lower() in IMAGE_SUFFIXES
@@ -153,7 +153,7 @@ def shipped_model() -> Path:
     if not path.is_file():
         raise WsssError(
             f"No model was given, and this package comes without weights/{SHIPPED}: add --model "
-            "with a model file, or name the folder of a run and give the pictures by --images."
+            "with a model file, or name the folder of a run and give the images by --images."
         )
     return path
 
@@ -163,18 +163,18 @@ def _predict(
     runtime: Runtime,
     network: nn.Module,
     model: str,
-    pictures: Sequence[Picture],
+    samples: Sequence[Sample],
     folders: Mapping[PredictionMode, Path],
     overwrite: bool,
 ) -> None:
-    """Make the masks that are missing, or were made of another picture or model, or otherwise."""
+    """Make the masks that are missing, or were made of another image or model, or otherwise."""
     settings = config.evaluate.model_dump(mode="json", include={"tile", "max_side"})
-    todo: list[tuple[Picture, dict[PredictionMode, tuple[Path, str]]]] = []
-    for picture in pictures:
+    todo: list[tuple[Sample, dict[PredictionMode, tuple[Path, str]]]] = []
+    for sample in samples:
         wanted = {
             mode: (
-                folder / f"{picture.id}.png",
-                origin_of([picture.path], {**settings, **mode._asdict(), "model": model}),
+                folder / f"{sample.id}.png",
+                origin_of([sample.path], {**settings, **mode._asdict(), "model": model}),
             )
             for mode, folder in folders.items()
         }
@@ -184,20 +184,20 @@ def _predict(
             if overwrite or read_origin(path) != origin
         }
         if missing:
-            todo.append((picture, missing))
-    for picture, targets in track(todo, "predict", len(todo)):
-        image = read_image(picture.path)
+            todo.append((sample, missing))
+    for sample, targets in track(todo, "predict", len(todo)):
+        image = read_image(sample.path)
         masks = predict_masks(network, image, list(targets), config.evaluate, runtime.device)
         for (path, origin), mask in zip(targets.values(), masks, strict=True):
             write_mask(path, mask, origin=origin)
 
 
-def find(images: Path | Sequence[Path], masks: Path) -> list[Picture]:
-    """The pictures of a folder, their ids the paths within it; or those named, by their names.
+def find(images: Path | Sequence[Path], masks: Path) -> list[Sample]:
+    """The images of a folder, their ids the paths within it; or those named, by their names.
 
     Args:
-        images: pictures, or a folder searched with its subfolders.
-        masks: folder of the masks; it may lie among the pictures, and what lies in it is none.
+        images: images, or a folder searched with its subfolders.
+        masks: folder of the masks; it may lie among the images, and what lies in it is none.
 
     Raises:
         WsssError: there are none, or two whose masks would have one name.
@@ -207,9 +207,9 @@ def find(images: Path | Sequence[Path], masks: Path) -> list[Picture]:
             return _each(images)
         (images,) = images
     if images.is_file():
-        return [Picture(images.stem, images, ())]
+        return [Sample(images.stem, images, ())]
     if not images.is_dir():
-        raise WsssError(f"No picture or folder at {images}: give one that exists.")
+        raise WsssError(f"No image or folder at {images}: give one that exists.")
     inside = masks.resolve() != images.resolve()
     found = sorted(
         path
@@ -221,28 +221,28 @@ def find(images: Path | Sequence[Path], masks: Path) -> list[Picture]:
     )
     if not found:
         raise WsssError(
-            f"{images} holds no pictures ({', '.join(IMAGE_SUFFIXES)}): give a folder that does."
+            f"{images} holds no images ({', '.join(IMAGE_SUFFIXES)}): give a folder that does."
         )
-    pictures = {str(p.relative_to(images).with_suffix("")): p for p in found}
-    if len(pictures) < len(found):
-        lost = next(p for p in found if p not in pictures.values())
+    by_id = {str(p.relative_to(images).with_suffix("")): p for p in found}
+    if len(by_id) < len(found):
+        lost = next(p for p in found if p not in by_id.values())
         raise WsssError(
-            f"{images} holds {lost.name} and another picture of that name, whose masks would have "
+            f"{images} holds {lost.name} and another image of that name, whose masks would have "
             "one name: rename one of them."
         )
-    return [Picture(name, path, ()) for name, path in pictures.items()]
+    return [Sample(name, path, ()) for name, path in by_id.items()]
 
 
-def _each(images: Sequence[Path]) -> list[Picture]:
-    """Pictures that were named one by one."""
-    pictures: dict[str, Picture] = {}
+def _each(images: Sequence[Path]) -> list[Sample]:
+    """Images that were named one by one."""
+    samples: dict[str, Sample] = {}
     for path in images:
         if not path.is_file():
-            raise WsssError(f"No picture at {path}: give pictures that exist, or one folder alone.")
-        if path.stem in pictures:
+            raise WsssError(f"No image at {path}: give images that exist, or one folder alone.")
+        if path.stem in samples:
             raise WsssError(
-                f"{pictures[path.stem].path} and {path} would have masks of one name: predict them "
+                f"{samples[path.stem].path} and {path} would have masks of one name: predict them "
                 "into two folders, with --out."
             )
-        pictures[path.stem] = Picture(path.stem, path, ())
-    return list(pictures.values())
+        samples[path.stem] = Sample(path.stem, path, ())
+    return list(samples.values())

@@ -1,6 +1,6 @@
 """Dense CRF over anybody's masks or probability maps: files in, PNG masks out, no run folder.
 
-Reads label PNGs or maps and the pictures of the same names; writes `<out>/<name>.png`.
+Reads label PNGs or maps and the images of the same names; writes `<out>/<name>.png`.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,13 @@ from torch import Tensor
 from wsss.config import RuntimeConfig
 from wsss.crf import DenseCRF, hard_label_probs
 from wsss.crf.dense_crf import Backend
-from wsss.data.pictures import IMAGE_SUFFIXES, read_image
-from wsss.engine.origins import origin_of
+from wsss.data.images import IMAGE_SUFFIXES, read_image
+from wsss.data.mask_io import read_mask, read_origin, write_mask
+from wsss.engine.progress import track
 from wsss.engine.runtime import start
-from wsss.engine.tracking import track
 from wsss.errors import WsssError
-from wsss.voc import IGNORE_INDEX, read_mask, read_origin, write_mask
+from wsss.labels import IGNORE_INDEX
+from wsss.run.fingerprint import origin_of
 
 MAP_SUFFIXES = (".npy", ".npz")
 MASK_SUFFIXES = (".png", *MAP_SUFFIXES)
@@ -39,16 +40,16 @@ def run(
     downsample: int = 1,
     overwrite: bool = False,
 ) -> Path:
-    """Refine masks by their pictures' edges; returns `out`.
+    """Refine masks by their images' edges; returns `out`.
 
-    Only the labels that a mask holds (or that a map gives any probability) compete in its picture:
+    Only the labels that a mask holds (or that a map gives any probability) compete in its image:
     that is several times quicker, and no other label could win.
 
     Args:
         masks: files or folders of them. A PNG (mode P or L) holds labels, 255 where unsure: those
             pixels get a label too. A `.npy`, or an `.npz` with one array, holds probabilities
             (L, H, W), each pixel summing to 1; label k is channel k.
-        images: folder of the pictures, found by the masks' names; or one picture.
+        images: folder of the images, found by the masks' names; or one image.
         out: folder to write to, made where missing.
         preset: the CRF's, by name.
         backend: the CRF's.
@@ -59,7 +60,7 @@ def run(
             else is refined again in any case.
 
     Raises:
-        WsssError: no mask, a mask without picture, sizes that differ, values that are no
+        WsssError: no mask, a mask without image, sizes that differ, values that are no
             probabilities, or a name, device or number that does not exist.
     """
     crf = DenseCRF(preset, backend=cast(Backend, backend), downsample=downsample)
@@ -71,36 +72,36 @@ def run(
         "downsample": downsample,
     }
     todo = []
-    for mask, picture in _pair(_find_masks(masks), images):
+    for mask, image_path in _pair(_find_masks(masks), images):
         target = out / f"{mask.stem}.png"
         if target.resolve() == mask.resolve():
             raise WsssError(
                 f"The refined mask of {mask} would replace it; expected another folder: give an "
-                "--out that is not the masks' own."
+                "output directory (--out) that is not the masks' own."
             )
-        origin = origin_of([mask, picture], settings)
+        origin = origin_of([mask, image_path], settings)
         if overwrite or read_origin(target) != origin:
-            todo.append((mask, picture, target, origin))
-    for mask, picture, target, origin in track(todo, "refine", len(todo)):
-        refined = refine(mask, picture, crf, gt_prob, where)
+            todo.append((mask, image_path, target, origin))
+    for mask, image_path, target, origin in track(todo, "refine", len(todo)):
+        refined = refine(mask, image_path, crf, gt_prob, where)
         write_mask(target, refined, _palette(mask), origin)
     return out
 
 
 def refine(
     mask: Path,
-    picture: Path,
+    image_path: Path,
     crf: DenseCRF,
     gt_prob: float,
     device: torch.device,
 ) -> NDArray[np.uint8]:
     """One refined mask: (H, W) uint8 labels; 255 only where the mask is unsure everywhere."""
-    image = torch.from_numpy(read_image(picture)).permute(2, 0, 1)
+    image = torch.from_numpy(read_image(image_path)).permute(2, 0, 1)
     probs, own = _read(mask, gt_prob)
     if probs.shape[1:] != image.shape[1:]:
         (height, width), (image_height, image_width) = probs.shape[1:], image.shape[1:]
         raise WsssError(
-            f"The mask {mask} is {width}×{height} and its picture {picture} is "
+            f"The mask {mask} is {width}×{height} and its image {image_path} is "
             f"{image_width}×{image_height}; expected one size: resize the mask."
         )
     if not own:
@@ -123,7 +124,7 @@ def _find_masks(masks: Sequence[Path]) -> list[Path]:
             if file.suffix.lower() not in MASK_SUFFIXES or file.name[0] == "." or file.is_dir():
                 if given is file:
                     raise WsssError(
-                        f"{file} is no mask; expected {', '.join(MASK_SUFFIXES)}: convert it."
+                        f"{file} is not a mask; expected {', '.join(MASK_SUFFIXES)}: convert it."
                     )
                 continue
             if file.stem in found:
@@ -147,12 +148,12 @@ def _pair(masks: list[Path], images: Path) -> list[tuple[Path, Path]]:
     elif images.is_file():
         files = [images]
     else:
-        raise WsssError(f"There is no {images}; expected the folder of the pictures: check it.")
+        raise WsssError(f"There is no {images}; expected the folder of the images: check it.")
     by_name = {file.stem: file for file in files}
     missing = [mask for mask in masks if mask.stem not in by_name]
     if missing:
         raise WsssError(
-            f"{len(missing)} of {len(masks)} masks have no picture in {images}, {missing[0]} "
+            f"{len(missing)} of {len(masks)} masks have no image in {images}, {missing[0]} "
             f"first; expected {missing[0].stem} with one of {', '.join(IMAGE_SUFFIXES)}: add it or "
             "leave the mask out."
         )
@@ -165,9 +166,9 @@ def _read(path: Path, gt_prob: float) -> tuple[Tensor, list[int]]:
         return _read_map(path)
     mask = torch.from_numpy(read_mask(path))
     own = [int(label) for label in mask.unique() if label != IGNORE_INDEX]
-    place = torch.full((256,), IGNORE_INDEX, dtype=torch.uint8)
-    place[own] = torch.arange(len(own), dtype=torch.uint8)
-    probs = hard_label_probs(place[mask.long()], max(len(own), 1), gt_prob, zero_unsure=False)
+    channel = torch.full((256,), IGNORE_INDEX, dtype=torch.uint8)
+    channel[own] = torch.arange(len(own), dtype=torch.uint8)
+    probs = hard_label_probs(channel[mask.long()], max(len(own), 1), gt_prob, zero_unsure=False)
     return probs, own
 
 

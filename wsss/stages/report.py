@@ -1,4 +1,4 @@
-"""The page of a run: figures and pictures in one HTML file.
+"""The page of a run: figures and images in one HTML file.
 
 Reads `evaluation/*.json`, `train_cls/metrics.json` and `report/*.png`; writes `report/index.html`.
 """

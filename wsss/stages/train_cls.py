@@ -1,7 +1,7 @@
 """Stage 1: image + tags → classifier.
 
-Reads pictures and tags; writes `train_cls/model.safetensors` and `metrics.json` (mAP of held-back
-training pictures).
+Reads images and tags; writes `train_cls/model.safetensors` and `metrics.json` (mAP of held-back
+training images).
 """
 
 from collections.abc import Sequence
@@ -13,37 +13,38 @@ import torch
 from torch import Tensor, nn
 
 from wsss.config import RunConfig
-from wsss.data.sources import open_stage
-from wsss.data.tags import TaggedPictures, TagTrainingSet, read_image
-from wsss.data.transforms import limit_side, normalise
+from wsss.data.augment import limit_side, normalise
+from wsss.data.images import TaggedDataset, read_image
+from wsss.data.open import open_stage
+from wsss.data.tags import TagTrainingSet
+from wsss.engine.progress import track
 from wsss.engine.runtime import Runtime, start
-from wsss.engine.tracking import track
-from wsss.engine.training import deliver, train_stage
-from wsss.metrics import average_precision
+from wsss.engine.train_stage import deliver, train_stage
+from wsss.metrics.average_precision import average_precision
+from wsss.metrics.split_scores import known
 from wsss.models.classifier import ClassifierOutput, TagClassifier, new_classifier
-from wsss.report.scores import known
 from wsss.run_dir import RunDir, write_json
 from wsss.seeding.cam import resize, scaled_size
 
 
 def run(config: RunConfig, overwrite: bool = False) -> Path:
     """Train the classifier of a run, or go on with it; returns the path of its weights."""
-    pictures, digests = open_stage(config.data, config.seed, "train_cls")
+    tagged, digests = open_stage(config.data, config.seed, "train_cls")
     run_dir = RunDir.create(config, digests, again="train_cls" if overwrite else None)
     path = run_dir.model("train_cls")
     if run_dir.finished("train_cls") and not overwrite:
         return path
     runtime = start(config.runtime, config.seed)
     settings = config.train_cls
-    train, held = pictures.split_holdout(settings.holdout, config.seed)
-    model = new_classifier(config, len(pictures.class_names)).to(runtime.device)
+    train, held = tagged.split_holdout(settings.holdout, config.seed)
+    model = new_classifier(config, len(tagged.class_names)).to(runtime.device)
     _train(config, run_dir, runtime, model, train, overwrite)
-    metrics = {"train_pictures": len(train), "held_pictures": len(held)}
+    metrics = {"train_images": len(train), "held_images": len(held)}
     if runtime.is_main:
         if len(held):
             metrics |= _score(model, held, runtime, config.data.max_side)
         write_json(run_dir.stage("train_cls") / "metrics.json", metrics)
-        deliver(run_dir, "train_cls", model, _metadata(config, pictures), metrics)
+        deliver(run_dir, "train_cls", model, _metadata(config, tagged), metrics)
     return path
 
 
@@ -52,7 +53,7 @@ def _train(
     run_dir: RunDir,
     runtime: Runtime,
     model: TagClassifier,
-    train: TaggedPictures,
+    train: TaggedDataset,
     again: bool,
 ) -> None:
     settings = config.train_cls
@@ -78,30 +79,30 @@ def _train(
 
 @torch.inference_mode()
 def _score(
-    model: TagClassifier, held: TaggedPictures, runtime: Runtime, max_side: int | None
+    model: TagClassifier, held: TaggedDataset, runtime: Runtime, max_side: int | None
 ) -> dict[str, Any]:
-    """MAP at scale 1, whole pictures, no flip."""
+    """MAP at scale 1, whole images, no flip."""
     scores = []
-    for picture in track(held.pictures, "mAP of held pictures", len(held)):
-        image = normalise(limit_side(read_image(picture.path), max_side))[None]
+    for sample in track(held.samples, "mAP of held images", len(held)):
+        image = normalise(limit_side(read_image(sample.path), max_side))[None]
         size = scaled_size(image.shape[-2], image.shape[-1], 1.0)
         with runtime.autocast():
             output = model(resize(image, size).to(runtime.device))
         scores.append(output.logits[0].float().cpu().numpy())
     by_class, mean = average_precision(np.stack(scores), held.tag_matrix())
-    # a class without a held picture has no precision
+    # a class without a held image has no precision
     return {
         "map": known(mean),
         "ap": {name: known(ap) for name, ap in zip(held.class_names, by_class, strict=True)},
     }
 
 
-def _metadata(config: RunConfig, pictures: TaggedPictures) -> dict[str, Any]:
+def _metadata(config: RunConfig, tagged: TaggedDataset) -> dict[str, Any]:
     return {
         "kind": "classifier",
         "backbone": config.backbone.name,
         "backbone_args": config.backbone.args,
-        "class_names": list(pictures.class_names),
+        "class_names": list(tagged.class_names),
         "slot_block": config.train_cls.slot_block,
         "slot_top": config.train_cls.slot_top,
         "pooling": config.train_cls.pooling,

@@ -1,4 +1,4 @@
-"""Stage 3: pictures + pseudo-masks → segmenter.
+"""Stage 3: images + pseudo-masks → segmenter.
 
 Reads `pseudo_masks/<id>.png` of the run, never a true mask; writes `train_seg/model.safetensors`.
 """
@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from wsss.config import RunConfig
+from wsss.data.images import TaggedDataset
 from wsss.data.masks import MaskTrainingSet
-from wsss.data.sources import open_stage
-from wsss.data.tags import TaggedPictures
+from wsss.data.open import open_stage
 from wsss.engine.checkpoint import load_trained, load_weights
 from wsss.engine.runtime import Runtime, start
-from wsss.engine.training import deliver, train_stage
+from wsss.engine.train_stage import deliver, train_stage
 from wsss.models.backbone import create_backbone
 from wsss.models.classifier import build_classifier
 from wsss.models.mask_loss import mask_loss
@@ -26,19 +26,19 @@ from wsss.run_dir import RunDir
 
 def run(config: RunConfig, overwrite: bool = False) -> Path:
     """Train the segmenter of a run, or go on with it; returns the path of its weights."""
-    pictures, digests = open_stage(config.data, config.seed, "train_seg")
+    tagged, digests = open_stage(config.data, config.seed, "train_seg")
     run_dir = RunDir.create(config, digests, again="train_seg" if overwrite else None)
     path = run_dir.model("train_seg")
     if run_dir.finished("train_seg") and not overwrite:
         return path
     run_dir.require("pseudo_masks")
     runtime = start(config.runtime, config.seed)
-    dataset = _crops(config, run_dir, pictures)
-    metadata = segmenter_metadata(config, pictures.class_names)
+    dataset = _crops(config, run_dir, tagged)
+    metadata = segmenter_metadata(config, tagged.class_names)
     model = _build(config, metadata, run_dir).to(runtime.device)
     _train(config, run_dir, runtime, model, dataset, overwrite)
     if runtime.is_main:
-        deliver(run_dir, "train_seg", model, metadata, {"pictures": len(dataset)})
+        deliver(run_dir, "train_seg", model, metadata, {"images": len(dataset)})
     return path
 
 
@@ -58,10 +58,10 @@ def _build(config: RunConfig, metadata: dict[str, Any], run_dir: RunDir) -> Segm
     return model
 
 
-def _crops(config: RunConfig, run_dir: RunDir, pictures: TaggedPictures) -> MaskTrainingSet:
+def _crops(config: RunConfig, run_dir: RunDir, tagged: TaggedDataset) -> MaskTrainingSet:
     settings = config.train_seg
     return MaskTrainingSet(
-        [(p.path, run_dir.pseudo_mask(p.id)) for p in pictures.pictures],
+        [(p.path, run_dir.pseudo_mask(p.id)) for p in tagged.samples],
         settings.crop,
         config.seed,
         scale=settings.scale,

@@ -1,7 +1,7 @@
-"""Pictures of a run: a contact sheet of CAM, slots, seed, pseudo-mask, prediction and truth.
+"""Images of a run: a contact sheet of CAM, slots, seed, pseudo-mask, prediction and truth.
 
 Reads whatever of these the run has; writes `report/<split>.png`. True masks are opened for showing,
-and for finding the worst pictures of a kind.
+and for finding the worst images of a kind.
 """
 
 from collections.abc import Sequence
@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wsss.config import RunConfig
+from wsss.data.augment import limit_side, normalise, resize_mask
+from wsss.data.images import Sample, read_image
+from wsss.data.mask_io import read_mask
 from wsss.data.masks import has_masks, mask_path, true_masks
-from wsss.data.sources import open_tagged
-from wsss.data.tags import Picture, read_image
-from wsss.data.transforms import limit_side, normalise, resize_mask
+from wsss.data.open import open_tagged
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.runtime import Runtime, start
 from wsss.errors import WsssError
 from wsss.models.classifier import ClassifierOutput, TagClassifier, build_classifier
-from wsss.models.predictor import predict_masks
+from wsss.models.inference import predict_masks
 from wsss.models.segmenter import Segmenter, build_segmenter
 from wsss.report.failures import KINDS, failures
 from wsss.report.sheet import contact_sheet, heat, mask_over, slots_over
@@ -29,7 +30,6 @@ from wsss.run_dir import RunDir, write_atomic
 from wsss.seeding.cam import resize, scaled_size
 from wsss.seeding.masks import margins, seed_mask
 from wsss.seeding.walks import blocks_of
-from wsss.voc import read_mask
 
 Cell = NDArray[np.uint8]
 
@@ -46,12 +46,12 @@ def run(
 
     Args:
         config: of the run.
-        count: pictures, drawn by the run's seed among those of the split that have seeds, and tags
+        count: images, drawn by the run's seed among those of the split that have seeds, and tags
             if any has.
-        ids: these pictures instead.
+        ids: these images instead.
         split: `data.score_split` by default.
         out: path of the sheet instead of the run's report folder.
-        worst: kind of failure, whose worst pseudo-masks are shown instead of drawn pictures.
+        worst: kind of failure, whose worst pseudo-masks are shown instead of a random choice.
     """
     run_dir = RunDir(config.run)
     runtime = start(config.runtime, config.seed)
@@ -60,7 +60,7 @@ def run(
     first = RunDir.of_round(config, 1)
     if worst is not None:
         ids = _worst(config, run_dir, split, count, worst)
-    pictures = _choose(config, first, split, count, ids)
+    samples = _choose(config, first, split, count, ids)
     classifier, _ = load_trained(
         first.model("train_cls"), "classifier", build_classifier, runtime.device
     )
@@ -69,8 +69,8 @@ def run(
         segmenter, _ = load_trained(
             run_dir.model("train_seg"), "segmenter", build_segmenter, runtime.device
         )
-    rows = [_row(config, run_dir, picture, classifier, segmenter, runtime) for picture in pictures]
-    titles = ["picture", "CAM", "slots", "slot seed", "pseudo-mask"]
+    rows = [_row(config, run_dir, sample, classifier, segmenter, runtime) for sample in samples]
+    titles = ["image", "CAM", "slots", "slot seed", "pseudo-mask"]
     titles += ["prediction"] if segmenter else []
     titles += ["truth"] if _truth(config) else []
     sheet = contact_sheet(rows, titles)
@@ -82,20 +82,20 @@ def run(
 
 def _choose(
     config: RunConfig, run_dir: RunDir, split: str, count: int, ids: Sequence[str]
-) -> list[Picture]:
-    pictures = open_tagged(config.data, split).pictures
-    known = {picture.id: picture for picture in pictures}
-    for picture_id in ids:
-        if picture_id not in known:
-            raise WsssError(f"The split {split} has no picture {picture_id!r}: give ids of it.")
-        if not run_dir.seed(picture_id).is_file():
+) -> list[Sample]:
+    samples = open_tagged(config.data, split).samples
+    known = {sample.id: sample for sample in samples}
+    for image_id in ids:
+        if image_id not in known:
+            raise WsssError(f"The split {split} has no image {image_id!r}: give ids of it.")
+        if not run_dir.seed(image_id).is_file():
             raise WsssError(
-                f"{picture_id} has no seeds in {run_dir.root}: run generate-pseudo-masks on a "
+                f"{image_id} has no seeds in {run_dir.root}: run generate-pseudo-masks on a "
                 "data.mask_split that holds it, or give other ids."
             )
     if ids:
-        return [known[picture_id] for picture_id in ids]
-    ready = [p for p in pictures if run_dir.seed(p.id).is_file()]
+        return [known[image_id] for image_id in ids]
+    ready = [p for p in samples if run_dir.seed(p.id).is_file()]
     ready = [p for p in ready if p.tags] or ready
     if not ready:
         raise WsssError(
@@ -106,17 +106,17 @@ def _choose(
 
 
 def _worst(config: RunConfig, run_dir: RunDir, split: str, count: int, kind: str) -> list[str]:
-    """Ids of the pictures whose pseudo-masks fail worst in one way, the worst first."""
+    """Ids of the images whose pseudo-masks fail worst in one way, the worst first."""
     if kind not in KINDS:
         raise WsssError(f"--worst is {kind!r}: expected one of {', '.join(KINDS)}.")
     root = true_masks(config.data)
     bad: dict[str, float] = {}
-    for picture in open_tagged(config.data, split).pictures:
-        if not run_dir.pseudo_mask(picture.id).is_file():
+    for sample in open_tagged(config.data, split).samples:
+        if not run_dir.pseudo_mask(sample.id).is_file():
             continue
-        pred = read_mask(run_dir.pseudo_mask(picture.id))
-        target = read_mask(mask_path(root, picture.id))
-        bad[picture.id] = failures(pred, target, [t + 1 for t in picture.tags]).get(kind, 0.0)
+        pred = read_mask(run_dir.pseudo_mask(sample.id))
+        target = read_mask(mask_path(root, sample.id))
+        bad[sample.id] = failures(pred, target, [t + 1 for t in sample.tags]).get(kind, 0.0)
     found = [id_ for id_ in sorted(bad, key=lambda i: -bad[i]) if bad[id_] > 0][:count]
     if not found:
         raise WsssError(
@@ -134,35 +134,35 @@ def _truth(config: RunConfig) -> bool:
 def _row(
     config: RunConfig,
     run_dir: RunDir,
-    picture: Picture,
+    sample: Sample,
     classifier: TagClassifier,
     segmenter: Segmenter | None,
     runtime: Runtime,
 ) -> list[Cell]:
-    whole = read_image(picture.path)
+    whole = read_image(sample.path)
     image = limit_side(whole, config.data.max_side)
     tensor = normalise(image)[None].to(runtime.device)
-    row = [image, *_making(config, run_dir, picture, image, classifier(_strides(tensor)))]
+    row = [image, *_making(config, run_dir, sample, image, classifier(_strides(tensor)))]
     if segmenter is not None:
         own = config.evaluate.own
         (mask,) = predict_masks(segmenter, whole, [own], config.evaluate, runtime.device)
         row.append(_shown(mask, image))
     if _truth(config):
         assert config.data.root is not None
-        row.append(_shown(read_mask(mask_path(config.data.root, picture.id)), image))
+        row.append(_shown(read_mask(mask_path(config.data.root, sample.id)), image))
     return row
 
 
 def _shown(mask: Cell, image: Cell) -> Cell:
-    """A mask of any size over a picture."""
+    """A mask of any size over an image."""
     return mask_over(resize_mask(mask, image.shape[:2]), image)
 
 
 def _making(
-    config: RunConfig, run_dir: RunDir, picture: Picture, image: Cell, output: ClassifierOutput
+    config: RunConfig, run_dir: RunDir, sample: Sample, image: Cell, output: ClassifierOutput
 ) -> list[Cell]:
     """How a pseudo-mask came about: class activation, slots, slot seed, the mask."""
-    with np.load(RunDir.of_round(config, 1).seed(picture.id)) as soft:
+    with np.load(RunDir.of_round(config, 1).seed(sample.id)) as soft:
         plain = soft["cam"].astype(np.float32)
         scores = torch.from_numpy(soft["seed"]).float()
         labels = torch.from_numpy(soft["labels"])
@@ -174,7 +174,7 @@ def _making(
         heat(plain.max(axis=0, initial=0), image),
         slots_over(chosen.logits[0].argmax(0).reshape(chosen.grid).cpu().numpy(), image),
         mask_over(seed_mask(above, labels).numpy(), image),
-        _shown(read_mask(run_dir.pseudo_mask(picture.id)), image),
+        _shown(read_mask(run_dir.pseudo_mask(sample.id)), image),
     ]
 
 

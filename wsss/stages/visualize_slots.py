@@ -1,4 +1,4 @@
-"""Beside the line: pictures of the slots of any picture, one PNG each.
+"""Beside the pipeline: images of the slots of any image, one PNG each.
 
 Reads images and weights; writes `<out>/<name of the image>.png`.
 """
@@ -10,8 +10,8 @@ from PIL import Image
 
 from glmix.clustering import SlotAssignment
 from glmix.visualize import default_blocks, figure
-from wsss.data.pictures import read_image
-from wsss.data.transforms import normalise, resize
+from wsss.data.augment import normalise, resize
+from wsss.data.images import read_image
 from wsss.errors import WsssError
 from wsss.models.backbone import create_backbone
 
@@ -25,19 +25,19 @@ def run(
     slot_count: int = 4,
     long_side: int = 384,
 ) -> Path:
-    """Draws the slots of pictures; returns the folder.
+    """Draws the slots of images; returns the folder.
 
     Args:
-        images: the pictures.
+        images: the images.
         model: registered GLNet, such as `glnet_nano`.
         checkpoint: its weights, a file or `pretrained`; None shows slots of random weights.
-        out: folder of the PNGs, one a picture; pictures of one name need folders of their own.
+        out: folder of the PNGs, one per image; images of one name need folders of their own.
         blocks: names `stride.index` such as `16.2`; None takes blocks at a fifth, half and the end.
         slot_count: representative slots outlined in each block.
-        long_side: pictures are resized to it, keeping their proportions.
+        long_side: images are resized to it, keeping their proportions.
 
     Raises:
-        WsssError: no such model, weights, block or picture, two pictures of one name, or one that
+        WsssError: no such model, weights, block or image, two images of one name, or one that
             its figure would replace.
     """
     _check_names(images, out)
@@ -65,13 +65,14 @@ def _check_names(images: list[Path], out: Path) -> None:
     twice = next((path for path in images if stems.count(path.stem) > 1), None)
     if twice is not None:
         raise WsssError(
-            f"Two pictures are named {twice.stem!r}: expected names that differ, since the PNGs "
+            f"Two images are named {twice.stem!r}: expected names that differ, since the PNGs "
             "take them; draw them into two folders."
         )
     for path in images:
         if (out / f"{path.stem}.png").resolve() == path.resolve():
             raise WsssError(
-                f"The figure of {path} would replace it: give an --out that is not the pictures' "
+                f"The figure of {path} would replace it: give an output directory (--out) that is "
+                "not the images' "
                 "own folder."
             )
 

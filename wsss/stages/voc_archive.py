@@ -1,7 +1,7 @@
 """Archives for the VOC evaluation server: packed from masks, and checked before they are sent.
 
 The server takes `results/VOC2012/Segmentation/comp6_test_cls/<id>.png` in a .tar.gz: 8-bit indexed
-PNGs in the VOC palette, at the size of the picture, without void. Anything else scores about 0.
+PNGs in the VOC palette, at the size of the image, without void. Anything else scores about 0.
 """
 
 import gzip
@@ -15,9 +15,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from wsss.data.mask_io import palette, read_mask
 from wsss.errors import WsssError
+from wsss.formats.voc import NUM_CLASSES, read_split_list
 from wsss.run_dir import write_atomic
-from wsss.voc import NUM_CLASSES, palette, read_mask, read_split_list
 
 FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"
 
@@ -27,7 +28,7 @@ def pack(masks: Path, ids: Sequence[str], out: Path) -> Path:
 
     Args:
         masks: folder of `<id>.png` in the VOC palette.
-        ids: of the pictures; the archive has no subfolders, whatever theirs are.
+        ids: of the images; the archive has no subfolders, whatever theirs are.
         out: the archive to write, `.tar.gz`.
 
     Raises:
@@ -36,8 +37,8 @@ def pack(masks: Path, ids: Sequence[str], out: Path) -> Path:
     paths = {PurePosixPath(id_).name: masks / f"{id_}.png" for id_ in sorted(ids)}
     if len(paths) < len(ids):
         raise WsssError(
-            f"{len(ids) - len(paths)} of the {len(ids)} pictures share their name with another in "
-            "another folder; the archive has one folder: give pictures of different names."
+            f"{len(ids) - len(paths)} of the {len(ids)} images share their name with another in "
+            "another folder; the archive has one folder: give images of different names."
         )
     for path in paths.values():
         highest = int(read_mask(path).max())
@@ -69,26 +70,26 @@ def check(file: Path, ids: Path | None = None, images: Path | None = None) -> li
 
     Args:
         file: the archive.
-        ids: list of the ids that it must hold, one a line.
-        images: folder of their pictures, whose sizes the masks must have.
+        ids: list of the ids that it must hold, one per line.
+        images: folder of their images, whose sizes the masks must have.
 
     Raises:
-        WsssError: there is no archive, no list of ids, or no folder of pictures.
+        WsssError: there is no archive, no list of ids, or no folder of images.
     """
     for path, what in ((file, "archive"), (ids, "list of ids")):
         if path is not None and not path.is_file():
             raise WsssError(f"There is no {what} at {path}: give a file that exists.")
     if images is not None and not images.is_dir():
-        raise WsssError(f"There is no folder of pictures at {images}: give one that exists.")
+        raise WsssError(f"There is no folder of images at {images}: give one that exists.")
     found: Counter[str] = Counter()
-    pictures = {path.stem: path for path in images.iterdir()} if images else None
+    originals = {path.stem: path for path in images.iterdir()} if images else None
     problems: list[str] = []
     try:
         with tarfile.open(file, "r:gz") as archive:
             for member in archive:
-                problems += _check_member(archive, member, found, pictures)
+                problems += _check_member(archive, member, found, originals)
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        problems.append(f"{file} is no whole .tar.gz ({error}): pack it again.")
+        problems.append(f"{file} is not a complete .tar.gz ({error}): pack it again.")
     for name, times in found.items():
         if times > 1:
             problems.append(f"{name} is in the archive {times} times: leave one of them.")
@@ -107,14 +108,14 @@ def _check_member(
     archive: tarfile.TarFile,
     member: tarfile.TarInfo,
     found: Counter[str],
-    pictures: dict[str, Path] | None,
+    originals: dict[str, Path] | None,
 ) -> Iterator[str]:
     """Problems of one entry, which is counted in `found` if it is where a mask belongs."""
     name = PurePosixPath(member.name)
     if member.isdir():
         return
     if str(name.parent) != FOLDER or name.suffix != ".png" or not member.isfile():
-        yield f"{member.name} is no file {FOLDER}/<id>.png: leave it out, or move it there."
+        yield f"{member.name} is not a file {FOLDER}/<id>.png: leave it out, or move it there."
         return
     found[name.stem] += 1
     file = archive.extractfile(member)
@@ -131,11 +132,11 @@ def _check_member(
             "a pixel (mode P): write class indices with the VOC palette."
         )
         return
-    yield from _check_pixels(name, image, pictures)
+    yield from _check_pixels(name, image, originals)
 
 
 def _check_pixels(
-    name: PurePosixPath, image: Image.Image, pictures: dict[str, Path] | None
+    name: PurePosixPath, image: Image.Image, originals: dict[str, Path] | None
 ) -> Iterator[str]:
     highest = int(np.asarray(image).max())
     if highest >= NUM_CLASSES:
@@ -143,12 +144,12 @@ def _check_pixels(
     colours = np.array(image.getpalette() or [], np.uint8).reshape(-1, 3)
     if not np.array_equal(colours[:NUM_CLASSES], palette()[:NUM_CLASSES]):
         yield f"{name.name} has another palette than VOC's: write it with VOC's 256 colours."
-    if pictures is None:
+    if originals is None:
         return
-    if name.stem not in pictures:
-        yield f"{name.name} has no picture of its name: leave it out."
+    if name.stem not in originals:
+        yield f"{name.name} has no image of its name: leave it out."
         return
-    with Image.open(pictures[name.stem]) as picture:
-        if picture.size != image.size:
-            found, wanted = ("×".join(map(str, i.size)) for i in (image, picture))
-            yield f"{name.name} is {found}, its picture {wanted}: predict at the original size."
+    with Image.open(originals[name.stem]) as original:
+        if original.size != image.size:
+            found, wanted = ("×".join(map(str, i.size)) for i in (image, original))
+            yield f"{name.name} is {found}, its image {wanted}: predict at the original size."

@@ -4,26 +4,26 @@ import numpy as np
 import pytest
 import torch
 
+from wsss.ablation.counts import RowCounts
 from wsss.ablation.rows import Row
 from wsss.ablation.table import figures, markdown
-from wsss.ablation.tally import Tally
 from wsss.seeding.walks import Seeding
 
 
-def tally(right: int) -> Tally:
-    """Ten pixels of class 1 at score 0.5 and ten of the ground at 0; so many of the ten found."""
-    found = Tally(2, "")
+def row_counts(right: int) -> RowCounts:
+    """Ten pixels of class 1 at score 0.5, ten of background at 0; `right` of the ten found."""
+    found = RowCounts(2, "")
     target = np.array([[1] * 10 + [0] * 10], np.uint8)
     scores = torch.tensor([[[0.505] * right + [0.0] * (20 - right)]])
     found.add_scores(target, scores, torch.tensor([1], dtype=torch.uint8))
-    found.seconds, found.pictures = 0.004 * right, 1
+    found.seconds, found.images = 0.004 * right, 1
     return found
 
 
 def test_figures_over_classifiers() -> None:
-    row = figures(Row("cam", Seeding()), [tally(10), tally(5)], 0.25, "otsu")
+    row = figures(Row("cam", Seeding()), [row_counts(10), row_counts(5)], 0.25, "otsu")
     assert row["fixed"]["at"] == 0.25
-    # all right; class 5 of 10, ground 10 of 15
+    # all right; class 5 of 10, background 10 of 15
     assert row["fixed"]["runs"] == pytest.approx([100, 100 * (0.5 + 2 / 3) / 2])
     assert row["fixed"]["mean"] == pytest.approx(79.1667, abs=1e-3)
     assert row["fixed"]["sd"] == pytest.approx(29.4628, abs=1e-3)
@@ -33,8 +33,8 @@ def test_figures_over_classifiers() -> None:
 
 
 def test_the_markdown_table() -> None:
-    plain = figures(Row("cam", Seeding()), [tally(10)], 0.25, "otsu")
-    refined = Tally(2, "")
+    plain = figures(Row("cam", Seeding()), [row_counts(10)], 0.25, "otsu")
+    refined = RowCounts(2, "")
     target = np.array([[1, 0]], np.uint8)
     refined.add_mask("0.4", target, torch.tensor([[1, 0]], dtype=torch.uint8))
     other = figures(Row("cam + crf", Seeding(), ("crf",)), [refined], 0.25, "0.4")

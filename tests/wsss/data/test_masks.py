@@ -1,4 +1,4 @@
-"""Pictures with masks: where they lie, that they fit, crops that keep them together."""
+"""Images with masks: where they lie, that they fit, crops that keep them together."""
 
 import ast
 from pathlib import Path
@@ -8,9 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from wsss import voc
+import wsss
+from wsss.data import mask_io
+from wsss.data.augment import denormalise
 from wsss.data.masks import MaskTrainingSet, has_masks, mask_path, read_pair
-from wsss.data.transforms import denormalise
 from wsss.errors import WsssError
 
 
@@ -18,7 +19,7 @@ def test_augmented_masks_come_before_the_plain_ones(tiny_voc: Path) -> None:
     plain = tiny_voc / "SegmentationClass"
     plain.mkdir()
     for id_ in ("p1", "p9"):
-        voc.write_mask(plain / f"{id_}.png", np.zeros((2, 2), np.uint8))
+        mask_io.write_mask(plain / f"{id_}.png", np.zeros((2, 2), np.uint8))
     assert mask_path(tiny_voc, "p1") == tiny_voc / "SegmentationClassAug" / "p1.png"
     assert mask_path(tiny_voc, "p9") == plain / "p9.png"
     with pytest.raises(WsssError, match=r"no mask zz\.png"):
@@ -26,7 +27,7 @@ def test_augmented_masks_come_before_the_plain_ones(tiny_voc: Path) -> None:
 
 
 STAGES_OF_TAGS = ("train_cls", "generate_pseudo_masks", "predict")
-STAGES = Path(voc.__file__).parent / "stages"
+STAGES = Path(wsss.__file__).parent / "stages"
 
 
 @pytest.mark.parametrize("stage", STAGES_OF_TAGS)
@@ -49,26 +50,26 @@ def test_has_masks(tiny_voc: Path, tmp_path: Path) -> None:
 
 
 def test_pair_of_other_sizes_is_a_sentence(tiny_voc: Path) -> None:
-    picture, mask = tiny_voc / "JPEGImages" / "p1.jpg", mask_path(tiny_voc, "p1")
-    image, indices = read_pair(picture, mask)
+    image_path, mask = tiny_voc / "JPEGImages" / "p1.jpg", mask_path(tiny_voc, "p1")
+    image, indices = read_pair(image_path, mask)
     assert (image.shape, indices.shape) == ((24, 32, 3), (24, 32))
-    voc.write_mask(mask, indices.T)
-    with pytest.raises(WsssError, match=r"p1\.png is 24×32 and its picture .* 32×24"):
-        read_pair(picture, mask)
+    mask_io.write_mask(mask, indices.T)
+    with pytest.raises(WsssError, match=r"p1\.png is 24×32 and its image .* 32×24"):
+        read_pair(image_path, mask)
 
 
 @pytest.fixture
 def pair(tmp_path: Path) -> tuple[Path, Path]:
-    """A picture whose grey value says its mask: 30 × class."""
+    """An image whose grey value says its mask: 30 × class."""
     mask = np.random.default_rng(0).integers(0, 8, (6, 9)).repeat(8, 0).repeat(8, 1)
     Image.fromarray(np.repeat((mask * 30)[..., None], 3, 2).astype(np.uint8)).save(
         tmp_path / "a.png"
     )
-    voc.write_mask(tmp_path / "m.png", mask)
+    mask_io.write_mask(tmp_path / "m.png", mask)
     return tmp_path / "a.png", tmp_path / "m.png"
 
 
-def test_crops_keep_picture_and_mask_together(pair: tuple[Path, Path]) -> None:
+def test_crops_keep_image_and_mask_together(pair: tuple[Path, Path]) -> None:
     data = MaskTrainingSet([pair], 40, 0, jitter=0)
     agreement = []
     for epoch in range(30):
@@ -81,7 +82,7 @@ def test_crops_keep_picture_and_mask_together(pair: tuple[Path, Path]) -> None:
     assert min(agreement) > 0.5 and np.mean(agreement) > 0.75
 
 
-def test_large_pictures_are_reduced_with_all_that_is_read(
+def test_large_images_are_reduced_with_all_that_is_read(
     tmp_path: Path, pair: tuple[Path, Path]
 ) -> None:
     image, small = read_pair(*pair, max_side=36)
@@ -89,7 +90,7 @@ def test_large_pictures_are_reduced_with_all_that_is_read(
     np.testing.assert_array_equal(image[..., 0], 30 * small)  # blocks of 8 become blocks of 4
     reduced = tmp_path / "b.png", tmp_path / "n.png"
     Image.fromarray(image).save(reduced[0])
-    voc.write_mask(reduced[1], small)
+    mask_io.write_mask(reduced[1], small)
     large = MaskTrainingSet([pair], 20, 0, max_side=36)
     little = MaskTrainingSet([reduced], 20, 0)
     for a, b in zip(large[(1, 0)], little[(1, 0)], strict=True):

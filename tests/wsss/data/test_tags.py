@@ -10,83 +10,26 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from wsss.data import tags, transforms
-from wsss.data.tags import Picture, TaggedPictures, TagTrainingSet, read_voc
-from wsss.errors import WsssError
+import wsss
+from wsss.data import augment, images
+from wsss.data.images import Sample, TaggedDataset
+from wsss.data.tags import TagTrainingSet
+from wsss.formats.voc import read_voc
 
 SHARED_VOC = Path(__file__).parents[4] / "shared" / "voc" / "VOCdevkit" / "VOC2012"
 
 
-def test_tags_are_the_objects_names(tiny_voc: Path) -> None:
-    read = read_voc(tiny_voc, "train")
-    folder = tiny_voc / "JPEGImages"
-    assert read.pictures == (
-        Picture("p1", folder / "p1.jpg", (7, 11)),  # cat, dog; 0-based without background
-        Picture("p2", folder / "p2.jpg", ()),
-    )
-    assert read.class_names[7] == "cat" and len(read.class_names) == 20
-
-
-def test_class_names_file_sets_names_and_order(tiny_voc: Path) -> None:
-    (tiny_voc / "class_names.txt").write_text("dog\ncat\n")
-    read = read_voc(tiny_voc, "train")
-    assert (read.class_names, read.pictures[0].tags) == (("dog", "cat"), (0, 1))
-
-
-def test_other_image_suffixes_are_found_and_jpg_wins(tiny_voc: Path) -> None:
-    folder = tiny_voc / "JPEGImages"
-    (folder / "p2.jpg").rename(folder / "p2.PNG")
-    (folder / "p1.png").write_bytes(b"")
-    found = {p.id: p.path.name for p in read_voc(tiny_voc, "train").pictures}
-    assert found == {"p1": "p1.jpg", "p2": "p2.PNG"}
-
-
-def test_missing_pictures_are_counted(tiny_voc: Path) -> None:
-    (tiny_voc / "JPEGImages" / "p2.jpg").unlink()
-    with pytest.raises(WsssError, match=r"1 of 2 pictures .* the first p2\.jpg; run wsss check"):
-        read_voc(tiny_voc, "train")
-
-
 @pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        (None, r"p1\.xml does not exist"),
-        ("<annotation><object>", r"p1\.xml does not parse"),
-        ("", "does not parse"),
-        ("<annotation><object></object></annotation>", "object without a name"),
-        (
-            "<annotation><object><name>cta</name></object></annotation>",
-            r"p1\.xml has 'cta', which is none of the classes \(.*\); did you mean 'cat'\?",
-        ),
-    ],
+    "module", ["data/images", "data/tags", "data/augment", "formats/csv", "formats/voc"]
 )
-def test_bad_annotation_is_a_sentence(tiny_voc: Path, text: str | None, sentence: str) -> None:
-    path = tiny_voc / "Annotations" / "p1.xml"
-    path.unlink()
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(WsssError, match=sentence):
-        read_voc(tiny_voc, "train")
-
-
-@pytest.mark.parametrize("module", ["pictures", "folder", "tags", "transforms"])
 def test_the_room_of_tags_cannot_open_a_mask(module: str) -> None:
-    source = Path(tags.__file__).with_name(f"{module}.py").read_text()
+    source = (Path(wsss.__file__).parent / f"{module}.py").read_text()
     words = {n.attr for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Attribute)}
     words |= {n.id for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Name)}
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             words |= {alias.name for alias in node.names} | {getattr(node, "module", "") or ""}
     assert not {w for w in words if w in ("read_mask", "read_pair", "mask_path") or "masks" in w}
-
-
-@pytest.mark.skipif(not SHARED_VOC.is_dir(), reason="no ../shared/voc beside the checkout")
-def test_real_voc_reads_whole() -> None:
-    read = read_voc(SHARED_VOC, "train_aug")
-    assert len(read) == 6380
-    by_id = {p.id: p for p in read_voc(SHARED_VOC, "train").pictures}
-    assert [read.class_names[t] for t in by_id["2007_000032"].tags] == ["aeroplane", "person"]
-    assert (read.tag_matrix().sum(0) > 0).all()
 
 
 def training_set(root: Path, **how: object) -> TagTrainingSet:
@@ -109,10 +52,10 @@ def test_a_sample_follows_from_seed_epoch_and_index(tiny_voc: Path) -> None:
     assert not torch.equal(first[(2, 0)][0], other_seed[(2, 0)][0])
 
 
-def test_a_large_picture_is_reduced_first(tiny_voc: Path, tmp_path: Path) -> None:
+def test_a_large_image_is_reduced_first(tiny_voc: Path, tmp_path: Path) -> None:
     large = training_set(tiny_voc, max_side=20)[(3, 0)][0]
     path = tiny_voc / "JPEGImages" / "p1.jpg"
-    small = transforms.limit_side(tags.read_image(path), 20)
+    small = augment.limit_side(images.read_image(path), 20)
     assert small.shape == (15, 20, 3)
     path.unlink()
     Image.fromarray(small).save(path.with_suffix(".png"))
@@ -130,15 +73,15 @@ def test_workers_give_the_same_samples(tiny_voc: Path) -> None:
     assert torch.equal(batches(0), batches(2))
 
 
-def test_without_augmentation_a_square_picture_stays_as_it_is(tmp_path: Path) -> None:
+def test_without_augmentation_a_square_image_stays_as_it_is(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    one = TaggedPictures(("x",), (Picture("a", tmp_path / "a.png", (0,)),))
+    one = TaggedDataset(("x",), (Sample("a", tmp_path / "a.png", (0,)),))
     images = {}
     for flip in (False, True):
         data = TagTrainingSet(one, 16, 0, scale=(99, 99), flip=flip, jitter=0)
-        # an area far beyond the picture's is clipped to all of it, at any aspect
-        shown = [transforms.denormalise(data[(e, 0)][0]) for e in range(20)]
+        # an area far beyond the image's is clipped to all of it, at any aspect
+        shown = [augment.denormalise(data[(e, 0)][0]) for e in range(20)]
         images[flip] = Counter(
             "as it is"
             if (s == pixels).all()

@@ -80,8 +80,11 @@ def other_shape(path: Path) -> None:
 
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "gone": (Path.unlink, "No weights at .*model.safetensors: train the classifier first"),
-    "cut": (cut, "model.safetensors is no safetensors file .*: give a trained classifier"),
-    "garbage": (garbage, "model.safetensors is no safetensors file .*: give a trained classifier"),
+    "cut": (cut, "model.safetensors is not a valid safetensors file .*: give a trained classifier"),
+    "garbage": (
+        garbage,
+        "model.safetensors is not a valid safetensors file .*: give a trained classifier",
+    ),
     "no metadata": (no_metadata, "holds other weights, not a classifier: give the file of a cl"),
     "other kind": (other_kind, "holds segmenter, not a classifier: give the file of a classifier"),
     "lacks a key": (lacks_a_key, "lacks 'width' in its metadata: train the classifier again"),
@@ -102,7 +105,7 @@ def test_each_fault_of_weights_has_its_sentence(weights: Path, fault: str) -> No
 
 
 def test_a_folder_is_no_weights(tmp_path: Path) -> None:
-    with pytest.raises(WsssError, match="is no safetensors file"):
+    with pytest.raises(WsssError, match="is not a valid safetensors file"):
         read_metadata(tmp_path, "classifier")
 
 
@@ -120,5 +123,7 @@ def test_a_damaged_state_is_refused(tmp_path: Path, damage: Callable[[Path], obj
     path = tmp_path / "checkpoint.pt"
     save_state(path, {"step": 3, "weights": torch.arange(3.0)})
     damage(path)
-    with pytest.raises(WsssError, match=r"checkpoint.pt is no checkpoint \(.*\): delete it to st"):
+    with pytest.raises(
+        WsssError, match=r"checkpoint.pt is not a valid checkpoint \(.*\): delete it to st"
+    ):
         load_state(path)

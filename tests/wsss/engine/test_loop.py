@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from wsss.engine.checkpoint import load_state, save_state
-from wsss.engine.loop import Schedule, train
+from wsss.engine.loop import train
 from wsss.engine.runtime import Runtime
+from wsss.engine.schedule import Schedule
 from wsss.errors import WsssError
 
 
 class Noise(Dataset[tuple[Tensor, Tensor]]):
-    """Pictures that follow from (epoch, index), as the real sets' do."""
+    """Images that follow from (epoch, index), as the real sets' do."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.left = stop_after
@@ -157,26 +158,26 @@ def test_a_training_in_parts_that_was_cut_ends_as_an_unbroken_one(tmp_path: Path
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     fit(tmp_path, Noise())
     other = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    with pytest.raises(WsssError, match=r"checkpoint.pt is of another network .*: delete it"):
+    with pytest.raises(WsssError, match=r"checkpoint.pt belongs to another network .*: delete it"):
         fit(tmp_path, Noise(), model=other)
 
 
 def test_a_checkpoint_that_lacks_a_part_is_refused(tmp_path: Path) -> None:
     save_state(tmp_path / "checkpoint.pt", {"step": 3})
-    with pytest.raises(WsssError, match=r"checkpoint.pt is of another network .*: delete it"):
+    with pytest.raises(WsssError, match=r"checkpoint.pt belongs to another network .*: delete it"):
         fit(tmp_path, Noise())
 
 
 class Faulty(Noise):
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        raise WsssError("The picture x.jpg does not decode (cut off): copy it again.")
+        raise WsssError("The image x.jpg does not decode (cut off): copy it again.")
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_bad_picture_is_one_sentence_from_workers_too(tmp_path: Path, workers: int) -> None:
+def test_a_bad_image_is_one_sentence_from_workers_too(tmp_path: Path, workers: int) -> None:
     with pytest.raises(WsssError) as error:
         fit(tmp_path, Faulty(), workers=workers)
-    assert str(error.value) == "The picture x.jpg does not decode (cut off): copy it again."
+    assert str(error.value) == "The image x.jpg does not decode (cut off): copy it again."
 
 
 def test_workers_change_nothing(tmp_path: Path) -> None:
@@ -196,9 +197,9 @@ def test_a_training_that_diverges_is_stopped_with_a_sentence(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("world", "least", "says"),
-    [(3, 1, "2 for 3 processes, and each takes a picture"), (2, 2, "each takes 2 pictures")],
+    [(3, 1, "2 for 3 processes, and each takes an image"), (2, 2, "each takes 2 images")],
 )
-def test_fewer_pictures_a_batch_than_the_processes_take(
+def test_fewer_images_a_batch_than_the_processes_take(
     tmp_path: Path, world: int, least: int, says: str
 ) -> None:
     model = network()

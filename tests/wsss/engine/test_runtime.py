@@ -21,7 +21,7 @@ def test_a_device_that_is_none_has_a_sentence(device: str) -> None:
         start(settings(device=device), 0)
     sentence = str(error.value)
     assert sentence.startswith(f"Device {device!r} can't be used here (")
-    assert sentence.endswith("): take runtime.device=auto or cpu.") and "\n" not in sentence
+    assert sentence.endswith("): use runtime.device=auto or cpu.") and "\n" not in sentence
 
 
 def test_auto_takes_the_cpu_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from wsss.config import OptimConfig, TrainSegConfig
-from wsss.engine.loop import Average, SampleOrder, Schedule, schedule_of, steps_of
+from wsss.engine.schedule import Average, SampleOrder, Schedule, schedule_of, steps_of
 
 
 def schedule(steps: int = 10, batch: int = 4, warmup: int = 0, power: float = 1.0) -> Schedule:
@@ -25,18 +25,18 @@ def test_a_power_of_zero_keeps_the_rate() -> None:
 
 
 @pytest.mark.parametrize(
-    ("epochs", "pictures", "batch", "steps"),
+    ("epochs", "images", "batch", "steps"),
     [(1, 10, 5, 2), (1, 11, 5, 3), (0.5, 10, 5, 1), (2, 3, 8, 1), (0.001, 1, 64, 1)],
 )
-def test_steps_of_epochs(epochs: float, pictures: int, batch: int, steps: int) -> None:
-    assert steps_of(epochs, pictures, batch) == steps
+def test_steps_of_epochs(epochs: float, images: int, batch: int, steps: int) -> None:
+    assert steps_of(epochs, images, batch) == steps
 
 
 def order(first: int = 0, rank: int = 0, world: int = 1, seed: int = 0) -> SampleOrder:
     return SampleOrder(7, schedule(10, batch=4), seed, first, rank, world)
 
 
-def test_every_epoch_holds_each_picture_once() -> None:
+def test_every_epoch_holds_each_image_once() -> None:
     samples = [sample for batch in order() for sample in batch]
     assert len(samples) == 40 and len(order()) == 10
     for epoch in range(5):
@@ -58,7 +58,7 @@ def test_processes_share_each_batch() -> None:
         assert (batch[0::2], batch[1::2]) == (even, odd)
 
 
-def test_a_batch_in_parts_holds_the_same_pictures() -> None:
+def test_a_batch_in_parts_holds_the_same_images() -> None:
     parts = SampleOrder(7, replace(schedule(10, batch=4), accumulate=2), 0, 3, 0, 1)
     batches = list(parts)
     assert len(parts) == len(batches) == 14 and {len(batch) for batch in batches} == {2}
@@ -96,11 +96,11 @@ def test_no_decay_is_no_average() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pictures", "steps", "warmup"),
+    ("images", "steps", "warmup"),
     [(60, 15, 3), (10, 3, 0), (1996, 499, 99), (2000, 500, 100), (3032, 758, 100)],
 )
-def test_warm_up_takes_a_fifth_of_the_steps_at_most(pictures: int, steps: int, warmup: int) -> None:
-    found = schedule_of(OptimConfig(epochs=8), pictures)
+def test_warm_up_takes_a_fifth_of_the_steps_at_most(images: int, steps: int, warmup: int) -> None:
+    found = schedule_of(OptimConfig(epochs=8), images)
     assert (found.steps, found.warmup_steps) == (steps, warmup)
     assert max(found.factor(step) for step in range(steps)) > 0.8
 
@@ -109,7 +109,7 @@ def test_warm_up_takes_a_fifth_of_the_steps_at_most(pictures: int, steps: int, w
     ("decoder", "arguments", "least"),
     [("segformer", {}, 1), ("upernet", {}, 2), ("upernet", {"decoder_use_norm": False}, 1)],
 )
-def test_some_decoders_take_two_pictures(
+def test_some_decoders_take_two_images(
     decoder: str, arguments: dict[str, bool], least: int
 ) -> None:
     settings = TrainSegConfig.model_validate({"decoder": decoder, "decoder_args": arguments})

@@ -85,13 +85,13 @@ def a_list(path: Path) -> None:
 
 
 FAULTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
-    "gone": ("w.pth", lambda path: None, "No weights at .*w.pth: mend backbone.weights"),
-    "gone too": ("w.safetensors", lambda path: None, "No weights at .*: mend backbone.weights"),
-    "text": ("w.pth", text, "w.pth (can't be read as weights|is no weights file)"),
+    "gone": ("w.pth", lambda path: None, "No weights at .*w.pth: fix backbone.weights"),
+    "gone too": ("w.safetensors", lambda path: None, "No weights at .*: fix backbone.weights"),
+    "text": ("w.pth", text, "w.pth (can't be read as weights|is not a weights file)"),
     "text too": ("w.safetensors", text, "w.safetensors can't be read as weights"),
     "cut": ("w.pth", cut, "w.pth can't be read as weights"),
     "a folder": ("w.pth", Path.mkdir, "w.pth can't be read as weights"),
-    "no mapping": ("w.pth", a_list, "w.pth is no weights file"),
+    "no mapping": ("w.pth", a_list, "w.pth is not a weights file"),
     "another model": ("w.pth", another, "w.pth holds the weights of another model than glnet_nano"),
 }
 

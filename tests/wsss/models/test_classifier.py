@@ -1,4 +1,4 @@
-"""The classifier: logits are the mean of the map, slots of every block, any picture size."""
+"""The classifier: logits are the mean of the map, slots of every block, any image size."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def classifier(slot_block: str = "16.0", slot_top: int = 2, pooling: str = "mean
     return TagClassifier(backbone, 4, slot_block, slot_top, pooling).eval()
 
 
-def pictures(*size: int) -> torch.Tensor:
+def random_images(*size: int) -> torch.Tensor:
     return torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
 
 
@@ -27,7 +27,7 @@ def pictures(*size: int) -> torch.Tensor:
 @torch.inference_mode()
 def test_logits_are_the_mean_of_the_map(size: tuple[int, int]) -> None:
     model = classifier()
-    output = model(pictures(*size))
+    output = model(random_images(*size))
     assert output.logits.shape == output.slot_logits.shape == (2, 4)
     torch.testing.assert_close(output.logits, output.cam.mean((2, 3)))
     assert output.cam.shape[-2:] == output.assignments["16.0"].grid
@@ -40,10 +40,10 @@ def test_logits_are_the_mean_of_the_map(size: tuple[int, int]) -> None:
 @torch.inference_mode()
 def test_pooling_by_the_log_of_the_mean_exponential() -> None:
     model = classifier(pooling="lse")
-    output = model(pictures(64, 96))
+    output = model(random_images(64, 96))
     expected = output.cam.exp().mean((2, 3)).log()
     torch.testing.assert_close(output.logits, expected)
-    # between the mean and the maximum, whatever the picture's size
+    # between the mean and the maximum, whatever the image's size
     spread = torch.linspace(-4, 4, 24).reshape(1, 1, 4, 6)
     assert 0 < model._pool(spread).item() < 4
     level = torch.full((1, 1, 4, 6), 3.0)
@@ -52,13 +52,13 @@ def test_pooling_by_the_log_of_the_mean_exponential() -> None:
 
 @torch.inference_mode()
 def test_whole_strides_give_a_map_at_stride_16() -> None:
-    assert classifier()(pictures(64, 96)).cam.shape == (2, 4, 4, 6)
+    assert classifier()(random_images(64, 96)).cam.shape == (2, 4, 4, 6)
 
 
 @torch.inference_mode()
 def test_the_map_is_linear_in_both_stages() -> None:
     model = classifier()
-    image = pictures(64, 64)
+    image = random_images(64, 64)
     both = model(image).cam
     torch.nn.init.zeros_(model.cam4.weight)
     third = model(image).cam
@@ -71,7 +71,7 @@ def test_the_map_is_linear_in_both_stages() -> None:
 @torch.inference_mode()
 def test_the_slot_answer_is_the_mean_of_the_highest_slots() -> None:
     model = classifier(slot_top=2)
-    image = pictures(64, 64)
+    image = random_images(64, 64)
     features, found = model.backbone.forward_slots(image)
     tokens = model.norm3(features[2]).flatten(2).transpose(1, 2)
     gather = {a.name: a.logits for a in found}["16.0"].softmax(-1)
@@ -81,7 +81,7 @@ def test_the_slot_answer_is_the_mean_of_the_highest_slots() -> None:
 
 @torch.inference_mode()
 def test_more_slots_asked_for_than_there_are() -> None:
-    assert classifier(slot_top=100)(pictures(64, 64)).slot_logits.shape == (2, 4)
+    assert classifier(slot_top=100)(random_images(64, 64)).slot_logits.shape == (2, 4)
 
 
 @pytest.mark.parametrize("block", ["16.1", "32.0", "foo", "8.0", ""])
@@ -89,7 +89,7 @@ def test_a_block_without_slots_at_stride_16_has_a_sentence(block: str) -> None:
     with pytest.raises(WsssError) as error:
         classifier(block)
     assert str(error.value) == (
-        f"train_cls.slot_block is {block!r}, which is no block with slots at stride 16 of this "
+        f"train_cls.slot_block is {block!r}, which is not a block with slots at stride 16 of this "
         "backbone: choose among 16.0."
     )
 
@@ -97,7 +97,7 @@ def test_a_block_without_slots_at_stride_16_has_a_sentence(block: str) -> None:
 def test_the_loss_is_the_sum_of_both_answers() -> None:
     model = classifier()
     tags = torch.tensor([[1.0, 0, 0, 1], [0, 1, 0, 0]])
-    output = model(pictures(64, 64))
+    output = model(random_images(64, 64))
     main = F.binary_cross_entropy_with_logits(output.logits, tags)
     slots = F.binary_cross_entropy_with_logits(output.slot_logits, tags)
     torch.testing.assert_close(model.loss(output, tags, 0.5), main + 0.5 * slots)
@@ -106,7 +106,7 @@ def test_the_loss_is_the_sum_of_both_answers() -> None:
 
 def test_one_step_reaches_every_parameter() -> None:
     model = classifier().train()
-    model.loss(model(pictures(64, 64)), torch.ones(2, 4), 0.5).backward()
+    model.loss(model(random_images(64, 64)), torch.ones(2, 4), 0.5).backward()
     without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     # a bias before a batch norm is taken off again, a key's bias cancels in the softmax
     assert all(name.endswith("bias") for name in without), without
@@ -124,6 +124,6 @@ def test_built_from_metadata() -> None:
         }
     )
     model.load_state_dict(classifier().state_dict())
-    image = pictures(64, 64)
+    image = random_images(64, 64)
     with torch.inference_mode():
         assert torch.equal(model.eval()(image).cam, classifier()(image).cam)

@@ -1,4 +1,4 @@
-"""The segmenter: every decoder takes a step, any picture size, the encoder's weights arrive."""
+"""The segmenter: every decoder takes a step, any image size, the encoder's weights arrive."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def segmenter(decoder: str = "segformer") -> Segmenter:
     return Segmenter("glnet_nano", TINY, decoder, 4)
 
 
-def pictures(*size: int) -> Tensor:
+def random_images(*size: int) -> Tensor:
     return torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
 
 
@@ -29,7 +29,7 @@ def test_every_decoder_takes_a_step_and_any_size(decoder: str) -> None:
     model = segmenter(decoder).train()
     before = {name: value.clone() for name, value in model.encoder.named_parameters()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    loss = F.cross_entropy(model(pictures(64, 64)), torch.randint(0, 4, (2, 64, 64)))
+    loss = F.cross_entropy(model(random_images(64, 64)), torch.randint(0, 4, (2, 64, 64)))
     loss.backward()
     assert all(p.grad is not None for p in model.parameters())
     optimizer.step()
@@ -37,13 +37,13 @@ def test_every_decoder_takes_a_step_and_any_size(decoder: str) -> None:
     model.eval()
     with torch.inference_mode():
         for size in ((33, 47), (64, 64), (1, 90)):
-            logits = model(pictures(*size))
+            logits = model(random_images(*size))
             assert logits.shape == (2, 4, *size) and logits.isfinite().all()
 
 
 def test_padding_leaves_whole_strides_alone() -> None:
     model = segmenter().eval()
-    image = pictures(64, 96)
+    image = random_images(64, 96)
     with torch.inference_mode():
         assert torch.equal(model(image), model.net(image))
 
@@ -55,7 +55,7 @@ def test_the_encoder_takes_over_the_backbone() -> None:
         if buffer.is_floating_point():
             nn.init.uniform_(buffer, 0.5, 2.0)
     model = segmenter().eval()
-    image = pictures(64, 64)
+    image = random_images(64, 64)
     with torch.inference_mode():
         features, _ = backbone.forward_slots(image)
         own, _ = model.encoder.forward_slots(image)  # type: ignore[operator]
@@ -68,7 +68,7 @@ def test_the_encoder_takes_over_the_backbone() -> None:
 
 def test_the_decoder_sees_the_encoder_that_was_loaded() -> None:
     model = segmenter().eval()
-    image = pictures(64, 64)
+    image = random_images(64, 64)
     with torch.inference_mode():
         before = model(image)
         torch.manual_seed(7)
@@ -91,7 +91,7 @@ class Ramp(nn.Module):
 
 def test_probabilities_sum_to_one_over_scales_and_flip() -> None:
     model = segmenter().eval()
-    image = pictures(40, 56)[:1]
+    image = random_images(40, 56)[:1]
     for scales, flip in (((1.0,), False), ((1.0,), True), ((0.5, 1.0, 1.5), True)):
         probs = predict_probs(model, image, scales, flip)
         assert probs.shape == (4, 40, 56)
@@ -108,7 +108,7 @@ def test_the_mirror_image_is_brought_back() -> None:
     assert ramp.sizes == [(1, 3, 4, 9), (2, 3, 4, 9)]
 
 
-def test_scales_are_of_the_picture_and_in_whole_strides() -> None:
+def test_scales_are_of_the_image_and_in_whole_strides() -> None:
     ramp = Ramp()
     predict_probs(ramp, torch.zeros(1, 3, 40, 100), (1.0, 0.5, 2.0))
     assert ramp.sizes == [(1, 3, 40, 100), (1, 3, 32, 64), (1, 3, 64, 192)]

@@ -1,8 +1,8 @@
-"""The confusion matrix as table and picture."""
+"""The confusion matrix as table and image."""
 
 import numpy as np
 
-from wsss.report.confusion import confusion_csv, confusion_picture
+from wsss.report.confusion import confusion_csv, confusion_image
 from wsss.report.sheet import heat
 
 MATRIX = np.array([[90, 10, 0], [0, 0, 0], [1, 1, 2]])
@@ -15,10 +15,10 @@ def test_the_table_names_rows_and_columns() -> None:
     assert lines[1:] == ["background,90,10,0", '"cat, wild",0,0,0', "dog,1,1,2"]
 
 
-def test_the_picture_shows_shares_of_each_row() -> None:
-    picture = np.array(confusion_picture(MATRIX, NAMES))
+def test_the_image_shows_shares_of_each_row() -> None:
+    image = np.array(confusion_image(MATRIX, NAMES))
     # cells of 26 pixels, flush with the lower right corner but for a margin of 6
-    cells = picture[-6 - 78 : -6, -6 - 78 : -6]
+    cells = image[-6 - 78 : -6, -6 - 78 : -6]
     corners = cells[2::26, 2::26]
     black = np.zeros((3, 3, 3), np.uint8)
     shares = np.array([[0.9, 0.1, 0], [0, 0, 0], [0.25, 0.25, 0.5]])

@@ -36,7 +36,7 @@ def test_small_objects_and_crowds_by_their_iou() -> None:
     found = failures(pred, target, [2, 7])
     assert found == pytest.approx({"small": 1 / 3, "crowd": 1 / 2})
     assert set(found) <= set(KINDS)
-    # two of four touch, unless void parts them; a speck is no piece
+    # two of four touch, unless void parts them; a speck is not a piece
     target[14:18, :20] = 7
     target[5, 30] = 7
     assert "crowd" not in failures(pred, target, [2, 7])
@@ -44,7 +44,7 @@ def test_small_objects_and_crowds_by_their_iou() -> None:
     assert "crowd" in failures(pred, target, [2, 7])
 
 
-def test_the_worst_class_of_a_picture_counts() -> None:
+def test_the_worst_class_of_an_image_counts() -> None:
     target = np.array([[1, 1, 1, 1, 2, 2, 2, 2, 0]], np.uint8)
     pred = np.array([[1, 0, 0, 0, 2, 0, 0, 0, 0]], np.uint8)
     pred[0, 5] = 2

@@ -1,4 +1,4 @@
-"""The page and the tables: figures in per cent, in the order of the line, names escaped."""
+"""The page and the tables: figures in per cent, in the order of the pipeline, names escaped."""
 
 import json
 import re
@@ -23,7 +23,7 @@ def test_the_page_has_every_figure_in_the_order_of_the_line() -> None:
         scores("cam", 0.123, oracle=oracle),
         scores("pseudo-masks", 0.6),
     ]
-    page = render("my <run>", {"map": 0.876, "held_pictures": 5}, evaluations, ["train.png"])
+    page = render("my <run>", {"map": 0.876, "held_images": 5}, evaluations, ["train.png"])
     assert "mAP 87.6 %" in page and "5 held-back" in page
     rows = re.findall(r"<tr><td>(\S+)</td><td>train</td><td>7</td>\s*<td>(\S+)</td>", page)
     assert rows == [("cam", "12.3"), ("pseudo-masks", "60.0"), ("predictions", "70.0")]
@@ -33,7 +33,7 @@ def test_the_page_has_every_figure_in_the_order_of_the_line() -> None:
     assert '<img src="train.png"' in page
 
 
-@pytest.mark.parametrize("metrics", [{}, {"map": None, "held_pictures": 0}])
+@pytest.mark.parametrize("metrics", [{}, {"map": None, "held_images": 0}])
 def test_a_page_without_figures(metrics: dict[str, object]) -> None:
     page = render("run", metrics, [], [])
     assert "mAP" not in page and "Scores" not in page and "<img" not in page

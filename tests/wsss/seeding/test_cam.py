@@ -51,5 +51,5 @@ def test_scaled_sizes_are_whole_grid_steps(
     assert scaled_size(height, width, scale) == expected
 
 
-def test_a_picture_without_tags_has_no_map_of_any_size() -> None:
+def test_an_image_without_tags_has_no_map_of_any_size() -> None:
     assert resize(torch.zeros(1, 0, 2, 3), (5, 4)).shape == (1, 0, 5, 4)

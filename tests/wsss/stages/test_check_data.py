@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss import voc
-from wsss.data.drawn import draw_voc
+from wsss.data import mask_io
+from wsss.data.synthetic import write_synthetic_voc
 from wsss.stages.check_data import check_folder, check_voc
 
 SPLITS = ("train", "val")
@@ -21,7 +21,7 @@ def test_a_sound_set_has_no_problem(tiny_voc: Path) -> None:
 
 
 def test_a_drawn_set_is_sound(tmp_path: Path) -> None:
-    draw_voc(tmp_path, train=5, val=5, size=32)
+    write_synthetic_voc(tmp_path, train=5, val=5, size=32)
     assert check_voc(tmp_path, ("train", "train_aug", "val")) == []
 
 
@@ -34,8 +34,8 @@ def a_list(name: str, text: str) -> Callable[[Path], object]:
 
 
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "picture gone": (lambda r: (r / "JPEGImages/p1.jpg").unlink(), "picture: .*p1.jpg does not ex"),
-    "picture cut": (lambda r: cut(r / "JPEGImages/p1.jpg"), "picture: .*p1.jpg does not decode"),
+    "image gone": (lambda r: (r / "JPEGImages/p1.jpg").unlink(), "image: .*p1.jpg does not ex"),
+    "image cut": (lambda r: cut(r / "JPEGImages/p1.jpg"), "image: .*p1.jpg does not decode"),
     "xml gone": (lambda r: (r / "Annotations/p2.xml").unlink(), "annotation: .*p2.xml does not ex"),
     "xml cut": (lambda r: cut(r / "Annotations/p2.xml"), "annotation: .*p2.xml does not parse"),
     "tag": (
@@ -47,11 +47,11 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "mask gone": (lambda r: (r / "SegmentationClassAug/p3.png").unlink(), "mask: .*no mask p3.png"),
     "mask cut": (lambda r: cut(r / "SegmentationClassAug/p3.png"), "mask: .*p3.png does not dec"),
     "mask size": (
-        lambda r: voc.write_mask(r / "SegmentationClassAug/p3.png", np.zeros((32, 26), int)),
-        "mask: .*p3.png is 26×32 and its picture 32×26",
+        lambda r: mask_io.write_mask(r / "SegmentationClassAug/p3.png", np.zeros((32, 26), int)),
+        "mask: .*p3.png is 26×32 and its image 32×26",
     ),
     "mask values": (
-        lambda r: voc.write_mask(
+        lambda r: mask_io.write_mask(
             r / "SegmentationClassAug/p3.png", np.full((26, 32), 21) + np.eye(26, 32, dtype=int)
         ),
         r"mask: .*p3.png holds the values \[21, 22\]; expected 0..20 or 255",
@@ -80,12 +80,12 @@ def test_each_fault_is_named(tiny_voc: Path, fault: str) -> None:
 
 
 def test_all_faults_come_at_once_with_counts(tiny_voc: Path) -> None:
-    for fault in ("picture cut", "xml gone", "mask values", "list twice"):
+    for fault in ("image cut", "xml gone", "mask values", "list twice"):
         FAULTS[fault][0](tiny_voc)
     (tiny_voc / "JPEGImages" / "p2.jpg").unlink()
     problems = check_voc(tiny_voc, (*SPLITS, "missing"))
     kinds = Counter(problem.partition(":")[0] for problem in problems)
-    assert kinds == {"list": 2, "picture": 2, "annotation": 1, "mask": 1}
+    assert kinds == {"list": 2, "image": 2, "annotation": 1, "mask": 1}
     assert check_voc(tiny_voc, (*SPLITS, "missing")) == problems
 
 
@@ -100,7 +100,7 @@ def test_a_missing_root_is_named_for_every_list(tmp_path: Path) -> None:
     assert len(problems) == 2 and all("gone does not exist" in p for p in problems)
 
 
-def test_own_pictures(tmp_path: Path) -> None:
+def test_own_images(tmp_path: Path) -> None:
     images, table = tmp_path / "images", tmp_path / "tags.csv"
     images.mkdir()
     for name in ("a.jpg", "b.jpg", "c.jpg", "c.png"):
@@ -111,14 +111,14 @@ def test_own_pictures(tmp_path: Path) -> None:
     table.write_text("image,tags\na,cat\nb,dgo\nc,cat\nzz,cat\n")
     problems = check_folder(images, table, class_names=["cat", "dog"])
     kinds = [problem.partition(":")[0] for problem in problems]
-    assert kinds == ["tag", "picture name", "picture name", "picture"]
+    assert kinds == ["tag", "image name", "image name", "image"]
     assert "did you mean 'dog'" in problems[0] and "c.jpg or c.png" in problems[1]
     assert "'zz', which does not exist" in problems[2] and "b.jpg does not decode" in problems[3]
 
 
-def test_own_pictures_that_cannot_be_listed(tmp_path: Path) -> None:
+def test_own_images_that_cannot_be_listed(tmp_path: Path) -> None:
     problems = check_folder(tmp_path / "gone", tmp_path / "gone.csv")
-    assert [p.split(":")[0] for p in problems] == ["tags", "picture folder"]
+    assert [p.split(":")[0] for p in problems] == ["tags", "image folder"]
 
 
 def test_own_classes_that_cannot_be(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from wsss import voc
 from wsss.config import EvaluateConfig, RunConfig
-from wsss.data.drawn import CLASS_NAMES
+from wsss.data import mask_io
+from wsss.data.synthetic import CLASS_NAMES
 from wsss.engine.checkpoint import read_metadata
 from wsss.errors import WsssError
+from wsss.formats import voc
 from wsss.report.tables import show_classes, show_summary
 from wsss.run_dir import RunDir
 from wsss.stages import evaluate, predict, report
@@ -29,7 +30,7 @@ def run(finished: RunConfig, tmp_path: Path) -> RunConfig:
 
 def truth(config: RunConfig, id_: str) -> np.ndarray:  # type: ignore[type-arg]
     assert config.data.root is not None
-    return voc.read_mask(config.data.root / "SegmentationClassAug" / f"{id_}.png")
+    return mask_io.read_mask(config.data.root / "SegmentationClassAug" / f"{id_}.png")
 
 
 def ids(config: RunConfig, split: str) -> tuple[str, ...]:
@@ -44,7 +45,7 @@ def scores(path: Path) -> dict[str, float]:
 
 def test_true_masks_are_perfect(run: RunConfig) -> None:
     for id_ in ids(run, "train"):
-        voc.write_mask(RunDir(run.run).pseudo_mask(id_), truth(run, id_))
+        mask_io.write_mask(RunDir(run.run).pseudo_mask(id_), truth(run, id_))
     found = scores(evaluate.run(run, "pseudo-masks"))
     assert found["miou"] == 1 and found["pixel_accuracy"] == 1
     assert found["iou"] == dict.fromkeys(("background", *CLASS_NAMES), 1.0)  # type: ignore[comparison-overlap]
@@ -54,7 +55,7 @@ def test_true_masks_are_perfect(run: RunConfig) -> None:
 def test_an_unsure_pixel_counts_as_the_config_says(run: RunConfig, unsure: str) -> None:
     for id_ in ids(run, "train"):
         mask = np.where(truth(run, id_) == 0, 255, truth(run, id_)).astype(np.uint8)
-        voc.write_mask(RunDir(run.run).pseudo_mask(id_), mask)
+        mask_io.write_mask(RunDir(run.run).pseudo_mask(id_), mask)
     settings = EvaluateConfig.model_validate({"unsure": unsure})
     found = scores(evaluate.run(run.model_copy(update={"evaluate": settings}), "pseudo-masks"))
     if unsure == "background":
@@ -69,7 +70,7 @@ def test_seeds_that_are_the_truth_are_perfect_at_any_threshold(run: RunConfig) -
     for id_ in ids(run, "train"):
         target = truth(run, id_)
         labels = np.unique(target[target > 0])
-        # at the picture's own size, so that no resizing blurs an edge
+        # at the image's own size, so that no resizing blurs an edge
         soft = np.stack([target == label for label in labels]).astype(np.float16)
         blank = np.zeros_like(soft)
         np.savez(RunDir(run.run).seed(id_), labels=labels, cam=blank, seed=soft)
@@ -85,7 +86,7 @@ def test_a_split_of_void_alone_has_no_figures(run: RunConfig, tmp_path: Path) ->
     assert run.data.root is not None
     root = Path(shutil.copytree(run.data.root, tmp_path / "VOC"))
     for path in (root / "SegmentationClassAug").glob("*.png"):
-        voc.write_mask(path, np.full_like(voc.read_mask(path), 255))
+        mask_io.write_mask(path, np.full_like(mask_io.read_mask(path), 255))
     void = run.model_copy(update={"data": run.data.model_copy(update={"root": root})})
     paths = [evaluate.run(void, kind) for kind in evaluate.KINDS]
     for path in paths:
@@ -173,9 +174,9 @@ def test_perfect_and_worst_predictions(run: RunConfig) -> None:
     *right, wrong = ids(run, "val")
     config = run.model_copy(update={"evaluate": EvaluateConfig(fast=True)})
     for id_ in right:
-        voc.write_mask(RunDir(run.run).prediction("val", id_), truth(run, id_))
+        mask_io.write_mask(RunDir(run.run).prediction("val", id_), truth(run, id_))
     blank = np.zeros_like(truth(run, wrong))
-    voc.write_mask(RunDir(run.run).prediction("val", wrong), blank)
+    mask_io.write_mask(RunDir(run.run).prediction("val", wrong), blank)
     found: dict[str, Any] = scores(evaluate.run(config, "predictions"))  # type: ignore[assignment]
     assert next(iter(found["worst"])) == wrong and len(found["worst"]) == 4
     assert [found["worst"][id_] for id_ in right] == [1.0] * 3
@@ -187,7 +188,7 @@ def test_perfect_and_worst_predictions(run: RunConfig) -> None:
     )
     with Image.open(run.run / "report" / "worst_val.png") as sheet:
         assert sheet.width == 3 * 244 + 4
-    voc.write_mask(RunDir(run.run).prediction("val", wrong), truth(run, wrong))
+    mask_io.write_mask(RunDir(run.run).prediction("val", wrong), truth(run, wrong))
     assert scores(evaluate.run(config, "predictions"))["boundary_miou"] == 1
 
 
@@ -202,7 +203,7 @@ def test_predictions_are_made_again_when_they_would_differ(run: RunConfig) -> No
     flipped = run.model_copy(update={"evaluate": EvaluateConfig(flip=True)})
     after = stamps(predict.run_split(flipped))
     assert all(new > old for new, old in zip(after, before, strict=True))
-    # a mask that is gone is made again, alone
+    # a mask that is gone is recomputed, alone
     sorted(folder.glob("*.png"))[2].unlink()
     again = stamps(predict.run_split(flipped))
     assert [new == old for new, old in zip(again, after, strict=True)] == [True, True, False, True]

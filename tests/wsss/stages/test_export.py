@@ -12,13 +12,13 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from wsss import voc
 from wsss.config import RunConfig, load
-from wsss.data.drawn import CLASS_NAMES
+from wsss.data import mask_io
+from wsss.data.synthetic import CLASS_NAMES
 from wsss.engine.checkpoint import load_trained
-from wsss.engine.exporting import save_onnx, trace
-from wsss.engine.formats import card_of, open_network
 from wsss.errors import WsssError
+from wsss.export.load import card_of, open_network
+from wsss.export.write import save_onnx, trace
 from wsss.models.segmenter import Segmenter, build_segmenter
 from wsss.run_dir import RunDir
 from wsss.stages import export, predict
@@ -57,7 +57,7 @@ def opened(exported: Path) -> Opened:
     return open_network(exported, build_segmenter, CPU)
 
 
-def pictures(batch: int, *size: int) -> Tensor:
+def random_images(batch: int, *size: int) -> Tensor:
     return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(sum(size)))
 
 
@@ -68,7 +68,7 @@ def trained(config: RunConfig) -> Segmenter:
 
 @torch.inference_mode()
 def distance(one: nn.Module, other: nn.Module, size: tuple[int, int, int]) -> float:
-    images = pictures(*size)
+    images = random_images(*size)
     answers = one(images), other(images)
     assert answers[0].shape == answers[1].shape == (size[0], answers[0].shape[1], *size[1:])
     return float((answers[0] - answers[1]).abs().max())
@@ -81,10 +81,10 @@ def test_an_exported_model_answers_like_the_trained_one(
         assert distance(opened[0], trained(finished), size) < 1e-4
 
 
-def test_the_card_says_how_pictures_go_in_and_what_comes_out(opened: Opened) -> None:
+def test_the_card_says_how_images_go_in_and_what_comes_out(opened: Opened) -> None:
     card = opened[1]
     assert card["classes"] == ["background", *CLASS_NAMES]
-    assert card["palette"] == voc.palette()[: len(CLASS_NAMES) + 1].tolist()
+    assert card["palette"] == mask_io.palette()[: len(CLASS_NAMES) + 1].tolist()
     how = card["preprocessing"]
     assert (how["channels"], how["range"]) == ("RGB", [0, 1])
     assert how["mean"] == [0.485, 0.456, 0.406] and how["std"] == [0.229, 0.224, 0.225]
@@ -98,7 +98,7 @@ def test_predict_needs_no_run(exported: Path, finished: RunConfig, tmp_path: Pat
     assert not (tmp_path / "no run").exists()
     own = RunDir(finished.run).prediction("val", "any").parent
     same = [
-        (voc.read_mask(folder / path.name) == voc.read_mask(path)).mean()
+        (mask_io.read_mask(folder / path.name) == mask_io.read_mask(path)).mean()
         for path in own.glob("*.png")
     ]
     # rounding may turn a pixel between two classes
@@ -114,7 +114,7 @@ def test_the_metadata_of_onnx_are_read_by_any_runtime(finished: RunConfig, onnx_
     assert given.shape[1] == 3 and all(isinstance(given.shape[i], str) for i in (0, 2, 3))
     card = json.loads(session.get_modelmeta().custom_metadata_map["wsss"])
     assert card["sides"] == {"multiple_of": 32, "at_least": 64}
-    images = pictures(3, 64, 128).numpy()
+    images = random_images(3, 64, 128).numpy()
     with torch.inference_mode():
         expected = trained(finished)(torch.from_numpy(images)).numpy()
     np.testing.assert_allclose(session.run(None, {"images": images})[0], expected, atol=1e-4)
@@ -144,7 +144,7 @@ def test_a_network_that_settles_on_one_size_is_refused() -> None:
     # windows ask how many of them fit
     args = {"depths": [1, 1, 1, 1], "embed_dims": [32, 32, 32, 32], "local_mixer": "window"}
     model = Segmenter("glnet_nano", args, "fpn", 3)
-    with pytest.raises(WsssError, match=r"as a graph for any size of picture .* --to safetensors"):
+    with pytest.raises(WsssError, match=r"as a graph for any size of image .* --to safetensors"):
         trace(model.net)
 
 
@@ -199,11 +199,11 @@ def test_what_can_not_be_exported(finished: RunConfig, tmp_path: Path) -> None:
     [
         ("gone.onnx", None, "No model at .*gone.onnx: give a file that `wsss export` wrote"),
         ("gone.safetensors", None, "No weights at"),
-        ("a.onnx", b"none", "a.onnx is no ONNX model"),
-        ("a.pt2", b"none", "a.pt2 is no program of torch.export"),
-        ("a.safetensors", b"none", "a.safetensors is no safetensors file"),
-        ("hub/config.json", b"{}", "config.json tells nothing of its classes"),
-        ("hub/config.json", b"\xff", "config.json tells nothing of its classes"),
+        ("a.onnx", b"none", "a.onnx is not a valid ONNX model"),
+        ("a.pt2", b"none", "a.pt2 is not a torch.export program"),
+        ("a.safetensors", b"none", "a.safetensors is not a valid safetensors file"),
+        ("hub/config.json", b"{}", "config.json says nothing about its classes"),
+        ("hub/config.json", b"\xff", "config.json says nothing about its classes"),
     ],
 )
 def test_a_file_that_is_no_model(
@@ -249,7 +249,7 @@ def test_somebody_else_s_onnx(tmp_path: Path) -> None:
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", ends[:1], ends[1:])
     opset = [helper.make_opsetid("", 17)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "m.onnx")
-    with pytest.raises(WsssError, match=r"m.onnx tells nothing of its classes"):
+    with pytest.raises(WsssError, match=r"m.onnx says nothing about its classes"):
         open_network(tmp_path / "m.onnx", build_segmenter, CPU)
 
 

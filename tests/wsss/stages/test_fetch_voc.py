@@ -14,9 +14,10 @@ from local_server import Site
 from PIL import Image
 from scipy.io import savemat
 
-from wsss import voc
+from wsss.data import mask_io
 from wsss.data.download import Archive
 from wsss.errors import WsssError
+from wsss.formats import voc
 from wsss.stages import fetch_voc
 from wsss.stages.check_data import check_voc
 
@@ -27,7 +28,7 @@ ALL = ("s1", "s2", "v1", "v2", "v3")
 
 def png(value: int) -> bytes:
     image = Image.fromarray(np.full((4, 6), value, np.uint8))
-    image.putpalette(voc.palette().tobytes())
+    image.putpalette(mask_io.palette().tobytes())
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()
@@ -107,12 +108,12 @@ def test_train_aug_is_voc_train_and_sbd_without_voc_val(
         data = mirror.run(tmp_path)
     assert data == tmp_path / "VOCdevkit" / "VOC2012"
     assert voc.split_ids(data, "train_aug") == ("s1", "s2", "v1", "v2")
-    assert "train_aug lists 4 pictures (10582 in the published archives)" in caplog.text
+    assert "train_aug lists 4 images (10582 in the published archives)" in caplog.text
 
 
 def test_vocs_own_masks_win_over_sbds(mirror: Mirror, tmp_path: Path) -> None:
     masks = mirror.run(tmp_path) / "SegmentationClassAug"
-    values = {p.stem: np.unique(voc.read_mask(p)).tolist() for p in masks.iterdir()}
+    values = {p.stem: np.unique(mask_io.read_mask(p)).tolist() for p in masks.iterdir()}
     assert values == {"s1": [11], "s2": [11], "v1": [7], "v2": [7], "v3": [7]}
 
 
@@ -146,7 +147,7 @@ def test_a_broken_transfer_is_resumed(mirror: Mirror, tmp_path: Path) -> None:
 def test_a_run_killed_while_converting_goes_on(
     mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, made = voc.write_mask, []
+    real, made = mask_io.write_mask, []
 
     def dies_at_the_fifth(path: Path, mask: np.ndarray) -> None:
         if len(made) == 4:
@@ -154,11 +155,11 @@ def test_a_run_killed_while_converting_goes_on(
         made.append(path.stem)
         real(path, mask)
 
-    monkeypatch.setattr(voc, "write_mask", dies_at_the_fifth)
+    monkeypatch.setattr(mask_io, "write_mask", dies_at_the_fifth)
     with pytest.raises(KeyboardInterrupt):
         mirror.run(tmp_path)
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.png")}
-    monkeypatch.setattr(voc, "write_mask", real)
+    monkeypatch.setattr(mask_io, "write_mask", real)
     data = mirror.run(tmp_path)
     assert {p: p.stat().st_mtime_ns for p in before} == before
     assert len(list((data / "SegmentationClassAug").iterdir())) == 5

@@ -1,4 +1,4 @@
-"""A mask stays only while picture, model and settings are what it was made of."""
+"""A mask stays only while image, model and settings are what it was made of."""
 
 import json
 import os
@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from wsss import voc
 from wsss.config import RunConfig
+from wsss.data import mask_io
 from wsss.engine.checkpoint import read_metadata
 from wsss.run_dir import RunDir
 from wsss.stages import export, predict
@@ -36,10 +36,10 @@ def photos(tmp_path: Path) -> Path:
 
 
 def width(folder: Path) -> int:
-    return voc.read_mask(folder / "photo.png").shape[1]
+    return mask_io.read_mask(folder / "photo.png").shape[1]
 
 
-def test_the_mask_of_another_picture_of_that_name_is_replaced(
+def test_the_mask_of_another_image_of_that_name_is_replaced(
     finished: RunConfig, photos: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -73,7 +73,7 @@ def test_the_mask_of_other_settings_is_replaced(
     assert mask.stat().st_mtime_ns > made
 
 
-def test_a_picture_that_was_changed_is_segmented_again(
+def test_an_image_that_was_changed_is_segmented_again(
     finished: RunConfig, photos: Path, tmp_path: Path
 ) -> None:
     out = predict.run(finished, photos / "a", tmp_path / "out")
@@ -108,8 +108,8 @@ def test_a_mask_of_unknown_origin_is_replaced(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    for damaged in (b"", b"no picture"):
+    for damaged in (b"", b"no image"):
         (out / "photo.png").write_bytes(damaged)
         assert width(predict.run(finished, photos / "a", out)) == 40
-    voc.write_mask(out / "photo.png", np.zeros((3, 3), np.uint8))
+    mask_io.write_mask(out / "photo.png", np.zeros((3, 3), np.uint8))
     assert width(predict.run(finished, photos / "a", out)) == 40

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from wsss.config import PseudoMasksConfig
 from wsss.crf import DenseCRF
-from wsss.engine.mask_making import parse_shard
-from wsss.engine.timing import Stopwatch
+from wsss.engine.inference import parse_shard
+from wsss.engine.profile import Stopwatch
 from wsss.errors import WsssError
 from wsss.models.backbone import create_backbone
 from wsss.models.classifier import TagClassifier
@@ -71,7 +71,7 @@ def test_a_pixel_gets_its_likeliest_label_or_255() -> None:
 
 
 @pytest.mark.parametrize("crf", [None, DenseCRF("irn", iterations=2)])
-def test_a_picture_without_tags_is_background_for_sure(crf: DenseCRF | None) -> None:
+def test_an_image_without_tags_is_background_for_sure(crf: DenseCRF | None) -> None:
     empty = np.zeros((0, 10, 14), np.float16)
     found = pseudo_mask(IMAGE, SoftSeeds(np.zeros(0, np.uint8), empty, empty), settings(), crf)
     assert found.shape == (40, 56) and not found.any()
@@ -116,7 +116,7 @@ def model() -> TagClassifier:
     # on fresh weights every token belongs to all slots alike, unless the scale is set
     args = {"depths": [1] * 4, "embed_dims": [32] * 4, "slot_grid": [3, 3], "slot_scale": 30.0}
     model = TagClassifier(create_backbone("glnet_nano", None, args), 4, "16.0", 2).eval()
-    # an untrained map speaks for no class anywhere: let half of the places do
+    # an untrained map speaks for no class anywhere: let half of the locations do
     torch.nn.init.zeros_(model.bias)
     return model
 

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsss.crf import DenseCRF
+from wsss.data.mask_io import read_mask, write_mask
 from wsss.errors import WsssError
 from wsss.stages import refine
-from wsss.voc import read_mask, write_mask
 
 HEIGHT, WIDTH = 40, 50
 COLOURS = np.arange(768, dtype=np.uint8).reshape(256, 3)
@@ -108,7 +108,7 @@ def test_masks_of_other_files_are_refined_again(files: Path) -> None:
     write_mask(files / "other" / "a.png", done)
     refine.run([files / "other"], images, out)
     assert np.array_equal(read_mask(out / "a.png"), done)
-    # the mask of that path was made anew
+    # the mask of that path was recomputed
     write_mask(files / "other" / "a.png", mask_with_a_dent(), COLOURS)
     refine.run([files / "other"], images, out)
     assert np.array_equal(read_mask(out / "a.png"), right_mask())
@@ -163,9 +163,9 @@ def test_sentences(files: Path) -> None:
         ([], "There is no mask in no folder"),
         ([files / "empty"], "There is no mask in .*empty"),
         ([files / "nowhere"], "There is no .*nowhere"),
-        ([files / "a.txt"], "a.txt is no mask"),
-        ([files / "small"], r"is 6×5 and its picture .* is 50×40"),
-        ([files / "other"], r"1 of 1 masks have no picture .*b.png first"),
+        ([files / "a.txt"], "a.txt is not a mask"),
+        ([files / "small"], r"is 6×5 and its image .* is 50×40"),
+        ([files / "other"], r"1 of 1 masks have no image .*b.png first"),
         ([files / "masks", files / "small"], "would both become a.png"),
         ([files / "broken"], "does not load"),
         ([files / "a.npy"], r"float32 of shape \(40, 50\)"),
@@ -188,6 +188,6 @@ def test_sentences(files: Path) -> None:
             refine.run(masks, images, out, **options)  # type: ignore[arg-type]
     with pytest.raises(WsssError, match="would replace it"):
         refine.run(masks, images, files / "masks")
-    with pytest.raises(WsssError, match=r"no .*nothing; expected the folder of the pictures"):
+    with pytest.raises(WsssError, match=r"no .*nothing; expected the folder of the images"):
         refine.run(masks, files / "nothing", out)
     assert not out.exists()

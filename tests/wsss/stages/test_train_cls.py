@@ -9,15 +9,15 @@ from wsss.run_dir import RunDir
 from wsss.stages import train_cls
 
 
-def train(tiny: Path, drawn: Path, run: Path, *settings: str) -> RunDir:
-    common = [f"run={run}", f"data.root={drawn}", "data.train_split=train"]
+def train(tiny: Path, synthetic: Path, run: Path, *settings: str) -> RunDir:
+    common = [f"run={run}", f"data.root={synthetic}", "data.train_split=train"]
     train_cls.run(load(tiny, [*common, *settings]))
     return RunDir(run)
 
 
 def test_a_short_training_is_told(
-    tmp_path: Path, tiny: Path, drawn: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, tiny: Path, synthetic: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train(tiny, drawn, tmp_path / "run")
-    told = "train-cls has only 2 steps (10 pictures, batches of 5, 1 epochs), which teach little: "
+    train(tiny, synthetic, tmp_path / "run")
+    told = "train-cls has only 2 steps (10 images, batches of 5, 1 epochs), too few to learn much: "
     assert capsys.readouterr().err.startswith(f"{told}train_cls.epochs=100 would give 200.\n")

@@ -1,4 +1,4 @@
-"""`visualize_slots`: one PNG a picture, or a sentence."""
+"""`visualize_slots`: one PNG per image, or a sentence."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from wsss.stages.visualize_slots import run
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> list[Path]:
+def images(tmp_path: Path) -> list[Path]:
     paths = [tmp_path / "tall.png", tmp_path / "wide.jpg"]
     rng = np.random.default_rng(0)
     for path, size in zip(paths, [(90, 50), (40, 120)], strict=True):
@@ -26,19 +26,19 @@ def size(path: Path) -> tuple[int, int]:
         return image.size
 
 
-def test_a_figure_a_picture_and_a_column_a_block(pictures: list[Path], tmp_path: Path) -> None:
-    out = run(pictures, "glnet_nano", None, tmp_path / "out", ["4.0", "16.2"], long_side=96)
+def test_a_figure_per_image_and_a_column_per_block(images: list[Path], tmp_path: Path) -> None:
+    out = run(images, "glnet_nano", None, tmp_path / "out", ["4.0", "16.2"], long_side=96)
     tall, wide = size(out / "tall.png"), size(out / "wide.png")
     assert tall[0] == 3 * 53 + 2 * 3 and wide[0] == 3 * 96 + 2 * 3
     assert tall[1] > 96 and wide[1] > 32
 
 
-def test_three_blocks_by_default(pictures: list[Path], tmp_path: Path) -> None:
-    out = run(pictures[1:], "glnet_nano", None, tmp_path / "out", long_side=96)
+def test_three_blocks_by_default(images: list[Path], tmp_path: Path) -> None:
+    out = run(images[1:], "glnet_nano", None, tmp_path / "out", long_side=96)
     assert size(out / "wide.png")[0] == 4 * 96 + 3 * 3
 
 
-def test_the_command_draws_trained_slots(pictures: list[Path], tmp_path: Path) -> None:
+def test_the_command_draws_trained_slots(images: list[Path], tmp_path: Path) -> None:
     drawn = {}
     for name, options in {
         "default": (),
@@ -46,7 +46,7 @@ def test_the_command_draws_trained_slots(pictures: list[Path], tmp_path: Path) -
         "random": ("--checkpoint", "none"),
     }.items():
         out = tmp_path / name
-        result = wsss("visualize-slots", pictures[0], "--blocks", "8.0", "--out", out, *options)
+        result = wsss("visualize-slots", images[0], "--blocks", "8.0", "--out", out, *options)
         assert result.exit_code == 0, result.output
         drawn[name] = (out / "tall.png").read_bytes()
     assert drawn["default"] == drawn["file"] != drawn["random"]
@@ -61,27 +61,27 @@ def test_the_command_draws_trained_slots(pictures: list[Path], tmp_path: Path) -
     ],
 )
 def test_what_cannot_be_shown_is_named(
-    model: str, blocks: list[str] | None, sentence: str, pictures: list[Path], tmp_path: Path
+    model: str, blocks: list[str] | None, sentence: str, images: list[Path], tmp_path: Path
 ) -> None:
     with pytest.raises(WsssError, match=sentence):
-        run(pictures, model, None, tmp_path / "out", blocks, long_side=64)
+        run(images, model, None, tmp_path / "out", blocks, long_side=64)
 
 
-def test_pictures_of_one_name_are_refused(pictures: list[Path], tmp_path: Path) -> None:
+def test_images_of_one_name_are_refused(images: list[Path], tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    twin = tmp_path / "other" / "tall.jpg"
-    twin.write_bytes(pictures[0].read_bytes())
+    namesake = tmp_path / "other" / "tall.jpg"
+    namesake.write_bytes(images[0].read_bytes())
     with pytest.raises(WsssError, match="named 'tall'"):
-        run([*pictures, twin], "glnet_nano", None, tmp_path / "out")
+        run([*images, namesake], "glnet_nano", None, tmp_path / "out")
 
 
-def test_more_slots_than_colours_are_refused(pictures: list[Path], tmp_path: Path) -> None:
+def test_more_slots_than_colours_are_refused(images: list[Path], tmp_path: Path) -> None:
     with pytest.raises(WsssError, match="there are 6 colours"):
-        run(pictures, "glnet_nano", None, tmp_path / "out", ["8.0"], slot_count=7, long_side=64)
+        run(images, "glnet_nano", None, tmp_path / "out", ["8.0"], slot_count=7, long_side=64)
 
 
-def test_a_figure_never_replaces_its_picture(pictures: list[Path], tmp_path: Path) -> None:
-    before = pictures[0].read_bytes()
+def test_a_figure_never_replaces_its_image(images: list[Path], tmp_path: Path) -> None:
+    before = images[0].read_bytes()
     with pytest.raises(WsssError, match=r"tall.png would replace it"):
-        run(pictures, "glnet_nano", None, tmp_path, long_side=64)
-    assert pictures[0].read_bytes() == before
+        run(images, "glnet_nano", None, tmp_path, long_side=64)
+    assert images[0].read_bytes() == before

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss import voc
+from wsss.data import mask_io
 from wsss.errors import WsssError
 from wsss.stages import voc_archive
 
@@ -18,18 +18,18 @@ IDS = ("2008_000006", "2008_000011")
 
 @pytest.fixture
 def masks(tmp_path: Path) -> Path:
-    """Two masks of 5 × 4 pixels, their pictures and the list of their ids."""
+    """Two masks of 5 × 4 pixels, their images and the list of their ids."""
     for n, id_ in enumerate(IDS):
-        voc.write_mask(tmp_path / "masks" / f"{id_}.png", np.full((4, 5), n * 20, np.uint8))
-        (tmp_path / "pictures").mkdir(exist_ok=True)
-        Image.new("RGB", (5, 4)).save(tmp_path / "pictures" / f"{id_}.jpg")
+        mask_io.write_mask(tmp_path / "masks" / f"{id_}.png", np.full((4, 5), n * 20, np.uint8))
+        (tmp_path / "images").mkdir(exist_ok=True)
+        Image.new("RGB", (5, 4)).save(tmp_path / "images" / f"{id_}.jpg")
     (tmp_path / "test.txt").write_text("\n".join(IDS))
     return tmp_path / "masks"
 
 
 def check(archive: Path) -> list[str]:
     top = archive.parent
-    return voc_archive.check(archive, top / "test.txt", top / "pictures")
+    return voc_archive.check(archive, top / "test.txt", top / "images")
 
 
 def test_what_is_packed_is_what_the_server_takes(masks: Path) -> None:
@@ -43,7 +43,7 @@ def test_what_is_packed_is_what_the_server_takes(masks: Path) -> None:
     assert (image.mode, image.size, image.getpalette()) == (
         "P",
         (5, 4),
-        voc.palette().ravel().tolist(),
+        mask_io.palette().ravel().tolist(),
     )
     assert np.array(image).tolist() == [[20] * 5] * 4
     assert check(archive) == [] and voc_archive.check(archive) == []
@@ -57,18 +57,18 @@ def test_the_same_masks_give_the_same_bytes(masks: Path) -> None:
 
 
 def test_masks_that_can_not_be_packed(masks: Path, tmp_path: Path) -> None:
-    voc.write_mask(masks / f"{IDS[0]}.png", np.full((4, 5), 255, np.uint8))
+    mask_io.write_mask(masks / f"{IDS[0]}.png", np.full((4, 5), 255, np.uint8))
     with pytest.raises(WsssError, match=r"2008_000006.png holds the class 255; .* knows 0\.\.20"):
         voc_archive.pack(masks, IDS, tmp_path / "a.tar.gz")
     with pytest.raises(WsssError, match=r"masks/gone.png does not exist"):
         voc_archive.pack(masks, ["gone"], tmp_path / "a.tar.gz")
-    with pytest.raises(WsssError, match="1 of the 2 pictures share their name"):
+    with pytest.raises(WsssError, match="1 of the 2 images share their name"):
         voc_archive.pack(masks, ["one/a", "two/a"], tmp_path / "a.tar.gz")
     assert not (tmp_path / "a.tar.gz").exists()
 
 
 def test_what_else_lies_there_is_left_out_and_subfolders_vanish(masks: Path) -> None:
-    voc.write_mask(masks / "more" / "2009_000001.png", np.zeros((4, 5), np.uint8))
+    mask_io.write_mask(masks / "more" / "2009_000001.png", np.zeros((4, 5), np.uint8))
     archive = voc_archive.pack(masks, [IDS[1], "more/2009_000001"], masks.parent / "a.tar.gz")
     with tarfile.open(archive, "r:gz") as file:
         names = [Path(name).stem for name in file.getnames()]
@@ -84,17 +84,17 @@ def grey(masks: Path) -> None:
 
 
 def own_palette(masks: Path) -> None:
-    colours = voc.palette()
+    colours = mask_io.palette()
     colours[7] = 9
-    voc.write_mask(masks / f"{IDS[0]}.png", np.zeros((4, 5), np.uint8), colours)
+    mask_io.write_mask(masks / f"{IDS[0]}.png", np.zeros((4, 5), np.uint8), colours)
 
 
 def void(masks: Path) -> None:
-    voc.write_mask(masks / f"{IDS[0]}.png", np.full((4, 5), 255, np.uint8))
+    mask_io.write_mask(masks / f"{IDS[0]}.png", np.full((4, 5), 255, np.uint8))
 
 
 def resized(masks: Path) -> None:
-    voc.write_mask(masks / f"{IDS[0]}.png", np.zeros((8, 10), np.uint8))
+    mask_io.write_mask(masks / f"{IDS[0]}.png", np.zeros((8, 10), np.uint8))
 
 
 def missing(masks: Path) -> None:
@@ -102,11 +102,11 @@ def missing(masks: Path) -> None:
 
 
 def more(masks: Path) -> None:
-    voc.write_mask(masks / "2009_000001.png", np.zeros((4, 5), np.uint8))
+    mask_io.write_mask(masks / "2009_000001.png", np.zeros((4, 5), np.uint8))
 
 
 def damaged(masks: Path) -> None:
-    (masks / f"{IDS[0]}.png").write_bytes(b"no picture")
+    (masks / f"{IDS[0]}.png").write_bytes(b"no image")
 
 
 def jpeg(masks: Path) -> None:
@@ -121,9 +121,9 @@ def jpeg(masks: Path) -> None:
         (jpeg, "2008_000006.png is JPEG of mode L; expected"),
         (own_palette, "2008_000006.png has another palette than VOC's"),
         (void, "2008_000006.png holds the value 255; expected 0..20, no void"),
-        (resized, "2008_000006.png is 10×8, its picture 5×4"),
+        (resized, "2008_000006.png is 10×8, its image 5×4"),
         (missing, "2008_000006 of {top}/test.txt is not in the archive"),
-        (more, "2009_000001.png has no picture of its name"),
+        (more, "2009_000001.png has no image of its name"),
         (damaged, "2008_000006.png does not decode"),
     ],
 )
@@ -135,7 +135,7 @@ def test_each_fault_is_one_sentence(masks: Path, spoil: Callable[[Path], None], 
             file.add(path, f"{voc_archive.FOLDER}/{path.name}")
     problems = check(archive)
     assert problems[0].startswith(words.format(top=masks.parent)) and problems[0].endswith(".")
-    # a mask too many is no picture's, and on no list
+    # a mask too many is not an image's, and on no list
     assert len(problems) == (2 if spoil is more else 1)
 
 
@@ -144,7 +144,9 @@ def test_masks_in_another_folder(masks: Path) -> None:
     with tarfile.open(archive, "w:gz") as file:
         file.add(masks, "masks")
     problems = voc_archive.check(archive)
-    assert len(problems) == 3 and "masks/2008_000006.png is no file results/VOC2012" in problems[0]
+    assert (
+        len(problems) == 3 and "masks/2008_000006.png is not a file results/VOC2012" in problems[0]
+    )
     assert "holds no results/VOC2012/Segmentation/comp6_test_cls/<id>.png" in problems[-1]
 
 
@@ -159,13 +161,13 @@ def test_a_mask_twice(masks: Path) -> None:
 @pytest.mark.parametrize("content", [b"no archive", b""])
 def test_no_archive(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.tar.gz").write_bytes(content)
-    assert "is no whole .tar.gz" in voc_archive.check(tmp_path / "a.tar.gz")[0]
+    assert "is not a complete .tar.gz" in voc_archive.check(tmp_path / "a.tar.gz")[0]
 
 
 def test_an_archive_cut_off(masks: Path) -> None:
     archive = voc_archive.pack(masks, IDS, masks.parent / "a.tar.gz")
     archive.write_bytes(archive.read_bytes()[:-40])
-    assert any("is no whole .tar.gz" in problem for problem in check(archive))
+    assert any("is not a complete .tar.gz" in problem for problem in check(archive))
 
 
 def test_files_that_are_not_there(masks: Path, tmp_path: Path) -> None:
@@ -174,7 +176,7 @@ def test_files_that_are_not_there(masks: Path, tmp_path: Path) -> None:
     for arguments, words in (
         ((gone,), "no archive at"),
         ((archive, gone), "no list of ids at"),
-        ((archive, None, gone), "no folder of pictures at"),
+        ((archive, None, gone), "no folder of images at"),
     ):
         with pytest.raises(WsssError, match=words):
             voc_archive.check(*arguments)

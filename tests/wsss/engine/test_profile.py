@@ -1,0 +1,51 @@
+"""Time by part and peak memory of a piece of work."""
+
+import time
+
+import pytest
+import torch
+
+from wsss.engine.profile import Stopwatch, peak_memory
+
+CPU = torch.device("cpu")
+
+
+def busy(seconds: float) -> None:
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def test_parts_add_up_and_sleep_is_no_work() -> None:
+    watch = Stopwatch(CPU)
+    for _ in range(2):
+        with watch("walk"):
+            busy(0.02)
+    with watch("wait"):
+        time.sleep(0.2)
+    assert watch.seconds["walk"] >= 0.04
+    assert watch.seconds["wait"] < 0.04
+    assert watch.per_unit(2)["walk"] == pytest.approx(500 * watch.seconds["walk"], abs=0.01)
+    assert watch.per_unit(0) == {}
+
+
+def test_a_part_that_fails_is_counted() -> None:
+    watch = Stopwatch(CPU)
+    with pytest.raises(ValueError, match="no"), watch("walk"):
+        raise ValueError("no")
+    assert "walk" in watch.seconds
+
+
+@pytest.mark.parametrize("mib", [64, 200])
+def test_the_peak_is_what_the_work_held_at_once(mib: int) -> None:
+    values = mib * 2**20 // 4
+
+    def work() -> None:
+        for _ in range(3):  # one after the other: only one at a time
+            torch.ones(values).sum()
+
+    first, second = peak_memory(CPU, work), peak_memory(CPU, work)
+    if first is None or second is None:
+        pytest.skip("this system doesn't report a process's peak memory")
+    for peak in (first, second):  # the second doesn't live on what the first gave back
+        assert mib * 2**20 * 0.95 <= peak <= (mib + 24) * 2**20

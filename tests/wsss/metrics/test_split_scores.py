@@ -1,0 +1,56 @@
+"""Scores of a set of masks on images that can be counted by hand."""
+
+from typing import Literal
+
+import numpy as np
+import pytest
+
+from wsss.errors import WsssError
+from wsss.metrics.split_scores import SplitScores
+
+
+def mask(*values: int) -> np.ndarray:  # type: ignore[type-arg]
+    return np.array([values], np.uint8)
+
+
+def test_figures_are_of_the_split_and_the_worst_of_each_image() -> None:
+    scores = SplitScores(["cat", "dog"])
+    scores.update(mask(0, 0, 1, 1), mask(0, 0, 1, 1))
+    scores.update(mask(0, 1, 1, 1), mask(0, 0, 0, 1))
+    scores.update(mask(255, 255, 255, 255), mask(0, 1, 2, 0))
+    found = scores.summary()
+    assert found["images"] == 3 and found["pixel_accuracy"] == 6 / 8
+    assert found["iou"] == {"background": 3 / 5, "cat": 3 / 5, "dog": None}
+    assert found["miou"] == pytest.approx(3 / 5)
+    # so small an image is all boundary
+    assert found["boundary_iou"] == found["iou"] and found["boundary_miou"] == found["miou"]
+    assert scores.mious[:2] == [1, pytest.approx(1 / 3)]
+    # an image that is all void is neither good nor bad
+    assert scores.worst(9) == [1, 0] and scores.worst(1) == [1]
+
+
+def test_nothing_but_void_has_no_figure() -> None:
+    scores = SplitScores(["cat"])
+    scores.update(mask(255, 255), mask(0, 1))
+    nothing = {"background": None, "cat": None}
+    assert scores.summary() == {
+        "miou": None,
+        "iou": nothing,
+        "pixel_accuracy": None,
+        "images": 1,
+        "boundary_miou": None,
+        "boundary_iou": nothing,
+    }
+
+
+@pytest.mark.parametrize(("unsure", "iou"), [("background", 1.0), ("wrong", 0.5)])
+def test_unsure_pixels(unsure: Literal["background", "wrong"], iou: float) -> None:
+    scores = SplitScores(["cat"], unsure)
+    scores.update(mask(0, 0, 1, 1), mask(255, 0, 1, 1))
+    assert scores.summary()["iou"] == scores.summary()["boundary_iou"]
+    assert scores.summary()["iou"] == {"background": iou, "cat": 1.0}
+
+
+def test_a_mask_of_another_size() -> None:
+    with pytest.raises(WsssError, match="expected both at the image's size"):
+        SplitScores(["cat"]).update(mask(0, 0), mask(0))

@@ -1,0 +1,104 @@
+"""Views share what they can, tiles leave no seam, and large images are limited."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsss.config import EvaluateConfig, PredictionMode
+from wsss.data.augment import limit_side
+from wsss.models.inference import View, label_at, predict_masks, predict_views, starts, tiled
+from wsss.seeding.cam import resize
+
+
+class Local(nn.Module):
+    """Three random 3 × 3 convolutions: what it answers depends on a pixel's neighbours alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.randn(3, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+        self.sizes: list[tuple[int, ...]] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.sizes.append(tuple(images.shape))
+        return F.conv2d(images, self.weight, padding=1)
+
+
+def random_image(*size: int) -> Tensor:
+    return torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(1))
+
+
+def test_views_are_the_same_together_as_alone() -> None:
+    views = [View(), View((1.0, 0.5), True), View((0.5,), False)]
+    image = random_image(64, 96)
+    model = Local()
+    together = predict_views(model, image, views)
+    # one pass: scale 1 with flip, half scale with flip
+    assert model.sizes == [(2, 3, 64, 96), (2, 3, 32, 64)]
+    for view, probs in zip(views, together, strict=True):
+        torch.testing.assert_close(probs, predict_views(Local(), image, [view])[0])
+        torch.testing.assert_close(probs.sum(0), torch.ones(64, 96))
+    assert not torch.allclose(together[0], together[1])
+
+
+def test_a_tile_that_covers_everything_changes_nothing() -> None:
+    model = Local()
+    image = random_image(40, 64)
+    assert torch.equal(tiled(model, image, 64), model(image))
+    assert torch.equal(tiled(model, image, None), model(image))
+    assert model.sizes == [(1, 3, 40, 64)] * 4
+
+
+@pytest.mark.parametrize("size", [(65, 64), (200, 130), (64, 500), (300, 301)])
+def test_tiles_of_a_constant_leave_no_seam(size: tuple[int, int]) -> None:
+    constant = nn.Conv2d(3, 4, 1)
+    image = random_image(*size)
+    with torch.no_grad():
+        torch.testing.assert_close(tiled(constant, image, 64), constant(image))
+
+
+def test_tiles_see_what_they_overlap() -> None:
+    model = Local()
+    image = random_image(150, 220)
+    out, whole = tiled(model, image, 96), model(image)
+    # only the rims of windows, where weights are lowest, miss neighbours
+    assert (out - whole).abs().mean() < 0.02 * whole.abs().mean()
+    assert all(max(shape[2:]) <= 96 for shape in model.sizes[:-1])
+
+
+@pytest.mark.parametrize("side", [32, 64, 96, 1024])
+def test_windows_cover_everything_and_overlap(side: int) -> None:
+    for extent in (*range(1, 400), 3000, 4032):
+        first = starts(extent, side)
+        assert first[0] == 0 and all(start % 32 == 0 for start in first)
+        assert extent - side <= first[-1] < max(extent, 1)
+        if len(first) > 1:
+            gaps = np.diff(first)
+            assert gaps.min() > 0 and gaps.max() <= max(side * 3 // 4, 32)
+
+
+def test_labels_at_another_size_are_those_of_the_enlarged_probabilities() -> None:
+    probs = torch.randn(5, 13, 17, generator=torch.Generator().manual_seed(0)).softmax(0)
+    for size in ((13, 17), (40, 51), (7, 9)):
+        expected = resize(probs[None], size)[0].argmax(0)
+        found = label_at(probs, size)
+        assert found.dtype == torch.uint8 and torch.equal(found.long(), expected)
+
+
+def test_the_long_side_is_limited_in_proportion() -> None:
+    image = np.zeros((300, 400, 3), np.uint8)
+    assert limit_side(image, 200).shape == (150, 200, 3)
+    assert limit_side(image, 400) is image and limit_side(image, None) is image
+    assert limit_side(np.zeros((1, 900, 3), np.uint8), 90).shape == (1, 90, 3)
+
+
+def test_masks_are_of_the_image_s_own_size() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    model = Local()
+    modes = [PredictionMode(), PredictionMode((1.0, 0.5), True), PredictionMode(crf="deeplab")]
+    settings = EvaluateConfig(max_side=64)
+    masks = predict_masks(model, image, modes, settings, torch.device("cpu"))
+    assert [(mask.shape, mask.dtype) for mask in masks] == [((90, 120), np.uint8)] * 3
+    assert model.sizes == [(2, 3, 48, 64), (2, 3, 32, 32)]
+    assert not np.array_equal(masks[0], masks[2])

@@ -1,0 +1,142 @@
+"""The score of one row over images: every fixed threshold from one histogram, rules beside it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wsss.labels import IGNORE_INDEX
+from wsss.metrics.confusion import ConfusionMatrix
+from wsss.run_dir import write_atomic
+from wsss.seeding.cam import resize
+from wsss.seeding.masks import margins, seed_mask
+from wsss.seeding.thresholds import RULES
+
+BINS = 100
+
+Counts = NDArray[np.int64]
+
+
+@dataclass
+class RowCounts:
+    """Counts of one row.
+
+    Attributes:
+        labels: mask values, background included; L.
+        settings: what the row was made with, to recognise it.
+        joint: (L, L, BINS), pixels by true label, highest class and the bin of its score.
+        rules: rule → (L, L) confusion matrix, row = truth.
+        seconds: spent on the row's own part.
+        network: seconds of the network's passes, which all rows share.
+        images: counted so far.
+    """
+
+    labels: int
+    settings: str
+    joint: Counts = field(init=False)
+    rules: dict[str, Counts] = field(default_factory=dict)
+    seconds: float = 0.0
+    network: float = 0.0
+    images: int = 0
+
+    def __post_init__(self) -> None:
+        self.joint = np.zeros((self.labels, self.labels, BINS), np.int64)
+
+    def add_scores(self, target: NDArray[np.uint8], scores: Tensor, labels: Tensor) -> None:
+        """Count an image's score maps, at every fixed threshold and by every rule.
+
+        Args:
+            target: (H, W), 255 ignored.
+            scores: (C, h, w) in 0…1.
+            labels: (C,) mask value of every channel.
+        """
+        size = (target.shape[0], target.shape[1])
+        truth = torch.from_numpy(target).to(scores.device).long().flatten()
+        valid = truth != IGNORE_INDEX
+        best, index = self._highest(scores, labels, size)
+        bins = (best * BINS).long().clamp(0, BINS - 1)
+        cells = ((truth * self.labels + index) * BINS + bins)[valid]
+        counts = torch.bincount(cells, minlength=self.joint.size)
+        self.joint += counts.view(self.joint.shape).cpu().numpy()
+        for rule in RULES:
+            self.add_mask(rule, target, seed_mask(margins(scores, rule, size), labels))
+
+    def _highest(
+        self, scores: Tensor, labels: Tensor, size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Score and label (pixels,) of the highest class; score 0 where there is no class."""
+        if len(scores) == 0:
+            nothing = torch.zeros(size[0] * size[1], device=scores.device)
+            return nothing, nothing.long()
+        best, index = resize(scores[None], size)[0].flatten(1).max(dim=0)
+        return best, labels.long()[index]
+
+    def add_mask(self, rule: str, target: NDArray[np.uint8], mask: Tensor) -> None:
+        """Count an image's mask, (H, W) labels, under the name of a rule."""
+        confusion = ConfusionMatrix(self.labels)
+        confusion.update(target, mask)
+        self.rules[rule] = self.rules.get(rule, 0) + confusion.matrix
+
+    def at(self, threshold: float) -> float:
+        """MIoU where a class needs a score of `threshold`, rounded to a bin; nan if none is."""
+        cut = round(threshold * BINS)
+        matrix = self.joint[:, :, cut:].sum(axis=2)
+        matrix[:, 0] += self.joint[:, :, :cut].sum(axis=(1, 2))
+        return _miou(matrix)
+
+    def oracle(self) -> tuple[float, float]:
+        """The one threshold for all images that truth likes best, and its mIoU."""
+        cuts = [k / BINS for k in range(1, BINS)]
+        found = [self.at(cut) for cut in cuts]
+        best = int(np.nanargmax(found))
+        return cuts[best], found[best]
+
+    def by_rule(self, rule: str) -> float | None:
+        """MIoU of a rule's masks; None where they weren't made."""
+        return _miou(self.rules[rule]) if rule in self.rules else None
+
+    @property
+    def swept(self) -> bool:
+        """Whether there are scores to put a threshold to."""
+        return bool(self.joint.any())
+
+    def save(self, path: Path) -> None:
+        """Write the counts, atomically."""
+        arrays: dict[str, NDArray[np.generic]] = {
+            "joint": self.joint,
+            "settings": np.array(self.settings),
+            "numbers": np.array([self.labels, self.seconds, self.network, self.images]),
+            **{f"rule_{name}": counts for name, counts in self.rules.items()},
+        }
+        write_atomic(path, lambda target: _write(target, arrays))
+
+    @classmethod
+    def load(cls, path: Path, labels: int, settings: str) -> "RowCounts":
+        """Counts so far; empty where there are none of these settings."""
+        row_counts = cls(labels, settings)
+        if not path.is_file():
+            return row_counts
+        with np.load(path, allow_pickle=False) as stored:
+            if str(stored["settings"]) != settings:
+                return row_counts
+            row_counts.joint = stored["joint"]
+            _, row_counts.seconds, row_counts.network, images = stored["numbers"].tolist()
+            row_counts.images = int(images)
+            names = [name for name in stored.files if name.startswith("rule_")]
+            row_counts.rules = {name.removeprefix("rule_"): stored[name] for name in names}
+        return row_counts
+
+
+def _write(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def _miou(matrix: Counts) -> float:
+    confusion = ConfusionMatrix(len(matrix))
+    confusion.matrix = matrix
+    return confusion.compute().miou

@@ -1,0 +1,75 @@
+"""The images that a config names: a split of a folder in VOC layout, or one's own with a CSV."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from wsss.config import DataConfig
+from wsss.data.images import TaggedDataset
+from wsss.errors import WsssError
+from wsss.formats.csv import read_folder
+from wsss.formats.voc import read_voc, split_ids
+
+
+def open_tagged(data: DataConfig, split: str) -> TaggedDataset:
+    """Images with tags.
+
+    Args:
+        data: where they are.
+        split: list of a VOC folder; one's own images have no splits, all are taken.
+
+    Raises:
+        WsssError: the folder, the list, an image or a tag is missing or wrong.
+    """
+    if data.images is not None and data.tags is not None:
+        return read_folder(data.images, data.tags, data.class_names)
+    assert data.root is not None  # DataConfig has one source
+    if not data.root.is_dir():
+        raise WsssError(
+            f"No folder at data.root={data.root}: give a folder in VOC layout "
+            "(wsss fetch-voc downloads VOC 2012)."
+        )
+    return read_voc(data.root, split)
+
+
+def open_masked(data: DataConfig, seed: int) -> TaggedDataset:
+    """Images that get pseudo-masks: all of `mask_split`, or as many as `mask_images` says.
+
+    Args:
+        data: where they are.
+        seed: of the draw among those that aren't in `score_split`.
+    """
+    return _masked(data, seed, open_tagged(data, data.mask_split))
+
+
+def open_stage(data: DataConfig, seed: int, stage: str) -> tuple[TaggedDataset, dict[str, str]]:
+    """The images that a stage is made from, and what tells whether they have changed since.
+
+    Args:
+        data: where they are.
+        seed: as `open_masked` takes it.
+        stage: `train_cls`, `pseudo_masks` or `train_seg`.
+
+    Returns:
+        The images, and stage → digest, of all stages that are made from the list that was read.
+    """
+    split = data.train_split if stage == "train_cls" else data.mask_split
+    listed = open_tagged(data, split)
+    masked, digests = listed, {}
+    if data.root is None or split == data.train_split:
+        digests["train_cls"] = listed.digest()
+    if data.root is None or split == data.mask_split:
+        masked = _masked(data, seed, listed)
+        digests |= dict.fromkeys(("pseudo_masks", "train_seg"), masked.digest())
+    return listed if stage == "train_cls" else masked, digests
+
+
+def _masked(data: DataConfig, seed: int, tagged: TaggedDataset) -> TaggedDataset:
+    if data.mask_images is None or data.mask_images >= len(tagged):
+        return tagged
+    scored = set(split_ids(data.root, data.score_split)) if data.root else set()
+    drawn = np.random.default_rng(seed).permutation(len(tagged))
+    # stable: the drawn order stays among those that are scored, and among the others
+    order = sorted(drawn, key=lambda i: tagged.samples[i].id not in scored)
+    chosen = sorted(order[: data.mask_images])
+    return replace(tagged, samples=tuple(tagged.samples[i] for i in chosen))

@@ -1,0 +1,96 @@
+"""Time and peak memory of the parts of a stage."""
+
+import ctypes
+import gc
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+
+class Stopwatch:
+    """Adds up the time of named parts.
+
+    Processor time of all threads on a CPU, so that other work on the machine doesn't count; on a
+    device wall time, with the device waited for at both ends.
+
+    Args:
+        device: where the parts compute.
+
+    Attributes:
+        seconds: part → seconds so far.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        """Count what is done within as a part."""
+        start = self._now()
+        try:
+            yield
+        finally:
+            self.seconds[part] = self.seconds.get(part, 0.0) + self._now() - start
+
+    def per_unit(self, units: int) -> dict[str, float]:
+        """Part → milliseconds per unit of work, rounded to 0.01; empty without units."""
+        return {part: round(1e3 * s / units, 2) for part, s in self.seconds.items() if units}
+
+    def _now(self) -> float:
+        if self.device.type == "cpu":
+            return time.process_time()
+        torch.accelerator.synchronize(self.device)
+        return time.perf_counter()
+
+
+_STATUS = Path("/proc/self/status")
+
+_RESET = Path("/proc/self/clear_refs")
+
+
+def peak_memory(device: torch.device, work: Callable[[], object]) -> int | None:
+    """Bytes that `work` takes at its highest, over what the process holds when it begins.
+
+    On a CPU the resident set, so that temporaries inside libraries count; on a CUDA device what
+    torch's allocator handed out.
+
+    Returns:
+        Bytes; None where the system doesn't report it (a CPU without Linux's /proc, other devices).
+    """
+    gc.collect()
+    if device.type != "cpu":
+        return _on_device(device, work) if torch.cuda.is_available() else None
+    try:
+        _give_back()
+        _RESET.write_text("5")  # the peak starts again from here
+        before = _resident("VmRSS")
+        work()
+        return max(0, _resident("VmHWM") - before)
+    except OSError:
+        return None
+
+
+def _on_device(device: torch.device, work: Callable[[], object]) -> int:
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    work()
+    torch.cuda.synchronize(device)
+    return int(torch.cuda.max_memory_allocated(device) - before)
+
+
+def _give_back() -> None:
+    """Freed memory goes back to the system, or the work would find it and seem to take none."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _resident(key: str) -> int:
+    for line in _STATUS.read_text().splitlines():
+        if line.startswith(key):
+            return 1024 * int(line.split()[1])
+    raise OSError(f"{_STATUS} has no {key}")

@@ -1,0 +1,102 @@
+"""The training of a stage: its settings handed to the loop, the result to its folder."""
+
+import math
+import sys
+from typing import Any, Literal
+
+from torch import nn
+from torch.utils.data import Dataset
+
+from wsss.config import OptimConfig, RunConfig
+from wsss.engine.checkpoint import save_model
+from wsss.engine.loop import LossFunction, check_batch, train
+from wsss.engine.parameter_groups import parameter_groups
+from wsss.engine.runtime import Runtime
+from wsss.engine.schedule import schedule_of
+from wsss.run_dir import RunDir
+
+Stage = Literal["train_cls", "train_seg"]
+
+FEW = 200
+"""Below this many steps a warning is printed."""
+
+
+def train_stage(
+    config: RunConfig,
+    stage: Stage,
+    runtime: Runtime,
+    model: nn.Module,
+    backbone: nn.Module,
+    dataset: Dataset[Any],
+    loss_function: LossFunction,
+    run_dir: RunDir,
+    again: bool,
+) -> nn.Module:
+    """Begin a stage and train it by its settings: `loop.train` with the files of its run.
+
+    Args:
+        config: of the run.
+        stage: names the section of the config and the folder.
+        runtime: device, processes, precision.
+        model: on the runtime's device; trained in place.
+        backbone: the part of it that was pretrained.
+        dataset: map-style with a length, keyed by (epoch, index).
+        loss_function: see `loop.train`.
+        run_dir: of the run.
+        again: forget what an earlier start left of the stage.
+
+    Returns:
+        The trained model, in eval mode.
+    """
+    settings: OptimConfig = getattr(config, stage)
+    images = len(dataset)  # type: ignore[arg-type]
+    schedule = schedule_of(settings, images)
+    title = stage.replace("_", "-")
+    check_batch(schedule, runtime, title)
+    if schedule.steps < FEW and runtime.is_main:
+        print(_short(stage, title, settings, schedule.steps, images), file=sys.stderr)
+    groups = parameter_groups(
+        model,
+        backbone,
+        settings.lr,
+        settings.backbone_lr_factor,
+        settings.weight_decay,
+    )
+    run_dir.begin(stage, config, again)
+    return train(
+        runtime,
+        model,
+        groups,
+        dataset,
+        loss_function,
+        schedule,
+        title=title,
+        seed=config.seed,
+        checkpoint=run_dir.checkpoint(stage),
+        log=run_dir.log(stage),
+        save_every=config.runtime.save_every,
+        tensorboard=run_dir.stage(stage) if config.runtime.tensorboard else None,
+    )
+
+
+def _short(stage: Stage, title: str, settings: OptimConfig, steps: int, images: int) -> str:
+    """The warning about a training of few steps."""
+    enough = math.ceil(FEW * settings.batch_size / max(1, images))
+    return (
+        f"{title} has only {steps} steps ({images} images, batches of "
+        f"{settings.batch_size}, {settings.epochs:g} epochs), too few to learn much: "
+        f"{stage}.epochs={enough} would give {FEW}."
+    )
+
+
+def deliver(
+    run_dir: RunDir,
+    stage: Stage,
+    model: nn.Module,
+    metadata: dict[str, Any],
+    summary: dict[str, Any],
+) -> None:
+    """Write the weights, mark the stage finished, and only then drop its checkpoint."""
+    save_model(run_dir.model(stage), model, metadata)
+    run_dir.finish(stage, summary)
+    run_dir.checkpoint(stage).unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Data set formats: each reads a layout on disk into images with tags."""

@@ -1,0 +1,1 @@
+"""Scores of masks and of tags over a whole split. Pure."""

@@ -1,0 +1,122 @@
+"""One confusion matrix over a whole split, and the scores that follow from it. Pure."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wsss.errors import WsssError
+
+Mask = NDArray[np.integer] | torch.Tensor
+
+
+@dataclass(frozen=True)
+class SegmentationScores:
+    """Scores as fractions in [0, 1].
+
+    Attributes:
+        iou: (C,) intersection over union; nan for a class in neither target nor prediction.
+        miou: mean of `iou` over the classes that have one; nan if none has.
+        pixel_accuracy: share of the valid target pixels that are right; nan if there are none.
+    """
+
+    iou: NDArray[np.float64]
+    miou: float
+    pixel_accuracy: float
+
+
+class ConfusionMatrix:
+    """Counts of (target class, predicted class) over a split, VOC's way.
+
+    IoU = diagonal / (row sum + column sum − diagonal), summed over all images before dividing
+    (Everingham et al. 2010), pixels whose target is `ignore_index` left out.
+
+    Attributes:
+        matrix: (C, C) int64; row = target, column = prediction. Predictions of `ignore_index` are
+            counted in `undecided` alone.
+        undecided: (C,) int64; target pixels of each class where the prediction was `ignore_index`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        ignore_index: int = 255,
+        *,
+        unsure: Literal["background", "wrong"] = "wrong",
+    ) -> None:
+        """Starts from zero.
+
+        Args:
+            num_classes: C, background included.
+            ignore_index: outside 0..C−1; void in a target, not confident in a prediction.
+            unsure: what a predicted `ignore_index` counts as: class 0, or an error, which enters
+                its target's row sum and no column.
+        """
+        if 0 <= ignore_index < num_classes:
+            raise ValueError(f"ignore_index {ignore_index} is one of the {num_classes} classes")
+        if unsure not in ("background", "wrong"):
+            raise ValueError(f"unsure is {unsure!r}; expected 'background' or 'wrong'")
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        self.unsure = unsure
+        self.matrix = np.zeros((num_classes, num_classes), np.int64)
+        self.undecided = np.zeros(num_classes, np.int64)
+
+    def update(self, target: Mask, pred: Mask) -> None:
+        """Adds an image or a batch.
+
+        Args:
+            target: (H, W) or (B, H, W) integers in 0..C−1, or `ignore_index`.
+            pred: the same shape and range.
+
+        Raises:
+            WsssError: shapes differ, or a value is not a class.
+        """
+        if tuple(target.shape) != tuple(pred.shape):
+            raise WsssError(
+                f"A target of shape {tuple(target.shape)} was compared with a prediction of shape "
+                f"{tuple(pred.shape)}; expected both at the image's size: recompute the masks."
+            )
+        rows, columns = self._flat(target, "target"), self._flat(pred, "prediction")
+        size = self.num_classes + 1  # the last one holds ignore_index
+        counts = np.bincount(rows * size + columns, minlength=size * size).reshape(size, size)
+        self.matrix += counts[:-1, :-1]
+        self.undecided += counts[:-1, -1]
+
+    def _flat(self, mask: Mask, role: str) -> NDArray[np.int64]:
+        """(pixels,) with `ignore_index` renamed C, after a check of the range."""
+        array = (mask.detach().cpu().numpy() if isinstance(mask, torch.Tensor) else mask).ravel()
+        ignored = array == self.ignore_index
+        strange = ((array < 0) | (array >= self.num_classes)) & ~ignored
+        if strange.any():
+            raise WsssError(
+                f"A {role} mask holds the value {array[strange][0]}; expected classes "
+                f"0..{self.num_classes - 1} or {self.ignore_index}: check the list of classes."
+            )
+        return np.where(ignored, self.num_classes, array.astype(np.int64))
+
+    def merge(self, other: "ConfusionMatrix") -> None:
+        """Adds the counts of another part of the split (another shard or rank)."""
+        if (other.num_classes, other.ignore_index) != (self.num_classes, self.ignore_index):
+            raise ValueError("merging confusion matrices of different classes")
+        self.matrix += other.matrix
+        self.undecided += other.undecided
+
+    def compute(self) -> SegmentationScores:
+        """The scores of everything added so far."""
+        matrix = self.matrix.copy()
+        if self.unsure == "background":
+            matrix[:, 0] += self.undecided
+            wrong = np.zeros_like(self.undecided)
+        else:
+            wrong = self.undecided
+        right = matrix.diagonal()
+        union = matrix.sum(0) + matrix.sum(1) + wrong - right
+        iou = np.divide(right, union, out=np.full(len(right), np.nan), where=union > 0)
+        pixels = int(matrix.sum() + wrong.sum())
+        present = union > 0
+        miou = float(iou[present].mean()) if present.any() else float("nan")
+        accuracy = float(right.sum() / pixels) if pixels else float("nan")
+        return SegmentationScores(iou, miou, accuracy)

@@ -1,0 +1,88 @@
+"""The scores of one set of masks, gathered image by image, as `evaluate` writes them."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss.labels import BACKGROUND, IGNORE_INDEX
+from wsss.metrics.boundary import BoundaryIoU
+from wsss.metrics.confusion import ConfusionMatrix
+
+Mask = NDArray[np.uint8]
+
+
+class SplitScores:
+    """Confusion matrix and boundary IoU over a split, and which images came out worst.
+
+    Attributes:
+        confusion: over the split.
+        mious: of each image by itself, in the order they were added; nan for one all void.
+    """
+
+    def __init__(
+        self, class_names: Sequence[str], unsure: Literal["background", "wrong"] = "wrong"
+    ) -> None:
+        """Starts from zero.
+
+        Args:
+            class_names: foreground classes.
+            unsure: what a predicted 255 counts as: background, or an error of no class.
+        """
+        self.names = (BACKGROUND, *class_names)
+        self.unsure = unsure
+        self.confusion = ConfusionMatrix(len(self.names), unsure=unsure)
+        self.boundary = BoundaryIoU(len(self.names))
+        self.mious: list[float] = []
+
+    def update(self, target: Mask, pred: Mask) -> None:
+        """Adds an image: (H, W) class indices, 255 where void or not confident.
+
+        Raises:
+            WsssError: shapes differ, or a value is not a class.
+        """
+        alone = ConfusionMatrix(len(self.names), unsure=self.unsure)
+        alone.update(target, pred)
+        self.mious.append(alone.compute().miou)
+        self.confusion.merge(alone)
+        if self.unsure == "background":
+            pred = np.where(pred == IGNORE_INDEX, 0, pred).astype(np.uint8)
+        self.boundary.update(target, pred)
+
+    def summary(self) -> dict[str, Any]:
+        """Every figure, as fractions; None for a class that never occurred."""
+        iou, miou = self.boundary.compute()
+        return {
+            **summary(self.confusion, self.names),
+            "images": len(self.mious),
+            "boundary_miou": known(miou),
+            "boundary_iou": _by_class(iou, self.names),
+        }
+
+    def worst(self, count: int) -> list[int]:
+        """Indices of the images with the lowest mIoU by themselves, the lowest first."""
+        known = [i for i, miou in enumerate(self.mious) if not np.isnan(miou)]
+        return sorted(known, key=lambda i: self.mious[i])[:count]
+
+
+def summary(confusion: ConfusionMatrix, names: Sequence[str]) -> dict[str, Any]:
+    """MIoU, IoU by class and pixel accuracy of a confusion matrix; `names` with background.
+
+    None stands for what has no pixel to count, such as a class that never occurred.
+    """
+    scores = confusion.compute()
+    return {
+        "miou": known(scores.miou),
+        "iou": _by_class(scores.iou, names),
+        "pixel_accuracy": known(scores.pixel_accuracy),
+    }
+
+
+def known(value: float) -> float | None:
+    """A figure; None for nan, which JSON doesn't have."""
+    return None if np.isnan(value) else float(value)
+
+
+def _by_class(values: NDArray[np.float64], names: Sequence[str]) -> dict[str, float | None]:
+    return {name: known(value) for name, value in zip(names, values, strict=True)}

@@ -1,0 +1,176 @@
+"""From an image to its masks: scales and flips, windows over large images, CRF, labels."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from wsss.config import EvaluateConfig, PredictionMode
+from wsss.crf import make_crf
+from wsss.data import augment
+from wsss.seeding.cam import fold_flip, resize, scaled_size, with_flip
+from wsss.seeding.masks import refine
+
+STRIDE = 32  # windows start and end on whole steps of the deepest grid
+
+
+def tiled(model: nn.Module, images: Tensor, tile: int | None) -> Tensor:
+    """What `model` answers, window by window where an image is larger than `tile`.
+
+    Windows overlap by a quarter of their side at least; where they do, their logits are averaged
+    with weights that fall linearly towards a window's edge, so that no seam shows. An image of
+    one window is answered exactly as without windows.
+
+    Args:
+        model: images → logits of the same height and width.
+        images: (B, 3, H, W).
+        tile: side of a window, rounded down to whole strides of 32 (one at least); None for no
+            limit.
+
+    Returns:
+        (B, C + 1, H, W).
+    """
+    height, width = images.shape[-2:]
+    if tile is None or max(height, width) <= tile:
+        return model(images)
+    side = max(tile // STRIDE, 1) * STRIDE
+    rows, columns = starts(height, side), starts(width, side)
+    total: Tensor | None = None
+    weights = images.new_zeros(height, width)
+    for top in rows:
+        for left in columns:
+            window = (..., slice(top, top + side), slice(left, left + side))
+            logits = model(images[window])
+            if total is None:
+                total = logits.new_zeros(*logits.shape[:2], height, width, dtype=torch.float32)
+            h, w = logits.shape[-2:]
+            weight = _hat(h, images)[:, None] * _hat(w, images)
+            total[window] += weight * logits
+            weights[window] += weight
+    assert total is not None
+    return total / weights
+
+
+def starts(extent: int, side: int) -> list[int]:
+    """First pixels of the fewest windows of `side` that cover `extent` with a quarter's overlap.
+
+    They are spread evenly and start on whole strides; the last one reaches the edge, or a part of
+    a stride beyond it.
+    """
+    if extent <= side:
+        return [0]
+    last = -(-(extent - side) // STRIDE)  # in strides, rounded up: the edge is covered
+    step = max(side * 3 // 4 // STRIDE, 1)
+    count = -(-last // step)
+    return [round(i * last / count) * STRIDE for i in range(count + 1)]
+
+
+def _hat(length: int, like: Tensor) -> Tensor:
+    """(length,) weights that rise to the middle and fall again, above 0 everywhere."""
+    position = torch.arange(length, device=like.device, dtype=like.dtype)
+    return torch.minimum(position, length - 1 - position) + 1
+
+
+class View(NamedTuple):
+    """What probabilities are averaged over.
+
+    Attributes:
+        scales: of the image's sides.
+        flip: also the mirror image, at every scale.
+    """
+
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+
+
+@torch.inference_mode()
+def predict_views(
+    model: nn.Module, image: Tensor, views: Sequence[View], tile: int | None = None
+) -> list[Tensor]:
+    """Probabilities by each view; what several views share is computed once.
+
+    Args:
+        model: images (B, 3, H, W) → logits (B, C + 1, H, W).
+        image: (1, 3, H, W), normalised.
+        views: at least one.
+        tile: side of the windows that larger images are cut into, None for no limit.
+
+    Returns:
+        A tensor (C + 1, H, W) per view, each pixel summing to 1.
+    """
+    size = (image.shape[-2], image.shape[-1])
+    totals: list[Tensor | None] = [None] * len(views)
+    for scale in dict.fromkeys(scale for view in views for scale in view.scales):
+        takers = [i for i, view in enumerate(views) if scale in view.scales]
+        scaled = resize(image, scaled_size(*size, scale)) if scale != 1.0 else image
+        flipped = any(views[i].flip for i in takers)
+        batch = with_flip(scaled) if flipped else scaled
+        probs = resize(tiled(model, batch, tile).float(), size).softmax(dim=1)
+        for i in takers:
+            seen = fold_flip(probs) if views[i].flip else probs[: len(image)]
+            before = totals[i]
+            totals[i] = seen if before is None else before + seen
+    means = zip(totals, views, strict=True)
+    return [total[0] / len(set(view.scales)) for total, view in means if total is not None]
+
+
+Mask = NDArray[np.uint8]
+
+
+@torch.inference_mode()
+def predict_masks(
+    model: nn.Module,
+    image: NDArray[np.uint8],
+    modes: Sequence[PredictionMode],
+    settings: EvaluateConfig,
+    device: torch.device,
+) -> list[Mask]:
+    """Segment one image in several ways; what they share is computed once.
+
+    Args:
+        model: normalised images → logits.
+        image: (H, W, 3) uint8 RGB.
+        modes: scales, flip and CRF of each mask.
+        settings: its `max_side` and `tile`.
+        device: of the model.
+
+    Returns:
+        A mask (H, W) of class indices per mode.
+    """
+    small = augment.limit_side(image, settings.max_side)
+    views = list(dict.fromkeys(View(mode.scales, mode.flip) for mode in modes))
+    tensor = augment.normalise(small)[None].to(device)
+    probs = dict(zip(views, predict_views(model, tensor, views, settings.tile), strict=True))
+    pixels = torch.from_numpy(small).permute(2, 0, 1).to(device)
+    masks = []
+    for mode in modes:
+        (found,) = refine([pixels], [probs[View(mode.scales, mode.flip)]], make_crf(mode.crf))
+        masks.append(label_at(found, image.shape[:2]).cpu().numpy())
+    return masks
+
+
+def label_at(probs: Tensor, size: tuple[int, int]) -> Tensor:
+    """The likeliest class at an image's own size.
+
+    Equals the argmax of the enlarged probabilities, but holds two planes of that size instead of
+    one per class, which would take gigabytes for a photograph.
+
+    Args:
+        probs: (C + 1, h, w).
+        size: (H, W).
+
+    Returns:
+        (H, W) uint8.
+    """
+    if tuple(probs.shape[1:]) == tuple(size):
+        return probs.argmax(dim=0).to(torch.uint8)
+    best = resize(probs[None, :1], size)[0, 0].clone()
+    labels = torch.zeros(size, dtype=torch.uint8, device=probs.device)
+    for label in range(1, len(probs)):
+        plane = resize(probs[None, label : label + 1], size)[0, 0]
+        labels[plane > best] = label
+        best = torch.maximum(best, plane)
+    return labels

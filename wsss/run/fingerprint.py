@@ -1,0 +1,35 @@
+"""What a mask was made of, as a digest that it carries: if anything differs, it is recomputed."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def origin_of(files: Sequence[Path], settings: Mapping[str, Any]) -> str:
+    """The digest of a mask's image and whatever else it is made of.
+
+    Args:
+        files: known by path, size and time of change, for they are many.
+        settings: JSON values.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    known = [(str(path.resolve()), *_size_and_time(path)) for path in files]
+    text = json.dumps([known, dict(settings)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def content_digest(files: Sequence[Path]) -> str:
+    """The digest of a model's bytes: wherever it lies, and whenever it was copied there."""
+    whole = hashlib.sha256()
+    for path in files:
+        whole.update(hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()[:16]
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns

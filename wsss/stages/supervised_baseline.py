@@ -1,0 +1,115 @@
+"""The fully supervised baseline of a run: the same network, recipe, images and seed on true masks.
+
+The baseline is a run in the subfolder `ceiling/` whose pseudo-masks are copies of the true masks,
+so that the stages that train and score it are those of the weak run, unchanged. The weak run reads
+nothing of it. Reads the true masks of the data; writes `ceiling/` up to its pseudo-masks, and
+`evaluation/ceiling_<split>.json`.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from wsss.config import PseudoMasksConfig, RunConfig, SelfTrainingConfig
+from wsss.data.images import Sample
+from wsss.data.masks import has_masks, mask_path, read_pair
+from wsss.data.open import open_stage
+from wsss.engine.progress import track
+from wsss.errors import WsssError
+from wsss.report.columns import FIGURES
+from wsss.run_dir import RunDir, config_of_round, write_atomic, write_json
+
+
+def prepare(config: RunConfig) -> RunConfig:
+    """Make the baseline's folder up to what its segmenter trains on; returns the baseline's config.
+
+    A baseline with other settings than the run's is discarded.
+
+    Args:
+        config: of the weak run, whose segmenter is trained; all rounds of a run have one baseline.
+
+    Raises:
+        WsssError: the weak run isn't finished or has other settings; a true mask is missing.
+    """
+    data, digests = open_stage(config.data, config.seed, "train_seg")
+    weak = RunDir(config.run, digests)
+    weak.require("train_seg")
+    weak.check_settings("train_seg", config)
+    samples = data.samples
+    root = config.data.root
+    if root is None or not has_masks(root):
+        raise WsssError(
+            f"There are no true masks at {root or config.data.images}: --ceiling needs a VOC "
+            "folder with SegmentationClassAug or SegmentationClass."
+        )
+    first = config_of_round(config, 1)
+    baseline = _baseline_config(first)
+    _forget_others(RunDir(baseline.run, digests), baseline)
+    run_dir = RunDir.create(baseline, digests)
+    if not run_dir.finished("pseudo_masks"):
+        _copy_classifier(RunDir(first.run), run_dir)
+        run_dir.begin("pseudo_masks", baseline)
+        _copy_masks(run_dir, root, samples)
+        run_dir.finish_true_masks(len(samples))
+    return baseline
+
+
+def _baseline_config(first: RunConfig) -> RunConfig:
+    """What remains of the settings where the masks are true ones."""
+    return first.model_copy(
+        update={
+            "run": RunDir(first.run).ceiling,
+            # how pseudo-masks are made does not affect the baseline, so changing it makes nothing
+            # stale
+            "pseudo_masks": PseudoMasksConfig(),
+            "self_training": SelfTrainingConfig(),
+        }
+    )
+
+
+def compare(config: RunConfig, split: str) -> Path:
+    """Write the weak run's scores as shares of the baseline's, by column; returns the path."""
+    weak, baseline = (
+        json.loads(RunDir(root).evaluation("predictions", split).read_text())
+        for root in (config.run, RunDir(config_of_round(config, 1).run).ceiling)
+    )
+    columns = {}
+    for name, tags in weak["columns"].items():
+        full = baseline["columns"][name]
+        columns[name] = {
+            "tags": {figure: tags[figure] for figure in FIGURES},
+            "full": {figure: full[figure] for figure in FIGURES},
+            "ratio": {f: _ratio(tags[f], full[f]) for f in FIGURES},
+        }
+    path = RunDir(config.run).evaluation("ceiling", split)
+    write_json(path, {"of": "ceiling", "split": split, "seed": config.seed, "columns": columns})
+    return path
+
+
+def _ratio(tags: float | None, full: float | None) -> float | None:
+    """None where nothing was counted, or the baseline has nothing right."""
+    return tags / full if tags is not None and full else None
+
+
+def _forget_others(run_dir: RunDir, baseline: RunConfig) -> None:
+    for stage in ("pseudo_masks", "train_seg"):
+        try:
+            run_dir.check_settings(stage, baseline)
+        except WsssError:
+            run_dir.reset(stage)
+
+
+def _copy_classifier(weak: RunDir, run_dir: RunDir) -> None:
+    """What the encoder of either starts from."""
+    source = weak.model("train_cls")
+    if source.is_file():
+        write_atomic(run_dir.model("train_cls"), partial(shutil.copyfile, source))
+
+
+def _copy_masks(run_dir: RunDir, root: Path, samples: Sequence[Sample]) -> None:
+    for sample in track(samples, "copy true masks", len(samples)):
+        source, path = mask_path(root, sample.id), run_dir.pseudo_mask(sample.id)
+        read_pair(sample.path, source)  # a mask that doesn't fit is reported before training
+        write_atomic(path, partial(shutil.copyfile, source))
