@@ -9,7 +9,6 @@ from wsss.labels import IGNORE_INDEX
 from wsss.seeding.cam import resize
 from wsss.seeding.thresholds import thresholds
 
-
 Refiner = Callable[[list[Tensor], list[Tensor]], list[Tensor]]
 """(images (3, H_i, W_i) uint8, probabilities (L_i, H_i, W_i)) → refined probabilities."""
 
