@@ -59,7 +59,7 @@ Images = Annotated[Path | None, typer.Option(help="Image, or folder of images.")
 def _config(
     source: Path | None, settings: list[str] | None, round: int | None = None
 ) -> "RunConfig":
-    from wsss.run_dir import read_config, read_round
+    from wsss.run.state import read_config, read_round
 
     settings = list(settings or [])
     if source is not None and "=" in str(source) and not source.exists():

@@ -15,7 +15,7 @@ from wsss.models.classifier import new_classifier
 from wsss.models.multiscale import check_walks
 from wsss.models.segmenter import build_segmenter, decoder_library, segmenter_metadata
 from wsss.report.tables import show_ceiling, show_classes, show_summary
-from wsss.run_dir import config_of_round
+from wsss.run.state import config_of_round
 from wsss.stages import (
     evaluate,
     generate_pseudo_masks,
@@ -82,7 +82,7 @@ def pseudo_masks(
 def segmenter(config: RunConfig, overwrite: bool = False) -> Path:
     """The segmenter of the config's round; a later round's pseudo-masks are made first."""
     if config.round > 1:
-        generate_pseudo_masks.run(config, train_again=overwrite)
+        generate_pseudo_masks.run(config, recomputed="train_seg" if overwrite else None)
     return train_seg.run(config, overwrite)
 
 

@@ -15,7 +15,7 @@ from wsss.cli import app
 from wsss.config import RunConfig
 from wsss.data import mask_io
 from wsss.models import inference
-from wsss.run_dir import RunDir
+from wsss.run.state import Run
 from wsss.stages import generate_pseudo_masks
 
 
@@ -153,5 +153,5 @@ def test_the_mask_of_one_image(tmp_path: Path, finished: RunConfig) -> None:
     names = (tmp_path / "class_names.txt").read_text().splitlines()
     assert names[:2] == ["0 background", "1 striped_disc"] and len(names) == 6
     # the same as what the run itself predicted for its split
-    own = RunDir(finished.run).prediction("val", "val_00001")
+    own = Run(finished.run).prediction("val", "val_00001")
     assert (tmp_path / "val_00001.png").read_bytes() == own.read_bytes()

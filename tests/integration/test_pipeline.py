@@ -12,7 +12,7 @@ from wsss import pipeline
 from wsss.config import RunConfig, load
 from wsss.data import mask_io
 from wsss.data.synthetic import CLASS_NAMES
-from wsss.run_dir import RunDir
+from wsss.run.state import Run
 from wsss.stages import generate_pseudo_masks
 
 TRAIN = [f"train_{i:05d}" for i in range(12)]
@@ -67,7 +67,7 @@ def test_a_second_run_makes_nothing_again(finished: RunConfig, tmp_path: Path) -
 def test_pseudo_masks_are_indexed_pngs_of_the_image_and_its_tags(finished: RunConfig) -> None:
     assert finished.data.root is not None
     for id_ in TRAIN:
-        with Image.open(RunDir(finished.run).pseudo_mask(id_)) as file:
+        with Image.open(Run(finished.run).pseudo_mask(id_)) as file:
             assert (file.mode, file.size) == ("P", (64, 64))
             assert file.getpalette() == mask_io.palette().flatten().tolist()
             values = set(np.unique(np.array(file)).tolist())
@@ -79,7 +79,7 @@ def test_seeds_are_soft_scores_of_the_image_s_tags(finished: RunConfig) -> None:
     assert finished.data.root is not None
     for id_ in TRAIN:
         truth = mask_io.read_mask(finished.data.root / "SegmentationClassAug" / f"{id_}.png")
-        with np.load(RunDir(finished.run).seed(id_)) as soft:
+        with np.load(Run(finished.run).seed(id_)) as soft:
             assert soft["labels"].tolist() == [v for v in np.unique(truth).tolist() if v]
             for key in ("cam", "seed"):
                 assert soft[key].shape == (len(soft["labels"]), 16, 16)
@@ -89,7 +89,7 @@ def test_seeds_are_soft_scores_of_the_image_s_tags(finished: RunConfig) -> None:
 
 def test_predictions_are_indexed_pngs_of_any_class(finished: RunConfig) -> None:
     for id_ in VAL:
-        mask = mask_io.read_mask(RunDir(finished.run).prediction("val", id_))
+        mask = mask_io.read_mask(Run(finished.run).prediction("val", id_))
         assert mask.shape == (64, 64) and mask.max() <= len(CLASS_NAMES)
 
 
@@ -143,11 +143,11 @@ def test_shards_make_the_same_files_as_one_process(finished: RunConfig, tmp_path
     config = finished.model_copy(update={"run": tmp_path / "run"})
     shutil.copytree(finished.run / "train_cls", config.run / "train_cls")
     generate_pseudo_masks.run(config, shard=(1, 2))
-    assert not RunDir(config.run).finished("pseudo_masks")
+    assert not Run(config.run).finished("pseudo_masks")
     odd = {path.stem for path in (config.run / "pseudo_masks").glob("*.png")}
     assert odd == set(TRAIN[1::2])
     generate_pseudo_masks.run(config, shard=(0, 2))
-    assert RunDir(config.run).finished("pseudo_masks")
+    assert Run(config.run).finished("pseudo_masks")
     for folder, suffix in (("pseudo_masks", "png"), ("seeds", "npz")):
         for id_ in TRAIN:
             name = f"{folder}/{id_}.{suffix}"

@@ -9,7 +9,7 @@ import pytest
 from command_line import sentence
 from PIL import Image
 
-from wsss import run_dir
+from wsss import files
 from wsss.config import RunConfig
 
 
@@ -101,9 +101,9 @@ def test_a_disk_that_takes_no_weights(
 def test_a_disk_that_takes_no_folder(
     tmp_path: Path, tiny: Path, synthetic: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_dir.Path, "mkdir", refusing(errno.EROFS))
+    monkeypatch.setattr(files.Path, "mkdir", refusing(errno.EROFS))
     found = sentence("run", tiny, f"run={tmp_path / 'run'}", f"data.root={synthetic}")
-    assert "run can't be made (EROFS): choose another run folder" in found
+    assert "run can't be made (EROFS): choose another" in found
 
 
 def test_a_quickstart_over_something_else(tmp_path: Path) -> None:

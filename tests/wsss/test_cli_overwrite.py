@@ -9,7 +9,7 @@ from command_line import sentence, wsss
 
 from wsss.config import RunConfig
 from wsss.formats.voc import annotation_path
-from wsss.run_dir import RunDir
+from wsss.run.state import Run
 
 IDS = [f"train_{i:05d}" for i in range(12)]
 
@@ -47,7 +47,7 @@ def test_bad_input_loses_nothing(run: Path, command: str, setting: str, words: s
 
 @pytest.mark.parametrize("second", [[], ["--overwrite"]])
 def test_shards_that_are_recomputed_leave_no_old_mask(run: Path, second: list[str]) -> None:
-    made = RunDir(run)
+    made = Run(run)
     for id_ in IDS:  # what an older version may have left
         made.pseudo_mask(id_).write_bytes(b"old")
     command = ("generate-pseudo-masks", run)

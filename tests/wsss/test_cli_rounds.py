@@ -19,7 +19,7 @@ from wsss.engine.checkpoint import load_trained
 from wsss.formats.voc import read_voc
 from wsss.labels import IGNORE_INDEX
 from wsss.models.segmenter import build_segmenter, predict_probs
-from wsss.run_dir import RunDir, config_of_round
+from wsss.run.state import Run, config_of_round
 from wsss.seeding.masks import among_tags, harden
 
 IDS = [f"train_{i:05d}" for i in range(12)]
@@ -84,7 +84,7 @@ def test_masks_are_the_former_segmenter_s_among_the_tags(run: Path, finished: Ru
         run / "train_seg" / "model.safetensors", "segmenter", build_segmenter, torch.device("cpu")
     )
     assert finished.data.root is not None
-    made = RunDir(run / "round_2")
+    made = Run(run / "round_2")
     for sample in read_voc(finished.data.root, "train").samples:
         labels = [tag + 1 for tag in sample.tags]
         own = among_tags(predict_probs(model, normalise(read_image(sample.path))[None]), labels)
@@ -93,23 +93,23 @@ def test_masks_are_the_former_segmenter_s_among_the_tags(run: Path, finished: Ru
 
 
 def test_a_round_may_take_more_images_than_the_former(run: Path) -> None:
-    left_out = RunDir(run).pseudo_mask(IDS[0])
+    left_out = Run(run).pseudo_mask(IDS[0])
     left_out.unlink()
     wsss("generate-pseudo-masks", run, "--round", 2, *BARE)
-    alone = RunDir(run / "round_2").pseudo_mask(IDS[0]).read_bytes()
+    alone = Run(run / "round_2").pseudo_mask(IDS[0]).read_bytes()
     options = [*BARE[:3], "self_training.former_masks=0.9"]
     result = wsss("generate-pseudo-masks", run, "--round", 2, "--overwrite", *options)
     assert result.exit_code == 0, result.output
-    made = RunDir(run / "round_2")
+    made = Run(run / "round_2")
     assert made.pseudo_mask(IDS[0]).read_bytes() == alone
-    old = mask_io.read_mask(RunDir(run).pseudo_mask(IDS[1]))
+    old = mask_io.read_mask(Run(run).pseudo_mask(IDS[1]))
     mixed = mask_io.read_mask(made.pseudo_mask(IDS[1]))
     assert (mixed == old)[old != IGNORE_INDEX].all()
 
 
 def test_shards_share_the_masks_of_a_round(run: Path) -> None:
     wsss("generate-pseudo-masks", run, "--round", 2, "--shard", "1/2")
-    made = RunDir(run / "round_2")
+    made = Run(run / "round_2")
     assert {p.stem for p in (made.root / "pseudo_masks").glob("*.png")} == set(IDS[1::2])
     assert not made.finished("pseudo_masks")
     early = files(made.root / "pseudo_masks")

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wsss.files import write_atomic
 from wsss.labels import IGNORE_INDEX
 from wsss.metrics.confusion import ConfusionMatrix
-from wsss.run_dir import write_atomic
 from wsss.seeding.cam import resize
 from wsss.seeding.masks import margins, seed_mask
 from wsss.seeding.thresholds import RULES

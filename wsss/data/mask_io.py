@@ -14,8 +14,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from wsss.errors import WsssError
+from wsss.files import write_text
 from wsss.labels import CLASS_NAMES_FILE, class_lines
-from wsss.run_dir import write_text
 
 _ORIGIN = "wsss-origin"  # keyword of a mask's note in its PNG
 

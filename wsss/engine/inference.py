@@ -8,22 +8,21 @@ from wsss.data.images import Sample
 from wsss.engine.profile import Stopwatch
 from wsss.engine.progress import track
 from wsss.errors import WsssError
-from wsss.run_dir import RunDir
+from wsss.run.state import Work
 
 
 def make_masks(
-    run_dir: RunDir,
+    work: Work,
     samples: Sequence[Sample],
     make: Callable[[Sample], None],
     beside: Sequence[Callable[[str], Path]],
-    overwrite: bool,
     shard: tuple[int, int],
     watch: Stopwatch,
 ) -> None:
     """Make the missing masks of a shard; the stage is finished when none is missing.
 
     Args:
-        run_dir: of the run.
+        work: the stage, begun.
         samples: all of them, whatever the shard.
         make: writes the files of one image, its pseudo-mask last.
         beside: id → file that a finished image has beside its pseudo-mask.
@@ -33,12 +32,12 @@ def make_masks(
     """
 
     def made(sample: Sample) -> bool:
-        return all(of(sample.id).is_file() for of in (run_dir.pseudo_mask, *beside))
+        return all(of(sample.id).is_file() for of in (work.run.pseudo_mask, *beside))
 
     share = samples[shard[0] :: shard[1]]
-    for sample in share if overwrite else ():
+    for sample in share if work.overwrite else ():
         # now, not one by one: if this start is cut short, the next may not keep an old mask
-        run_dir.pseudo_mask(sample.id).unlink(missing_ok=True)
+        work.run.pseudo_mask(sample.id).unlink(missing_ok=True)
     todo = [sample for sample in share if not made(sample)]
     for sample in track(todo, "generate-pseudo-masks", len(todo)):
         make(sample)
@@ -47,7 +46,7 @@ def make_masks(
         parts = ", ".join(f"{part} {ms:.1f}" for part, ms in watch.per_unit(len(todo)).items())
         print(f"generate-pseudo-masks  ms per image: {parts}", file=sys.stderr)
     if all(made(sample) for sample in samples):
-        run_dir.finish("pseudo_masks", {"images": len(samples), **time})
+        work.finish({"images": len(samples), **time})
 
 
 def parse_shard(text: str) -> tuple[int, int]:

@@ -25,10 +25,11 @@ from wsss.engine.checkpoint import load_trained
 from wsss.engine.inference import make_masks
 from wsss.engine.profile import Stopwatch
 from wsss.engine.runtime import Runtime, require_one_process, start
+from wsss.files import write_atomic
 from wsss.models.classifier import TagClassifier, build_classifier
 from wsss.models.multiscale import check_walks, observe, seed_size
 from wsss.models.segmenter import build_segmenter, predict_probs
-from wsss.run_dir import RunDir, write_atomic
+from wsss.run.state import Run, Work
 from wsss.seeding.maps import score_maps
 from wsss.seeding.masks import among_tags, harden, margins, mix_in, refine, seed_probabilities
 from wsss.seeding.walks import Seeding
@@ -40,7 +41,7 @@ def run(
     config: RunConfig,
     overwrite: bool = False,
     shard: tuple[int, int] = (0, 1),
-    train_again: bool = False,
+    recomputed: str | None = None,
 ) -> Path:
     """Make the pseudo-masks of a run's round, or the rest of them; returns their folder.
 
@@ -48,26 +49,25 @@ def run(
         config: of the round.
         overwrite: recompute all of them.
         shard: (i, n) takes every n-th image, from the i-th.
-        train_again: the training on the masks is to be repeated: it may have had other settings.
+        recomputed: the first stage that is going to be recomputed, whose settings may differ.
     """
     first = config.round == 1
     if not first:
         _require_former(config)
     data, digests = open_stage(config.data, config.seed, "pseudo_masks")
-    again = "pseudo_masks" if overwrite else "train_seg" if train_again else None
-    run_dir = RunDir.create(config, digests, again)
-    folder = run_dir.stage("pseudo_masks")
-    if run_dir.finished("pseudo_masks") and not overwrite:
+    work = Work(config, "pseudo_masks", digests, overwrite, recomputed)
+    folder = work.run.stage("pseudo_masks")
+    if not work.needed:
         return folder
     if first:
-        run_dir.require("train_cls")
+        work.run.require("train_cls")
     else:
         require_one_process()
     runtime = start(config.runtime, config.seed)
     watch = Stopwatch(runtime.device)
     crf, confidence = _crf_and_confidence(config)
     source = (FromSeeds if first else FromSegmenter)(config, data.class_names, runtime, watch)
-    run_dir.begin("pseudo_masks", config, overwrite)
+    work.begin()
     write_class_names(folder, data.class_names)
 
     @torch.inference_mode()
@@ -79,16 +79,16 @@ def run(
         with watch("crf"):
             (probs,) = refine([pixels], [probs], crf)
         mask = harden(probs, [tag + 1 for tag in sample.tags], confidence).cpu().numpy()
-        write_mask(run_dir.pseudo_mask(sample.id), resize_mask(mask, whole.shape[:2]))
+        write_mask(work.run.pseudo_mask(sample.id), resize_mask(mask, whole.shape[:2]))
 
-    beside = [run_dir.seed] if first else []
-    make_masks(run_dir, data.samples, make, beside, overwrite, shard, watch)
+    beside = [work.run.seed] if first else []
+    make_masks(work, data.samples, make, beside, shard, watch)
     return folder
 
 
 def _require_former(config: RunConfig) -> None:
     option = f" --round {config.round - 1}" if config.round > 2 else ""
-    RunDir.of_round(config, config.round - 1).require("train_seg", option)
+    Run.of_round(config, config.round - 1).require("train_seg", option)
 
 
 def _crf_and_confidence(config: RunConfig) -> tuple[DenseCRF | None, float]:
@@ -109,8 +109,8 @@ class FromSeeds:
     def __init__(
         self, config: RunConfig, class_names: tuple[str, ...], runtime: Runtime, watch: Stopwatch
     ) -> None:
-        self.run_dir, self.settings, self.watch = RunDir(config.run), config.pseudo_masks, watch
-        weights, self.device = self.run_dir.model("train_cls"), runtime.device
+        self.run, self.settings, self.watch = Run(config.run), config.pseudo_masks, watch
+        weights, self.device = self.run.model("train_cls"), runtime.device
         self.model, _ = load_trained(
             weights, "classifier", build_classifier, runtime.device, class_names
         )
@@ -120,7 +120,7 @@ class FromSeeds:
         """(L + 1, H, W) of an image (H, W, 3) uint8, whose seeds are written."""
         soft = soft_seeds(self.model, image, sample.tags, self.settings, self.watch)
         write_atomic(
-            self.run_dir.seed(sample.id), lambda path: np.savez_compressed(path, **soft._asdict())
+            self.run.seed(sample.id), lambda path: np.savez_compressed(path, **soft._asdict())
         )
         # from what is kept, so that the masks follow from the files
         return seed_probs(soft, image.shape[:2], self.settings, self.device)
@@ -194,7 +194,7 @@ class FromSegmenter:
     def __init__(
         self, config: RunConfig, class_names: tuple[str, ...], runtime: Runtime, watch: Stopwatch
     ) -> None:
-        self.former = RunDir.of_round(config, config.round - 1)
+        self.former = Run.of_round(config, config.round - 1)
         self.settings, self.watch, self.device = config.self_training, watch, runtime.device
         weights = self.former.model("train_seg")
         self.model, _ = load_trained(

@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import nn
 
 from wsss.config import PredictionMode, RunConfig
+from wsss.config.schema import PredictConfig
 from wsss.data.images import IMAGE_SUFFIXES, Sample, read_image
 from wsss.data.mask_io import read_origin, write_class_names, write_mask
 from wsss.data.open import open_tagged
@@ -22,7 +23,7 @@ from wsss.export.load import model_files, open_network
 from wsss.models.inference import predict_masks
 from wsss.models.segmenter import build_segmenter
 from wsss.run.fingerprint import content_digest, origin_of
-from wsss.run_dir import RunDir
+from wsss.run.state import Run
 
 SHIPPED = "voc61_nano.safetensors"
 
@@ -48,13 +49,13 @@ def run(
     Raises:
         WsssError: no segmenter, no images, or images that their masks would replace.
     """
-    run_dir = RunDir(config.run)
+    run = Run(config.run)
     if isinstance(images, Path) or len(images) == 1:
         named = images if isinstance(images, Path) else images[0]
     else:
         named = images[0].parent
     name = named.stem if named.is_file() else named.resolve().name
-    folder = out or run_dir.root / "predictions" / name
+    folder = out or run.root / "predictions" / name
     samples = find(images, folder)
     for sample in samples:
         if (folder / f"{sample.id}.png").resolve() == sample.path.resolve():
@@ -63,7 +64,7 @@ def run(
                 "that is not the "
                 "images' own folder."
             )
-    weights = model or run_dir.model("train_seg")
+    weights = model or run.model("train_seg")
     runtime = start(config.runtime, config.seed)
     network, card = open_network(weights, build_segmenter, runtime.device)
     digest = content_digest(model_files(weights))
@@ -79,14 +80,14 @@ def run_split(config: RunConfig, split: str | None = None) -> Path:
     Returns:
         The folder of the masks that the config's own scales, flip and CRF make.
     """
-    run_dir = RunDir(config.run)
-    run_dir.require("train_seg")
+    run = Run(config.run)
+    run.require("train_seg")
     split = split or config.data.val_split
     data = open_tagged(config.data, split)
     columns = config.evaluate.columns()
-    paths = run_dir.predictions(config, split)
+    paths = run.columns(config.evaluate, split)
     folders = {columns[name]: path for name, path in paths.items()}
-    weights = run_dir.model("train_seg")
+    weights = run.model("train_seg")
     runtime = start(config.runtime, config.seed)
     network, _ = load_trained(
         weights, "segmenter", build_segmenter, runtime.device, data.class_names
@@ -168,7 +169,7 @@ def _predict(
     overwrite: bool,
 ) -> None:
     """Make the masks that are missing, or were made of another image or model, or otherwise."""
-    settings = config.evaluate.model_dump(mode="json", include={"tile", "max_side"})
+    settings = config.evaluate.model_dump(mode="json", include=set(PredictConfig.model_fields))
     todo: list[tuple[Sample, dict[PredictionMode, tuple[Path, str]]]] = []
     for sample in samples:
         wanted = {

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from wsss.config import OptimConfig, TrainSegConfig
+from wsss.config import OptimConfig
+from wsss.config.schema import TrainSegConfig
 from wsss.engine.schedule import Average, SampleOrder, Schedule, schedule_of, steps_of
 
 

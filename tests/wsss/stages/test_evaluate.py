@@ -17,7 +17,7 @@ from wsss.engine.checkpoint import read_metadata
 from wsss.errors import WsssError
 from wsss.formats import voc
 from wsss.report.tables import show_classes, show_summary
-from wsss.run_dir import RunDir
+from wsss.run.state import Run
 from wsss.stages import evaluate, predict, report
 
 
@@ -45,7 +45,7 @@ def scores(path: Path) -> dict[str, float]:
 
 def test_true_masks_are_perfect(run: RunConfig) -> None:
     for id_ in ids(run, "train"):
-        mask_io.write_mask(RunDir(run.run).pseudo_mask(id_), truth(run, id_))
+        mask_io.write_mask(Run(run.run).pseudo_mask(id_), truth(run, id_))
     found = scores(evaluate.run(run, "pseudo-masks"))
     assert found["miou"] == 1 and found["pixel_accuracy"] == 1
     assert found["iou"] == dict.fromkeys(("background", *CLASS_NAMES), 1.0)  # type: ignore[comparison-overlap]
@@ -55,7 +55,7 @@ def test_true_masks_are_perfect(run: RunConfig) -> None:
 def test_an_unsure_pixel_counts_as_the_config_says(run: RunConfig, unsure: str) -> None:
     for id_ in ids(run, "train"):
         mask = np.where(truth(run, id_) == 0, 255, truth(run, id_)).astype(np.uint8)
-        mask_io.write_mask(RunDir(run.run).pseudo_mask(id_), mask)
+        mask_io.write_mask(Run(run.run).pseudo_mask(id_), mask)
     settings = EvaluateConfig.model_validate({"unsure": unsure})
     found = scores(evaluate.run(run.model_copy(update={"evaluate": settings}), "pseudo-masks"))
     if unsure == "background":
@@ -73,7 +73,7 @@ def test_seeds_that_are_the_truth_are_perfect_at_any_threshold(run: RunConfig) -
         # at the image's own size, so that no resizing blurs an edge
         soft = np.stack([target == label for label in labels]).astype(np.float16)
         blank = np.zeros_like(soft)
-        np.savez(RunDir(run.run).seed(id_), labels=labels, cam=blank, seed=soft)
+        np.savez(Run(run.run).seed(id_), labels=labels, cam=blank, seed=soft)
     found = scores(evaluate.run(run, "seeds"))
     assert found["miou"] == 1 and found["oracle"]["miou"] == 1  # type: ignore[index]
     flat = scores(evaluate.run(run, "cam"))
@@ -98,7 +98,7 @@ def test_a_split_of_void_alone_has_no_figures(run: RunConfig, tmp_path: Path) ->
 
 def test_missing_masks_are_counted(run: RunConfig) -> None:
     for id_ in ids(run, "train")[:3]:
-        RunDir(run.run).pseudo_mask(id_).unlink()
+        Run(run.run).pseudo_mask(id_).unlink()
     with pytest.raises(WsssError, match=r"3 of 12 files to score are missing, the first .*00000"):
         evaluate.run(run, "pseudo-masks")
 
@@ -174,9 +174,9 @@ def test_perfect_and_worst_predictions(run: RunConfig) -> None:
     *right, wrong = ids(run, "val")
     config = run.model_copy(update={"evaluate": EvaluateConfig(fast=True)})
     for id_ in right:
-        mask_io.write_mask(RunDir(run.run).prediction("val", id_), truth(run, id_))
+        mask_io.write_mask(Run(run.run).prediction("val", id_), truth(run, id_))
     blank = np.zeros_like(truth(run, wrong))
-    mask_io.write_mask(RunDir(run.run).prediction("val", wrong), blank)
+    mask_io.write_mask(Run(run.run).prediction("val", wrong), blank)
     found: dict[str, Any] = scores(evaluate.run(config, "predictions"))  # type: ignore[assignment]
     assert next(iter(found["worst"])) == wrong and len(found["worst"]) == 4
     assert [found["worst"][id_] for id_ in right] == [1.0] * 3
@@ -188,7 +188,7 @@ def test_perfect_and_worst_predictions(run: RunConfig) -> None:
     )
     with Image.open(run.run / "report" / "worst_val.png") as sheet:
         assert sheet.width == 3 * 244 + 4
-    mask_io.write_mask(RunDir(run.run).prediction("val", wrong), truth(run, wrong))
+    mask_io.write_mask(Run(run.run).prediction("val", wrong), truth(run, wrong))
     assert scores(evaluate.run(config, "predictions"))["boundary_miou"] == 1
 
 
@@ -208,7 +208,7 @@ def test_predictions_are_made_again_when_they_would_differ(run: RunConfig) -> No
     again = stamps(predict.run_split(flipped))
     assert [new == old for new, old in zip(again, after, strict=True)] == [True, True, False, True]
     # the same segmenter from elsewhere, and another one
-    model = RunDir(run.run).model("train_seg")
+    model = Run(run.run).model("train_seg")
     model.write_bytes(model.read_bytes())
     assert stamps(predict.run_split(flipped)) == again
     weights = load_file(model)

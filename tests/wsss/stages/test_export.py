@@ -20,7 +20,7 @@ from wsss.errors import WsssError
 from wsss.export.load import card_of, open_network
 from wsss.export.write import save_onnx, trace
 from wsss.models.segmenter import Segmenter, build_segmenter
-from wsss.run_dir import RunDir
+from wsss.run.state import Run
 from wsss.stages import export, predict
 
 CPU = torch.device("cpu")
@@ -62,7 +62,7 @@ def random_images(batch: int, *size: int) -> Tensor:
 
 
 def trained(config: RunConfig) -> Segmenter:
-    path = RunDir(config.run).model("train_seg")
+    path = Run(config.run).model("train_seg")
     return load_trained(path, "segmenter", build_segmenter, CPU)[0]
 
 
@@ -96,7 +96,7 @@ def test_predict_needs_no_run(exported: Path, finished: RunConfig, tmp_path: Pat
     images = finished.data.root / "JPEGImages"
     folder = predict.run(alone, images, tmp_path / "masks", model=exported)
     assert not (tmp_path / "no run").exists()
-    own = RunDir(finished.run).prediction("val", "any").parent
+    own = Run(finished.run).prediction("val", "any").parent
     same = [
         (mask_io.read_mask(folder / path.name) == mask_io.read_mask(path)).mean()
         for path in own.glob("*.png")

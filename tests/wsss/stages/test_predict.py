@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from wsss.config import RunConfig
 from wsss.data import mask_io
 from wsss.engine.checkpoint import read_metadata
-from wsss.run_dir import RunDir
+from wsss.run.state import Run
 from wsss.stages import export, predict
 
 
@@ -89,7 +89,7 @@ def test_the_mask_of_another_model_is_replaced(
 ) -> None:
     if to == "run":
         model = Path(shutil.copytree(finished.run, tmp_path / "run"))
-        weights = RunDir(model).model("train_seg")
+        weights = Run(model).model("train_seg")
     else:
         model = export.run(finished, to, tmp_path / f"m{export.SUFFIXES[to]}")
         weights = model / "model.safetensors" if to == "hub" else model

@@ -9,7 +9,7 @@ import pytest
 from wsss import pipeline
 from wsss.config import RunConfig
 from wsss.errors import WsssError
-from wsss.run_dir import RunDir, config_of_round
+from wsss.run.state import Run, config_of_round
 from wsss.stages import export, supervised_baseline, train_seg
 
 
@@ -32,7 +32,7 @@ def test_the_ratio_is_of_two_runs_that_differ_in_their_masks_alone(run: RunConfi
     before = contents(run.run, *WEAK)
     path = pipeline.score_beside_ceiling(run)
     assert path == run.run / "evaluation" / "ceiling_val.json"
-    baseline = RunDir(RunDir(run.run).ceiling)
+    baseline = Run(Run(run.run).ceiling)
     assert run.data.root is not None
     for mask in (run.data.root / "SegmentationClassAug").glob("train_*.png"):
         assert baseline.pseudo_mask(mask.stem).read_bytes() == mask.read_bytes()
@@ -46,8 +46,7 @@ def test_the_ratio_is_of_two_runs_that_differ_in_their_masks_alone(run: RunConfi
     found = json.loads(path.read_text())
     assert list(found["columns"]) == ["single", "scales", "crf"]
     scores = [
-        json.loads(r.evaluation("predictions", "val").read_text())
-        for r in (RunDir(run.run), baseline)
+        json.loads(r.evaluation("predictions", "val").read_text()) for r in (Run(run.run), baseline)
     ]
     for name, column in found["columns"].items():
         for figure in ("miou", "boundary_miou"):
@@ -60,9 +59,9 @@ def test_the_baseline_on_the_weak_masks_is_the_weak_run(run: RunConfig) -> None:
     """What it trains on is all that tells the two apart."""
     baseline = supervised_baseline.prepare(run)
     for mask in (run.run / "pseudo_masks").glob("*.png"):
-        shutil.copyfile(mask, RunDir(baseline.run).pseudo_mask(mask.stem))
+        shutil.copyfile(mask, Run(baseline.run).pseudo_mask(mask.stem))
     path = train_seg.run(baseline)
-    assert path.read_bytes() == RunDir(run.run).model("train_seg").read_bytes()
+    assert path.read_bytes() == Run(run.run).model("train_seg").read_bytes()
 
 
 def test_the_card_of_a_baseline_tells_of_its_masks(run: RunConfig) -> None:
@@ -86,8 +85,8 @@ def test_a_finished_baseline_is_kept_until_the_recipe_changes(run: RunConfig) ->
         supervised_baseline.prepare(other)
     train_seg.run(other, overwrite=True)
     assert train_seg.run(supervised_baseline.prepare(other)).stat().st_mtime_ns > trained
-    RunDir(run.run).reset("train_cls")
-    assert not RunDir(run.run).ceiling.exists()
+    Run(run.run).forget("train_cls")
+    assert not Run(run.run).ceiling.exists()
 
 
 def test_what_has_no_ceiling(run: RunConfig, tmp_path: Path, copied: Path) -> None:
@@ -99,13 +98,13 @@ def test_what_has_no_ceiling(run: RunConfig, tmp_path: Path, copied: Path) -> No
     data = run.data.model_copy(update={"root": copied})
     with pytest.raises(WsssError, match=r"no true masks at .*: --ceiling needs"):
         supervised_baseline.prepare(run.model_copy(update={"data": data}))
-    assert not RunDir(run.run).ceiling.exists()
+    assert not Run(run.run).ceiling.exists()
 
 
 def test_the_rounds_of_a_run_have_one_baseline(run: RunConfig) -> None:
     second = config_of_round(run, 2)
     pipeline.segmenter(second)
-    trained = RunDir(train_seg.run(supervised_baseline.prepare(run)).parents[1])
+    trained = Run(train_seg.run(supervised_baseline.prepare(run)).parents[1])
     before = trained.model("train_seg").stat().st_mtime_ns
     path = pipeline.score_beside_ceiling(second)
     assert path == second.run / "evaluation" / "ceiling_val.json"

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from wsss.config import load
-from wsss.run_dir import RunDir
+from wsss.run.state import Run
 from wsss.stages import train_cls
 
 
-def train(tiny: Path, synthetic: Path, run: Path, *settings: str) -> RunDir:
+def train(tiny: Path, synthetic: Path, run: Path, *settings: str) -> Run:
     common = [f"run={run}", f"data.root={synthetic}", "data.train_split=train"]
     train_cls.run(load(tiny, [*common, *settings]))
-    return RunDir(run)
+    return Run(run)
 
 
 def test_a_short_training_is_told(

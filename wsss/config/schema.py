@@ -1,23 +1,23 @@
-"""Every setting of a run: one model a stage, from YAML and `key=value`; unknown keys refused."""
+"""Every setting of a run, a model per section.
 
-import difflib
-import json
-from collections.abc import Sequence
+Adding a setting touches this module alone: what a stage depends on, what is compared when a run is
+resumed and what results tell of themselves follow from the section and from the marks `Since` and
+`Location`.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     PositiveFloat,
-    ValidationError,
     model_validator,
 )
 
-from wsss.errors import WsssError
 from wsss.seeding.walks import Border, Seeding, Walk
 
 
@@ -25,6 +25,27 @@ class Section(BaseModel):
     """A part of the config: unknown keys are refused, values are checked on assignment."""
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False)
+
+
+StageName = Literal["train_cls", "pseudo_masks", "train_seg"]
+
+
+@dataclass(frozen=True)
+class Since:
+    """Marks a setting that does not change the output of every stage that reads its section.
+
+    Attributes:
+        stage: the first whose output it changes; None where it changes none.
+        given: another setting of the section; while that is null, this one changes nothing.
+    """
+
+    stage: StageName | None
+    given: str | None = None
+
+
+@dataclass(frozen=True)
+class Location:
+    """Marks a path to read from: it may move, what lies there may not change."""
 
 
 def _rising(interval: tuple[float, float]) -> tuple[float, float]:
@@ -43,11 +64,11 @@ Range = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)]
 class DataConfig(Section):
     """What the run trains on and is scored on: a VOC folder, or one's own images with a CSV."""
 
-    root: Path | None = None
+    root: Annotated[Path | None, Location()] = None
     """Folder in VOC layout: JPEGImages, Annotations, ImageSets/Segmentation[, masks]."""
-    images: Path | None = None
+    images: Annotated[Path | None, Location()] = None
     """One's own images, with `tags`."""
-    tags: Path | None = None
+    tags: Annotated[Path | None, Location()] = None
     """CSV `image,tags` of one's own images."""
     class_names: tuple[str, ...] | None = Field(None, min_length=1)
     """Classes of one's own images in the order of mask values; None takes the sorted tags."""
@@ -56,13 +77,13 @@ class DataConfig(Section):
     which are written at the image's own size; null takes them as they are."""
     train_split: str = "train_aug"
     """Images whose tags train the classifier."""
-    mask_split: str = "train_aug"
+    mask_split: Annotated[str, Since("pseudo_masks")] = "train_aug"
     """Images that get pseudo-masks, which train the segmenter."""
-    mask_images: int | None = Field(None, ge=1)
+    mask_images: Annotated[int | None, Since("pseudo_masks")] = Field(None, ge=1)
     """Only so many of them, the images of `score_split` first; None takes all."""
-    score_split: str = "train"
+    score_split: Annotated[str, Since("pseudo_masks", given="mask_images")] = "train"
     """Images on which seeds and pseudo-masks are scored, where there are true masks."""
-    val_split: str = "val"
+    val_split: Annotated[str, Since(None)] = "val"
     """Images on which predictions are scored."""
 
     @model_validator(mode="after")
@@ -85,7 +106,7 @@ class BackboneConfig(Section):
     """The GLNet under classifier and segmenter."""
 
     name: str = "glnet_nano"
-    weights: Path | Literal["pretrained"] | None = "pretrained"
+    weights: Annotated[Path | Literal["pretrained"] | None, Location()] = "pretrained"
     """`pretrained` finds them by the name; a released .pth or .safetensors; null: random ones."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of the model, as `glmix.GLNet` takes them."""
@@ -139,15 +160,30 @@ class TrainClsConfig(OptimConfig):
     """Weight of the auxiliary loss."""
 
 
-class PseudoMasksConfig(Section):
-    """Stage 2: class activation → slots → seeds → CRF → masks."""
+class ViewsConfig(Section):
+    """How the classifier looks at an image: what class activation depends on."""
 
     scales: tuple[PositiveFloat, ...] = Field((1.0, 1.5), min_length=1)
     flip: bool = True
+
+
+class SeedsConfig(ViewsConfig):
+    """What the soft seeds depend on."""
+
     walks: tuple[Walk, ...] = (Walk("16.0", 8), Walk("16.2", 8), Walk("16.4", 8))
     """Random walks through slots; without any, the seeds are plain class activation."""
     border: Border | None = Border()
     """Background evidence from the image's border; null leaves the scores."""
+
+    @property
+    def seeding(self) -> Seeding:
+        """What makes the score maps."""
+        return Seeding(self.walks, self.border)
+
+
+class PseudoMasksConfig(SeedsConfig):
+    """Stage 2: class activation → slots → seeds → CRF → masks."""
+
     background: Share | Literal["otsu", "mixture"] = "otsu"
     """Score above which a class stands out: a number in (0, 1), or a rule per class and image."""
     sharpness: float = Field(20.0, gt=0)
@@ -158,11 +194,6 @@ class PseudoMasksConfig(Section):
     crf_iterations: int = Field(10, ge=1)
     confidence: float = Field(0.7, ge=0, lt=1)
     """A pixel whose best marginal is lower becomes 255."""
-
-    @property
-    def seeding(self) -> Seeding:
-        """What makes the score maps."""
-        return Seeding(self.walks, self.border)
 
 
 class MaskLossConfig(Section):
@@ -211,9 +242,9 @@ class TrainSegConfig(OptimConfig):
 class SelfTrainingConfig(Section):
     """Rounds after the first: masks by the segmenter of the round before, filtered by the tags."""
 
-    rounds: int = Field(1, ge=1)
+    rounds: Annotated[int, Since(None)] = Field(1, ge=1)
     """Rounds that `wsss run` goes through, the first among them."""
-    start: Literal["former", "fresh"] = "former"
+    start: Annotated[Literal["former", "fresh"], Since("train_seg")] = "former"
     """Start from the former round's segmenter, or as the first round did."""
     scales: tuple[PositiveFloat, ...] = Field((0.75, 1.0, 1.25), min_length=1)
     flip: bool = True
@@ -234,12 +265,21 @@ class PredictionMode(NamedTuple):
     crf: str = "none"
 
 
-class EvaluateConfig(Section):
-    """Predictions and their scores: test-time scales, flip, CRF; what an unsure pixel counts as."""
+class PredictConfig(Section):
+    """What a predicted mask depends on, beside the image and the model."""
 
     scales: tuple[PositiveFloat, ...] = Field((1.0,), min_length=1)
     flip: bool = False
     crf: str = "none"
+    tile: int | None = Field(1024, ge=64)
+    """Larger images are cut into overlapping windows of this side; null for no limit."""
+    max_side: int | None = Field(1024, ge=32)
+    """Images are reduced to this long side first; null predicts at full resolution."""
+
+
+class EvaluateConfig(PredictConfig):
+    """Predictions and their scores: columns beside the config's own, what an unsure pixel is."""
+
     unsure: Literal["background", "wrong"] = "background"
     fast: bool = False
     """Score predictions by `scales`, `flip` and `crf` alone, without the columns beside them."""
@@ -247,10 +287,6 @@ class EvaluateConfig(Section):
     """Scales of the columns over scales and flip."""
     test_crf: str = "deeplab"
     """Preset of the column with a CRF."""
-    tile: int | None = Field(1024, ge=64)
-    """Larger images are cut into overlapping windows of this side; null for no limit."""
-    max_side: int | None = Field(1024, ge=32)
-    """Images are reduced to this long side first; null predicts at full resolution."""
 
     @property
     def own(self) -> PredictionMode:
@@ -320,128 +356,3 @@ class RunConfig(Section):
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     ablate: AblateConfig = Field(default_factory=AblateConfig)
     runtime: RuntimeConfig = Field(default_factory=RuntimeConfig)
-
-
-def load(path: Path | None = None, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a config: defaults ← file ← overrides.
-
-    Args:
-        path: YAML file; None starts from the defaults.
-        overrides: `section.key=value`, the value in YAML.
-
-    Raises:
-        WsssError: the file is missing or no YAML, a key is unknown, a value is of the wrong type.
-    """
-    values = _read_yaml(path) if path is not None else {}
-    for override in overrides:
-        _apply(values, override)
-    return parse(values, str(path) if path else "the command line")
-
-
-def parse(values: dict[str, Any], source: str) -> RunConfig:
-    """Check plain values against the schema; `source` is named in errors."""
-    try:
-        return RunConfig.model_validate(values)
-    except ValidationError as error:
-        raise WsssError(_sentence(error, source)) from None
-
-
-def save(config: RunConfig, path: Path) -> None:
-    """Write the whole config, defaults included, as YAML."""
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-
-
-def quoted(path: Path) -> str:
-    """A path as YAML text, for an override: a folder may be called `2024` or `a: b`."""
-    return json.dumps(str(path), ensure_ascii=False)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise WsssError(f"No config at {path}: give the path of a YAML file.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise WsssError(f"{path} can't be read ({error}): give a YAML file.") from None
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise WsssError(f"{path} is not valid YAML ({reason}): fix that line.") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise WsssError(f"{path} holds a {type(values).__name__}: a config is a mapping of keys.")
-    return values
-
-
-def _apply(values: dict[str, Any], override: str) -> None:
-    key, sign, text = override.partition("=")
-    if not sign or not key:
-        raise WsssError(f"{override!r} is not an override: write section.key=value.")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise WsssError(f"The value in {override!r} is not valid YAML: quote it.") from None
-    *parents, last = key.split(".")
-    for parent in parents:
-        values = values.setdefault(parent, {})
-        if not isinstance(values, dict):
-            raise WsssError(f"{override!r}: {parent} is a single value, it has no keys below it.")
-    values[last] = value
-
-
-def _sentence(error: ValidationError, source: str) -> str:
-    items = error.errors()
-    # a faulty item makes its list faulty, too: name the item alone
-    locations = {item["loc"][:end] for item in items for end in range(1, len(item["loc"]))}
-    faults = [_fault(item) for item in items if item["loc"] not in locations]
-    # each form that a value may take complains by itself: one clause a key
-    clauses: dict[str, list[str]] = {}
-    for start, expected in faults:
-        clauses.setdefault(start, []).append(expected)
-    text = "; ".join(start + " or ".join(expected) for start, expected in clauses.items())
-    return f"Config from {source}: {text}."
-
-
-def _fault(item: Any) -> tuple[str, str]:
-    """What was found and where, and what was expected."""
-    loc = [part for part in item["loc"] if part not in _FORMS]
-    where = ".".join(map(str, loc))
-    if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return _unknown_key(item["loc"]), ""
-    if item["type"] == "missing":
-        return f"{where} is missing: set it", ""
-    if item["type"] == "value_error":
-        reason = item["msg"].removeprefix("Value error, ")
-        return (f"{where}: {reason}" if where else reason), ""
-    if item["type"] in ("model_type", "dict_type"):
-        return f"{where} is {item['input']!r}: expected ", "keys with values below it"
-    if item["type"] == "string_type":
-        return f"{where} is {item['input']!r}: expected ", f"text: quote it, '\"{item['input']}\"'"
-    message = item["msg"].replace("Input should be ", "").replace("a valid ", "a ")
-    message = message.replace("a integer", "an integer").replace("Tuple should have ", "")
-    message = message.partition(", unable")[0].partition(", got")[0]
-    return f"{where} is {item['input']!r}: expected ", message.partition(" after validation")[0]
-
-
-# what pydantic adds to the place of a value that may take several forms
-_FORMS = (
-    "float",
-    "constrained-float",
-    "path",
-    "literal['otsu','mixture']",
-    "literal['pretrained']",
-)
-
-
-def _unknown_key(loc: tuple[int | str, ...]) -> str:
-    model: Any = RunConfig
-    for part in loc[:-1]:
-        field = getattr(model, "model_fields", {}).get(str(part))
-        model = field.annotation if field else None
-    known = {name: name for name in getattr(model, "model_fields", Walk.__dataclass_fields__)}
-    for section, field in RunConfig.model_fields.items() if model is RunConfig else ():
-        # a key that was written without its section
-        keys = getattr(field.annotation, "model_fields", {})
-        known |= {key: f"{section}.{key}" for key in keys if key not in known}
-    near = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.0)
-    return f"unknown key {'.'.join(map(str, loc))} (did you mean {known[near[0]]}?)"
