@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wsss.config import RunConfig
-from wsss.crf import DenseCRF
+from wsss.crf import make_crf
 from wsss.data.masks import has_masks, true_masks
 from wsss.data.open import open_masked, open_tagged
-from wsss.engine.inference import parse_shard
 from wsss.engine.runtime import require_one_process
 from wsss.errors import WsssError
 from wsss.formats.voc import split_ids
@@ -27,8 +26,6 @@ from wsss.stages import (
     visualize,
     voc_archive,
 )
-
-__all__ = ["parse_shard", "pseudo_masks", "run", "score", "segmenter"]
 
 
 def run(config: RunConfig, overwrite: bool = False) -> Path:
@@ -89,10 +86,13 @@ def segmenter(config: RunConfig, overwrite: bool = False) -> Path:
 def _check_crfs(config: RunConfig) -> None:
     """Refuse a CRF that doesn't exist."""
     settings = config.evaluate
-    crfs = (config.pseudo_masks.crf, settings.crf, settings.test_crf, config.self_training.crf)
-    for name in crfs:
-        if name != "none":
-            DenseCRF(name)
+    for name in (
+        config.pseudo_masks.crf,
+        settings.crf,
+        settings.test_crf,
+        config.self_training.crf,
+    ):
+        make_crf(name)
 
 
 def _check_networks(config: RunConfig, class_names: Sequence[str]) -> None:

@@ -148,8 +148,8 @@ class Bench:
         self, row: Row, evidence: Sequence[Evidence], image: NDArray[np.uint8], labels: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """A row's score maps, and its mask where it is refined."""
-        tags = torch.zeros(1, len(self.tagged.class_names), dtype=torch.bool, device=labels.device)
-        tags[0, labels - 1] = True
+        tags = torch.zeros(1, len(self.tagged.class_names), dtype=torch.bool)
+        tags[0, labels.cpu() - 1] = True
         scores = row_maps(row, evidence, tags, seed_size(*image.shape[:2]))
         return scores, self._refine(row, scores, image, labels) if row.refine else None
 

@@ -135,5 +135,6 @@ def _unknown_key(loc: tuple[int | str, ...]) -> str:
         # a key that was written without its section
         keys = getattr(field.annotation, "model_fields", {})
         known |= {key: f"{section}.{key}" for key in keys if key not in known}
-    near = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.0)
-    return f"unknown key {'.'.join(map(str, loc))} (did you mean {known[near[0]]}?)"
+    near = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)
+    hint = f"did you mean {known[near[0]]}?" if near else f"expected one of {', '.join(known)}"
+    return f"unknown key {'.'.join(map(str, loc))} ({hint})"

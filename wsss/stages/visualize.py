@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wsss.config import RunConfig
-from wsss.data.augment import limit_side, normalise, resize_mask
-from wsss.data.images import Sample, read_image
+from wsss.data.augment import normalise, resize_mask
+from wsss.data.images import Sample
 from wsss.data.mask_io import read_mask
 from wsss.data.masks import has_masks, mask_path, true_masks
 from wsss.data.open import open_tagged
 from wsss.engine.checkpoint import load_trained
+from wsss.engine.inference import load, to_device
 from wsss.engine.runtime import Runtime, start
 from wsss.errors import WsssError
 from wsss.files import write_atomic
@@ -140,13 +141,13 @@ def _row(
     segmenter: Segmenter | None,
     runtime: Runtime,
 ) -> list[Cell]:
-    whole = read_image(sample.path)
-    image = limit_side(whole, config.data.max_side)
+    image = load(sample, config.data.max_side).image
     tensor = normalise(image)[None].to(runtime.device)
     row = [image, *_making(config, run, sample, image, classifier(_strides(tensor)))]
     if segmenter is not None:
-        own = config.evaluate.own
-        (mask,) = predict_masks(segmenter, whole, [own], config.evaluate, runtime.device)
+        seen = load(sample, config.evaluate.max_side)
+        pixels, modes = to_device([seen.image], runtime.device), [config.evaluate.own]
+        ((mask,),) = predict_masks(segmenter, pixels, modes, [seen.size], config.evaluate.tile)
         row.append(_shown(mask, image))
     if _truth(config):
         assert config.data.root is not None

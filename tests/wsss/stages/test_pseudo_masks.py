@@ -5,9 +5,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from wsss.arguments import parse_shard
 from wsss.config import PseudoMasksConfig
 from wsss.crf import DenseCRF
-from wsss.engine.inference import parse_shard
 from wsss.engine.profile import Stopwatch
 from wsss.errors import WsssError
 from wsss.models.backbone import create_backbone
