@@ -22,8 +22,10 @@ from wsss.engine.progress import track
 from wsss.engine.runtime import start
 from wsss.errors import WsssError
 from wsss.files import write_atomic, write_json, write_text
+from wsss.labels import BACKGROUND
 from wsss.metrics.confusion import ConfusionMatrix
 from wsss.metrics.split_scores import SplitScores, summary
+from wsss.metrics.threshold_sweep import ThresholdSweep
 from wsss.report.confusion import confusion_csv, confusion_image
 from wsss.report.sheet import contact_sheet, mask_over
 from wsss.run.state import Run
@@ -34,7 +36,7 @@ from wsss.seeding.walks import Walk
 Kind = Literal["cam", "seeds", "pseudo-masks", "predictions"]
 KINDS: tuple[Kind, ...] = ("cam", "seeds", "pseudo-masks", "predictions")
 WORST = 12  # images on the sheet of the worst
-SWEEP = np.round(np.arange(0.05, 1.0, 0.05), 2)
+SWEEP = tuple(round(0.05 * k, 2) for k in range(1, 20))
 
 
 def run(config: RunConfig, of: Kind, split: str | None = None) -> Path:
@@ -135,33 +137,24 @@ def _score_seeds(
 ) -> dict[str, Any]:
     rule = config.pseudo_masks.background
     _require([run.seed(p.id) for p in tagged.samples])
-    confusion = _confusion(config, tagged)
-    sweep = [_confusion(config, tagged) for _ in SWEEP]
+    names = (BACKGROUND, *tagged.class_names)
+    confusion = ConfusionMatrix(len(names), unsure=config.evaluate.unsure)
+    sweep = ThresholdSweep(len(names), SWEEP)
     for sample in track(tagged.samples, "evaluate", len(tagged)):
         target = read_pair(sample.path, mask_path(root, sample.id))[1]
         scores, labels = _soft(run, sample, key)
         confusion.update(target, seed_mask(margins(scores, rule, target.shape), labels))
-        full = resize(scores[None], (target.shape[0], target.shape[1]))[0]
-        for threshold, matrix in zip(SWEEP, sweep, strict=True):
-            matrix.update(target, seed_mask(full - float(threshold), labels))
-    means = [matrix.compute().miou for matrix in sweep]
-    found = {
-        **summary(confusion, ("background", *tagged.class_names)),
-        "images": len(tagged),
-    }
-    if np.isnan(means).all():  # true masks of void alone
+        sweep.update(target, resize(scores[None], (target.shape[0], target.shape[1]))[0], labels)
+    found = {**summary(confusion, names), "images": len(tagged)}
+    threshold, miou = sweep.best()
+    if np.isnan(miou):  # ground truth of void alone
         return found
-    best = int(np.nanargmax(means))
-    return {**found, "oracle": {"threshold": float(SWEEP[best]), "miou": means[best]}}
+    return {**found, "oracle": {"threshold": threshold, "miou": miou}}
 
 
 def _soft(run: Run, sample: Sample, key: str) -> tuple[torch.Tensor, torch.Tensor]:
     with np.load(run.seed(sample.id)) as soft:
         return torch.from_numpy(soft[key]).float(), torch.from_numpy(soft["labels"])
-
-
-def _confusion(config: RunConfig, tagged: TaggedDataset) -> ConfusionMatrix:
-    return ConfusionMatrix(len(tagged.class_names) + 1, unsure=config.evaluate.unsure)
 
 
 def _require(paths: Sequence[Path]) -> None:
