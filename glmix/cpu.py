@@ -3,20 +3,21 @@
 What the measurements behind them say (`scripts/bench_glmix.py --kernels` prints them): oneDNN's
 fast kernel for the weight gradient of a depth-wise convolution stops at three columns, its sgemm
 beats the one behind `F.linear`, and the backward pass of fused attention in bfloat16 is slow for
-short sequences.
+short sequences. Which way is taken depends on shapes and modes, so torch.fx keeps each as one node.
 """
 
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from timm.models import register_notrace_function
 from torch import Tensor
 
 # Columns of a depth-wise kernel that oneDNN's fast weight gradient takes at most.
 FAST_COLUMNS = 3
-# Pictures from which on PyTorch trains 1×1 convolutions through oneDNN on one thread.
+# Batch size from which on PyTorch trains 1×1 convolutions through oneDNN on one thread.
 FULL_BATCH = 16
-# Positions up to which plain attention in low precision trains faster than the fused one.
+# Tokens up to which plain attention in low precision trains faster than the fused one.
 SHORT_SEQUENCE = 512
 # The product that the compiler uses; a private name, so its absence is allowed for.
 _HAS_ONEDNN_LINEAR = torch.backends.mkldnn.is_available() and hasattr(
@@ -88,21 +89,34 @@ def row_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _conv_rows(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """1×1 convolution of rows (B, ..., D), as pictures of one line each → (pictures, n, E)."""
-    pictures = x.shape[0]
-    if pictures < FULL_BATCH and x[..., 0].numel() % FULL_BATCH == 0:
-        pictures = FULL_BATCH  # rows know no neighbours: cut them as suits
-    # one line of many columns: one column of many lines would be taken for channels first
-    lines = x.reshape(pictures, -1, x.shape[-1]).transpose(1, 2).unsqueeze(-2)
-    return F.conv2d(lines, weight, bias).squeeze(-2).transpose(1, 2)
+    """1×1 convolution of rows (B, ..., D), as images one pixel high → (images, n, E)."""
+    images = x.shape[0]
+    if images < FULL_BATCH and x[..., 0].numel() % FULL_BATCH == 0:
+        images = FULL_BATCH  # rows know no neighbours: cut them as suits
+    # one pixel high, many wide: the other way round would be taken for channels first
+    flat = x.reshape(images, -1, x.shape[-1]).transpose(1, 2).unsqueeze(-2)
+    return F.conv2d(flat, weight, bias).squeeze(-2).transpose(1, 2)
 
 
-def prefers_plain_attention(q: Tensor) -> bool:
-    """Whether attention written as two products and a softmax is the quicker one to train.
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Scaled dot-product attention: softmax(q kᵀ / √d) v.
 
     Args:
-        q: (B, heads, N, d), the queries of self-attention.
+        q: (B, heads, N, d).
+        k: (B, heads, M, d).
+        v: (B, heads, M, d).
+        mask: (B, 1, 1, M), True where a token may be attended to; None for everywhere.
+
+    Returns:
+        (B, heads, N, d).
     """
+    if mask is None and _prefers_plain_attention(q):
+        return (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(-1).to(v.dtype) @ v
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+def _prefers_plain_attention(q: Tensor) -> bool:
+    """Whether attention written as two products and a softmax is the quicker one to train."""
     low = q.dtype in (torch.bfloat16, torch.float16)
     return low and _trains_on_cpu(q) and q.shape[-2] <= SHORT_SEQUENCE
 
@@ -159,3 +173,7 @@ class _DepthwiseConv(torch.autograd.Function):
             met = padded[..., left : left + x.shape[-1] + part.shape[-1] - 1]
             columns.append(conv_backward(met, part, 0, [False, True, False])[1])
         return grad_x, torch.cat(columns, dim=-1), grad.sum((0, 2, 3))
+
+
+for _function in (cpu_layout, depthwise_conv2d, pointwise_conv2d, row_linear, attention):
+    register_notrace_function(_function)

@@ -1,18 +1,19 @@
 """Stems, downsampling, layer norm over channels, MLP, layer scale, self-attention.
 
 Containers keep the module names of the released checkpoints; an `Identity` in a `Sequential` holds
-the place of a layer that another variant has there.
+the index of a layer that another variant has there.
 """
 
 import torch
 import torch.nn.functional as F
+from timm.models import register_notrace_module
 from torch import Tensor, nn
 
-from glmix.cpu import depthwise_conv2d, pointwise_conv2d, prefers_plain_attention, row_linear
+from glmix.cpu import attention, depthwise_conv2d, pointwise_conv2d, row_linear
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Layer norm over the channels of (B, D, h, w), each position by itself."""
+    """Layer norm over the channels of (B, D, h, w), each token by itself."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (B, D, h, w) over D."""
@@ -123,21 +124,17 @@ class SelfAttention(nn.Module):
         nn.init.trunc_normal_(self.in_proj_weight, std=0.02)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, N, D) → (B, N, D); `mask` (B, 1, 1, N) is True where a position may be attended."""
+        """(B, N, D) → (B, N, D); `mask` (B, 1, 1, N) is True where a token may be attended to."""
         B, N, D = x.shape
         qkv = row_linear(x, self.in_proj_weight, self.in_proj_bias)
         q, k, v = qkv.view(B, N, 3, self.num_heads, D // self.num_heads).permute(2, 0, 3, 1, 4)
-        if mask is None and prefers_plain_attention(q):
-            out = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(-1).to(v.dtype) @ v
-        else:
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        out = out.transpose(1, 2).reshape(B, N, D)
+        out = attention(q, k, v, mask).transpose(1, 2).reshape(B, N, D)
         return row_linear(out, self.out_proj.weight, self.out_proj.bias)
 
     def weights(self, x: Tensor) -> Tensor:
         """What attends to what, the mean over heads: (B, N, D) → (B, N, N), rows sum to 1.
 
-        One head at a time, so that no more than two N×N matrices are held a picture.
+        One head at a time, so that no more than two N×N matrices are held per image.
         """
         B, N, D = x.shape
         side = D // self.num_heads
@@ -181,3 +178,6 @@ class WindowAttention(SelfAttention):
         side = self.side
         x = x.reshape(B, D, H // side, side, W // side, side)
         return x.permute(0, 2, 4, 3, 5, 1).reshape(-1, side * side, D)
+
+
+register_notrace_module(WindowAttention)  # pads where windows reach over the edge

@@ -153,7 +153,7 @@ def train(name: str, size: int, batch: int, low: bool, repeats: int) -> None:
 
 
 def memory(threads: int) -> None:
-    print("| model, one 1024² picture | plain (MiB) | ours (MiB) |")
+    print("| model, one 1024² image | plain (MiB) | ours (MiB) |")
     print("|---|---|---|")
     for name in ("glnet_nano", "glnet_4g"):
         for train_step in ("", "train"):
@@ -189,9 +189,7 @@ def cost(repeats: int, plot: Path | None) -> None:
             block.register_forward_pre_hook(lambda *_, k=kind: clock(spent, k, -1))
             block.register_forward_hook(lambda *_, k=kind: clock(spent, k, 1))
     lines: dict[str, list[tuple[int, float]]] = {"all": [], "GLMix": [], "attention": []}
-    print(
-        "| picture | all (ms) | 17 GLMix blocks | ns a pixel | 13 attention blocks | ns a pixel |"
-    )
+    print("| image | all (ms) | 17 GLMix blocks | ns a pixel | 13 attention blocks | ns a pixel |")
     print("|---|---|---|---|---|---|")
     for size in SIZES:
         x, best = torch.randn(1, 3, size, size), dict.fromkeys(lines, float("inf"))
@@ -225,7 +223,7 @@ def svg(lines: dict[str, list[tuple[int, float]]]) -> str:
     seconds = torch.tensor([t for line in lines.values() for _, t in line]).log10()
     low, high = seconds.min().floor(), seconds.max().ceil()
 
-    def place(size: int, t: float) -> str:
+    def at(size: int, t: float) -> str:
         across = (torch.tensor(float(size * size)).log10() - pixels[0]) / (pixels[-1] - pixels[0])
         up = (torch.tensor(t).log10() - low) / (high - low)
         return f"{60 + 400 * across.item():.1f},{270 - 240 * up.item():.1f}"
@@ -235,14 +233,14 @@ def svg(lines: dict[str, list[tuple[int, float]]]) -> str:
         ' font-size="12"><rect width="580" height="320" fill="white"/>'
     ]
     for size, _ in lines["all"]:
-        x = place(size, 10.0 ** low.item()).split(",")[0]
+        x = at(size, 10.0 ** low.item()).split(",")[0]
         parts.append(f'<text x="{x}" y="290" text-anchor="middle">{size}²</text>')
     for power in range(int(low), int(high) + 1):
-        y = place(SIZES[0], 10.0**power).split(",")[1]
+        y = at(SIZES[0], 10.0**power).split(",")[1]
         parts.append(f'<text x="52" y="{y}" text-anchor="end">{10.0**power:g} s</text>')
         parts.append(f'<path d="M60 {y}H460" stroke="#ddd"/>')
     for (kind, line), colour in zip(lines.items(), ("#444", "#1b7837", "#c51b7d"), strict=True):
-        points = " ".join(place(size, t) for size, t in line)
+        points = " ".join(at(size, t) for size, t in line)
         parts.append(
             f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>'
         )

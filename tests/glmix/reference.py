@@ -15,7 +15,7 @@ needs_reference = pytest.mark.skipif(
 
 
 def fill() -> ModuleType:
-    """`fill.py` of the reference folder: made-up weights and pictures."""
+    """`fill.py` of the reference folder: made-up weights and images."""
     spec = importlib.util.spec_from_file_location("glnet_fill", FOLDER / "fill.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
