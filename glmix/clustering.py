@@ -117,7 +117,10 @@ def dispatch_weights(logits: Tensor) -> Tensor:
 def cluster(
     slots: Tensor, tokens: Tensor, scale: Tensor, store: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Gather the tokens into slots, storing the assignment where it is wanted or small.
+    """Gather the tokens into slots, keeping the assignment where it is wanted or small.
+
+    Fused attention of slots over tokens works through 64 queries, one tile an image: on a CPU that
+    saves memory, on a GPU it would leave most of the device idle, and two products fill it.
 
     Args:
         slots: (B, K, D), the initial slots.
@@ -126,19 +129,21 @@ def cluster(
         store: whether the caller wants the assignment logits.
 
     Returns:
-        (B, K, D), and the assignment logits (B, K, N) where they were stored.
+        (B, K, D), and the assignment logits (B, K, N) where they are kept.
     """
     # an exported graph for any image size takes one of the two ways
     if store or exporting() or tokens.shape[1] < UNSTORED_TOKENS:
         logits = assignment_logits(slots, tokens, scale)
         return soft_cluster(logits, tokens), logits
-    return soft_cluster_unstored(slots, tokens, scale), None
+    if tokens.device.type == "cpu":
+        return soft_cluster_unstored(slots, tokens, scale), None
+    return soft_cluster(assignment_logits(slots, tokens, scale), tokens), None
 
 
 def give_back(
     slots: Tensor, tokens: Tensor, mixed: Tensor, scale: Tensor, logits: Tensor | None
 ) -> Tensor:
-    """Dispatch `mixed` to the tokens, by the stored assignment if there is one.
+    """Dispatch `mixed` to the tokens, by the stored assignment or by fused attention without it.
 
     Args:
         slots: (B, K, D), the initial slots, which the assignment is made of.

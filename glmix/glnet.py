@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from glmix.blocks import AttentionBlock, Block, GLMixBlock
 from glmix.checkpoints import released_names_hook
 from glmix.clustering import SlotAssignment, exporting
-from glmix.cpu import cpu_layout
 from glmix.layers import (
+    channels_last,
     overlapping_downsample,
     overlapping_stem,
     patch_downsample,
@@ -394,7 +394,7 @@ def checked_input(x: Tensor, in_chans: int, smallest: int) -> Tensor:
                 f"The input is {x.shape[-2]}×{x.shape[-1]} pixels; this GLNet takes images from "
                 f"{smallest}×{smallest} on."
             )
-    return cpu_layout(x)
+    return channels_last(x)
 
 
 register_notrace_function(checked_input)

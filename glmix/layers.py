@@ -6,10 +6,54 @@ the index of a layer that another variant has there.
 
 import torch
 import torch.nn.functional as F
-from timm.models import register_notrace_module
+from timm.models import register_notrace_function, register_notrace_module
 from torch import Tensor, nn
 
-from glmix.cpu import attention, depthwise_conv2d, pointwise_conv2d, row_linear
+from glmix.cpu import LOW, attention, depthwise_conv2d, pointwise_conv2d, row_linear
+
+# Devices whose convolutions and batch norms keep channels last.
+CHANNELS_LAST_DEVICES = ("cpu", "cuda")
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """(B, D, h, w) with channels last in memory, where the device's kernels keep it so.
+
+    Norms and products need a token's channels side by side: a network that starts this way converts
+    nothing in between.
+    """
+    if x.device.type in CHANNELS_LAST_DEVICES:
+        return x.contiguous(memory_format=torch.channels_last)
+    return x
+
+
+def channel_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """Layer norm over the channels of a grid, in the precision of the grid.
+
+    Autocast sends `F.layer_norm` to float32 and back on CUDA, two passes over the grid that buy
+    nothing: the kernel takes its statistics in float32 in any case. On a CPU autocast leaves it.
+
+    Args:
+        x: (B, D, h, w).
+        weight: (D,).
+        bias: (D,).
+        eps: added to the variance.
+
+    Returns:
+        (B, D, h, w), channels last in memory.
+    """
+    rows = x.permute(0, 2, 3, 1)
+    if x.device.type == "cuda" and x.dtype in LOW and torch.is_autocast_enabled("cuda"):
+        with torch.autocast("cuda", enabled=False):
+            rows = low_layer_norm(rows, weight, bias, eps)
+    else:
+        rows = F.layer_norm(rows, weight.shape, weight, bias, eps)
+    return rows.permute(0, 3, 1, 2)
+
+
+def low_layer_norm(rows: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """Layer norm of (..., D) in its own precision, weights (D,) rounded to it."""
+    weight, bias = weight.to(rows.dtype), bias.to(rows.dtype)
+    return F.layer_norm(rows, weight.shape, weight, bias, eps)
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -17,10 +61,7 @@ class ChannelNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (B, D, h, w) over D."""
-        x = F.layer_norm(
-            x.permute(0, 2, 3, 1), self.normalized_shape, self.weight, self.bias, self.eps
-        )
-        return x.permute(0, 3, 1, 2)
+        return channel_norm(x, self.weight, self.bias, self.eps)
 
 
 class LayerScale(nn.Module):
@@ -180,4 +221,6 @@ class WindowAttention(SelfAttention):
         return x.permute(0, 2, 4, 3, 5, 1).reshape(-1, side * side, D)
 
 
+for _function in (channels_last, channel_norm):
+    register_notrace_function(_function)
 register_notrace_module(WindowAttention)  # pads where windows reach over the edge
