@@ -1,14 +1,14 @@
 """The dense CRF against pydensecrf: agreement, time, memory, bytes moved; tables for docs/crf.md.
 
-    python scripts/bench_crf.py agreement --images DIR --pictures 50
-    python scripts/bench_crf.py time --images DIR --pictures 5 --resize 500x375 --threads 2
+    python scripts/bench_crf.py agreement --images DIR --count 50
+    python scripts/bench_crf.py time --images DIR --count 5 --resize 500x375 --threads 2
     python scripts/bench_crf.py memory --images DIR
     python scripts/bench_crf.py bytes --images DIR --resize 500x375
 
 `--probs scene` (default) draws probabilities as a weak model gives them: four of the labels follow
-k-means clusters of the picture's colours and places, on a grid of 16-pixel cells with noise,
+k-means clusters of the image's colours and positions, on a grid of 16-pixel cells with noise,
 interpolated; the other labels are unlikely everywhere. `smooth` is softmax(4·N(0, 1)) on such a
-grid and has nothing to do with the picture; `noise` is softmax(N(0, 1)) at every pixel.
+grid and has nothing to do with the image; `noise` is softmax(N(0, 1)) at every pixel.
 """
 
 import argparse
@@ -37,8 +37,8 @@ COMMANDS = ("agreement", "time", "memory", "bytes", "one")
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=COMMANDS)
-    parser.add_argument("--images", type=Path, required=True, help="folder of JPEG pictures")
-    parser.add_argument("--pictures", type=int, default=50, help="how many, evenly spaced")
+    parser.add_argument("--images", type=Path, required=True, help="folder of JPEG images")
+    parser.add_argument("--count", type=int, default=50, help="how many, evenly spaced")
     parser.add_argument("--presets", nargs="+", default=list(PRESETS))
     parser.add_argument("--labels", nargs="+", type=int, default=[3, 21])
     parser.add_argument("--threads", type=int, default=1)
@@ -58,9 +58,9 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def pictures(args: argparse.Namespace) -> list[Tensor]:
+def load_images(args: argparse.Namespace) -> list[Tensor]:
     files = sorted(args.images.glob("*.jpg"))
-    chosen = [files[i * len(files) // args.pictures] for i in range(args.pictures)]
+    chosen = [files[i * len(files) // args.count] for i in range(args.count)]
     loaded = []
     for file in chosen:
         image = Image.open(file).convert("RGB")
@@ -87,10 +87,10 @@ def probabilities(image: Tensor, num_labels: int, seed: int, kind: str) -> Tenso
 def scene(
     image: Tensor, num_labels: int, grid: tuple[int, int], generator: torch.Generator
 ) -> Tensor:
-    """(L, h, w) logits of labels that follow the picture."""
+    """(L, h, w) logits of labels that follow the image."""
     colours = interpolate(image[None].float(), grid, mode="area")[0].flatten(1) / 64
-    places = torch.cartesian_prod(torch.arange(grid[0]), torch.arange(grid[1])).t()
-    points = torch.cat([colours, 4 * places / max(grid)]).t()
+    positions = torch.cartesian_prod(torch.arange(grid[0]), torch.arange(grid[1])).t()
+    points = torch.cat([colours, 4 * positions / max(grid)]).t()
     present = min(4, num_labels)
     centres = points[torch.randperm(len(points), generator=generator)[:present]]
     for _ in range(10):
@@ -110,9 +110,9 @@ def row(*cells: object) -> None:
 
 
 def agreement(args: argparse.Namespace) -> None:
-    """Argmax agreement and largest difference of marginals, all pictures as one ragged batch."""
-    images = pictures(args)
-    row("preset", "labels", "agreement %", "worst picture %", "largest difference", "same bits")
+    """Argmax agreement and largest difference of marginals, all images as one ragged batch."""
+    images = load_images(args)
+    row("preset", "labels", "agreement %", "worst image %", "largest difference", "same bits")
     row(*["---"] * 6)
     for preset in args.presets:
         for num in args.labels:
@@ -144,14 +144,14 @@ def interleaved(
 
 
 def time_table(args: argparse.Namespace) -> None:
-    """Seconds a picture, and how many times faster than pydensecrf; medians over pictures."""
+    """Seconds per image, and how many times faster than pydensecrf; medians over images."""
     clock = CLOCKS[args.clock]
     torch.set_num_threads(args.threads)
-    print(f"{args.threads} thread(s), {args.clock} clock, {args.pictures} pictures")
+    print(f"{args.threads} thread(s), {args.clock} clock, {args.count} images")
     row("preset", "labels", "pydensecrf s", "torch s", "times", "new size s", "times", "half s",
         "times", "half agrees %")  # fmt: skip
     row(*["---"] * 10)
-    images = pictures(args)
+    images = load_images(args)
     for preset in args.presets:
         for num in args.labels:
             cells = [compare(args, preset, im, num, i, clock) for i, im in enumerate(images)]
@@ -194,14 +194,14 @@ def compare(
 
 
 def memory(args: argparse.Namespace) -> None:
-    """Peak resident memory of one picture at growing sizes, each in a process of its own."""
-    row("size", "labels", "preset", "MB above the inputs", "bytes a pixel")
+    """Peak resident memory of one image at growing sizes, each in a process of its own."""
+    row("size", "labels", "preset", "MB above the inputs", "bytes per pixel")
     row(*["---"] * 5)
     for size in ("500x375", "1000x750", "2000x1500"):
         for preset in args.presets:
             for num in args.labels:
                 command = [sys.executable, __file__, "one", "--images", str(args.images),
-                           "--pictures", "1", "--resize", size, "--presets", preset,
+                           "--count", "1", "--resize", size, "--presets", preset,
                            "--labels", str(num), "--storage", args.storage]  # fmt: skip
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
                 peak = int(done.stdout.split()[-1])
@@ -210,9 +210,9 @@ def memory(args: argparse.Namespace) -> None:
 
 
 def one(args: argparse.Namespace) -> None:
-    """One picture once; prints the bytes by which the peak rose."""
+    """One image once; prints the bytes by which the peak rose."""
     torch.set_num_threads(args.threads)
-    image = pictures(args)[0]
+    image = load_images(args)[0]
     probs = probabilities(image, args.labels[0], 0, args.probs)
     small = DenseCRF(args.presets[0])
     small([image[:, :8, :8]], [probs[:, :8, :8].contiguous()])
@@ -244,7 +244,7 @@ def bytes_moved(args: argparse.Namespace) -> None:
     for preset in args.presets:
         for num in args.labels:
             parameters = PRESETS[preset]
-            image = pictures(args)[0]
+            image = load_images(args)[0]
             space = lattice_of([image], parameters.gaussian_sxy)
             colour = lattice_of([image], parameters.bilateral_sxy, parameters.bilateral_srgb)
             total = bytes_per_iteration([space, colour], num, size)

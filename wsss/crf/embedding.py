@@ -1,4 +1,4 @@
-"""Points of a picture → vertices of the permutohedral lattice around them, and their weights.
+"""Points of an image → vertices of the permutohedral lattice around them, and their weights.
 
 Adams, Baek & Davis, "Fast High-Dimensional Filtering Using the Permutohedral Lattice" (Eurographics
 2010), sections 3.1 and 3.2. A d-dimensional feature is carried onto the plane Σy = 0 of d + 1
@@ -35,7 +35,7 @@ SORTING_NETWORKS = {  # comparators that sort 3 (space) and 6 (space and colour)
 class KeySpace:
     """Numbers for all the vertices that features within known ranges can touch.
 
-    A vertex lies at w_j = z_j − z_{j+1} in a box that fits the ranges, and its key is its place in
+    A vertex lies at w_j = z_j − z_{j+1} in a box that fits the ranges, and its key is its index in
     the box, row by row; the box has an empty margin, so that a key ± a step never meets a
     vertex that is no neighbour.
 
@@ -54,7 +54,7 @@ class KeySpace:
     total: int
 
     def dtype(self, num_images: int) -> torch.dtype:
-        """The narrowest integers that hold the keys of so many pictures."""
+        """The narrowest integers that hold the keys of so many images."""
         return torch.int32 if self.total * num_images < 2**31 else torch.int64
 
 
@@ -93,11 +93,11 @@ def embed(
     Args:
         features: d tensors (N,), float32, in standard deviations, within the space's ranges.
         space: numbers for the vertices.
-        image_index: (N,) integers, the picture each point belongs to; None for one picture.
-        num_images: how many pictures there are.
+        image_index: (N,) integers, the image each point belongs to; None for one image.
+        num_images: how many images there are.
 
     Returns:
-        keys: (N, d + 1), int32 or int64, of picture b within b·total … (b + 1)·total − 1.
+        keys: (N, d + 1), int32 or int64, of image b within b·total … (b + 1)·total − 1.
         weights: (N, d + 1) float32, barycentric: at least 0, summing to 1.
     """
     num_points, n = len(features[0]), len(features) + 1

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wsss.crf.bags import bag_sums, chunk_rows
 from wsss.crf.lattice import Lattice, blur
+from wsss.crf.segment_sums import bag_sums, chunk_rows
 
 
 @dataclass(frozen=True)

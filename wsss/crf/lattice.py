@@ -1,12 +1,12 @@
-"""The permutohedral lattice of a picture as index tensors, built by one sort."""
+"""The permutohedral lattice of an image as index tensors, built by one sort."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from wsss.crf.bags import Bags, bag_sums, chunk_rows
 from wsss.crf.embedding import KeySpace, embed
+from wsss.crf.segment_sums import Bags, bag_sums, chunk_rows
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ def _find_neighbours(keys: Tensor, space: KeySpace) -> Tensor:
     """(d + 1, 3·(V + 1)) int32: rows of the vertex itself, key + step and key − step.
 
     Keys that share all but the last coordinate form a line. Lines find their neighbour lines by
-    binary search; a table (lines, columns) of each vertex's place within its line, 0 where there is
-    no vertex, finds the vertices: lines are several times fewer than vertices.
+    binary search; a table (lines, columns) of each vertex's position within its line, 0 where
+    there is no vertex, finds the vertices: lines are several times fewer than vertices.
     """
     num, columns = len(keys), space.columns
     line_keys = keys.div(columns, rounding_mode="floor")
@@ -85,12 +85,12 @@ def _find_neighbours(keys: Tensor, space: KeySpace) -> Tensor:
     ends = counts.cumsum(0)
     starts = torch.cat([ends - counts, ends[-1:]])
     rows = torch.arange(num, device=keys.device)
-    place = rows - starts.index_select(0, line) + 1
+    position = rows - starts.index_select(0, line) + 1
     # one more line, empty, for lines that have no neighbour
     table = torch.zeros(
-        (len(line_keys) + 1) * columns, dtype=_place_dtype(columns), device=keys.device
+        (len(line_keys) + 1) * columns, dtype=_position_dtype(columns), device=keys.device
     )
-    table.scatter_(0, line * columns + column, place.to(table.dtype))
+    table.scatter_(0, line * columns + column, position.to(table.dtype))
     result = torch.full((len(space.steps), num + 1, 3), num, dtype=torch.int32, device=keys.device)
     result[:, :num, 0] = rows.int()
     for axis, step in enumerate(space.steps):
@@ -99,9 +99,9 @@ def _find_neighbours(keys: Tensor, space: KeySpace) -> Tensor:
         if line_step:
             other = _find_lines(line_keys, line_step).index_select(0, line)
         cell = other * columns + (column + (step - line_step * columns))
-        place = table.index_select(0, cell)
-        found = starts.index_select(0, other) + place - 1
-        plus = torch.where(place > 0, found, num)
+        position = table.index_select(0, cell)
+        found = starts.index_select(0, other) + position - 1
+        plus = torch.where(position > 0, found, num)
         result[axis, :num, 1] = plus.int()
         # who has me as plus, I have as minus; those without one write to the zero row
         minus = torch.full((num + 1,), num, dtype=torch.int32, device=keys.device)
@@ -113,12 +113,12 @@ def _find_neighbours(keys: Tensor, space: KeySpace) -> Tensor:
 def _find_lines(line_keys: Tensor, step: int) -> Tensor:
     """(R,) int64: where line_keys + step is among the sorted line_keys, R where it is not."""
     wanted = line_keys + step
-    place = torch.searchsorted(line_keys, wanted)
-    there = line_keys.index_select(0, place.clamp_max(len(line_keys) - 1)) == wanted
-    return torch.where(there, place, len(line_keys))
+    position = torch.searchsorted(line_keys, wanted)
+    there = line_keys.index_select(0, position.clamp_max(len(line_keys) - 1)) == wanted
+    return torch.where(there, position, len(line_keys))
 
 
-def _place_dtype(columns: int) -> torch.dtype:
+def _position_dtype(columns: int) -> torch.dtype:
     return torch.uint8 if columns < 2**8 else torch.int16 if columns < 2**15 else torch.int32
 
 

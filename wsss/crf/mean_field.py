@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from wsss.crf.bags import chunk_rows
 from wsss.crf.embedding import key_space
 from wsss.crf.filters import DifferentiableFilter, Filters, join, symmetric_scale
+from wsss.crf.inputs import Problem
 from wsss.crf.lattice import Lattice, build_lattice
 from wsss.crf.presets import CRFParameters
-from wsss.crf.problem import Problem
+from wsss.crf.segment_sums import chunk_rows
 
 NEVER = -1e4  # the logit of a label that does not exist: its exponential is 0
 # While a kernel's normalised rows sum to 5 at most, messages stay under 88 and their exponentials
 # finite; Gaussian rows do: points near one point but far from each other are few in 5 dimensions.
 SAFE_WEIGHT = 16.0
-REMEMBERED_SIZES = 4  # spatial lattices kept: they depend on a picture's size alone
+REMEMBERED_SIZES = 4  # spatial lattices kept: they depend on an image's size alone
 REMEMBERED_PIXELS = 1 << 20
 
 
@@ -50,7 +50,7 @@ class LatticeMeanField:
             marginals = self._differentiable(kernels, unary, problems[0].compatibility)
         else:
             marginals = self._fast(kernels, unary.detach(), problems[0].compatibility)
-        return _pictures(marginals, problems)
+        return _split_images(marginals, problems)
 
     def _spatial_kernel(self, problems: list[Problem]) -> tuple[Lattice, Tensor]:
         sizes = tuple(tuple(problem.image.shape[1:]) for problem in problems)
@@ -158,7 +158,7 @@ def _padded(num_labels: int) -> int:
 
 
 def _rows(log_probs: list[Tensor]) -> Tensor:
-    """(N, L) of all pictures' (L_i, H_i, W_i), labels that do not exist at NEVER."""
+    """(N, L) of all images' (L_i, H_i, W_i), labels that do not exist at NEVER."""
     width = _padded(max(len(p) for p in log_probs))
     counts = [p[0].numel() for p in log_probs]
     rows = log_probs[0].new_full((sum(counts), width), NEVER)
@@ -169,7 +169,7 @@ def _rows(log_probs: list[Tensor]) -> Tensor:
     return rows
 
 
-def _pictures(marginals: Tensor, problems: list[Problem]) -> list[Tensor]:
+def _split_images(marginals: Tensor, problems: list[Problem]) -> list[Tensor]:
     parts = marginals.split([problem.log_probs[0].numel() for problem in problems])
     return [
         part[:, : len(p.log_probs)].t().contiguous().view(p.log_probs.shape)

@@ -6,17 +6,17 @@ import torch
 from wsss.crf import CRFParameters, DenseCRF
 from wsss.errors import WsssError
 
-from .drawing import draw
+from .synthetic import draw
 
 
 def test_equals_the_definition_on_a_few_pixels() -> None:
     image, probs = draw(3, 4, 2)
     p = CRFParameters(2, 1.5, 5, 30, 2.5, iterations=2)
     y, x = torch.meshgrid(torch.arange(3.0), torch.arange(4.0), indexing="ij")
-    place = torch.stack([x, y]).flatten(1).t()
+    position = torch.stack([x, y]).flatten(1).t()
     colour = image.flatten(1).t().float()
-    space = (-(torch.cdist(place, place) ** 2) / (2 * 2**2)).exp()
-    both = torch.cdist(place, place) ** 2 / (2 * 5**2) + torch.cdist(colour, colour) ** 2 / (
+    space = (-(torch.cdist(position, position) ** 2) / (2 * 2**2)).exp()
+    both = torch.cdist(position, position) ** 2 / (2 * 5**2) + torch.cdist(colour, colour) ** 2 / (
         2 * 30**2
     )
     kernels = [k / (k.sum(0)[:, None] * k.sum(0)).sqrt() for k in (space, (-both).exp())]

@@ -1,4 +1,4 @@
-"""The call: structures, label subsets, and a sentence for what is no picture."""
+"""The call: structures, label subsets, and a sentence for what is not an image."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from torch import Tensor
 from wsss.crf import DenseCRF
 from wsss.errors import WsssError
 
-from .drawing import draw
+from .synthetic import draw
 
 BACKENDS = ["torch", "pydensecrf", "brute", "par"]
 
@@ -54,7 +54,7 @@ def test_one_pixel_and_one_label(crf: DenseCRF) -> None:
     assert crf(image, probs, labels=[[0]]).flatten().tolist() == pytest.approx([1.0, 0.0])
 
 
-def test_grey_pictures_count_as_rgb(crf: DenseCRF) -> None:
+def test_grey_images_count_as_rgb(crf: DenseCRF) -> None:
     image, probs = draw(20, 30, 3)
     grey = image[:1]
     torch.testing.assert_close(crf([grey], [probs])[0], crf([grey.expand(3, -1, -1)], [probs])[0])

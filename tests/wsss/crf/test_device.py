@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from wsss.crf import DenseCRF, DenseCRFLoss
 
-from .drawing import draw
+from .synthetic import draw
 
 CUDA = torch.device("cuda", 0)
 

@@ -57,9 +57,9 @@ def test_vertices_keep_clear_of_the_margin(d: int) -> None:
     space = key_space(ranges)
     keys, _ = embed(random_features(ranges, 5000), space, None, 1)
     assert keys.min() >= 0 and keys.max() < space.total
-    places = box(keys, ranges, space) - box(torch.tensor(0), ranges, space)
+    positions = box(keys, ranges, space) - box(torch.tensor(0), ranges, space)
     top = box(torch.tensor(space.total - 1), ranges, space) - box(torch.tensor(0), ranges, space)
-    assert (places >= 1).all() and (places <= top - 1).all()
+    assert (positions >= 1).all() and (positions <= top - 1).all()
 
 
 @pytest.mark.parametrize("d", [2, 5])
@@ -72,7 +72,7 @@ def test_steps_lead_around_the_simplex(d: int) -> None:
         assert sorted(around) == sorted(space.steps)
 
 
-def test_pictures_keep_apart() -> None:
+def test_images_keep_apart() -> None:
     features, space = random_features([3.0, 3.0], 10), key_space([3.0, 3.0])
     index = torch.arange(len(features[0]), dtype=torch.int32) % 2
     keys, _ = embed(features, space, index, 2)

@@ -9,7 +9,7 @@ from wsss.crf.filters import DifferentiableFilter, symmetric_scale
 from wsss.crf.mean_field import lattice_of
 from wsss.errors import WsssError
 
-from .drawing import draw
+from .synthetic import draw
 
 
 def small() -> tuple[Tensor, Tensor]:
@@ -29,7 +29,7 @@ def test_unary_and_weights(backend: str) -> None:
     assert torch.autograd.gradcheck(marginals, [logits.requires_grad_(), weights])
 
 
-def test_cost_matrix_and_coarse_messages() -> None:
+def test_cost_matrix_and_downsampled_messages() -> None:
     image, logits = small()
     matrix = (1 - torch.eye(3, dtype=torch.float64)).requires_grad_()
 
@@ -83,7 +83,7 @@ def test_loss_has_a_gradient(normalised: bool) -> None:
     )
 
 
-def test_loss_prefers_the_pictures_own_edge() -> None:
+def test_loss_prefers_the_images_own_edge() -> None:
     image = torch.zeros(1, 3, 24, 24, dtype=torch.uint8)
     image[..., 12:] = 200
     loss = DenseCRFLoss(20, 15, downsample=1)

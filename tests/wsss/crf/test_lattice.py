@@ -5,17 +5,17 @@ import itertools
 import pytest
 import torch
 
-from wsss.crf import bags
+from wsss.crf import segment_sums
 from wsss.crf.embedding import embed, key_space
 from wsss.crf.filters import DifferentiableFilter, join, symmetric_scale
 from wsss.crf.lattice import Lattice, build_lattice
 from wsss.crf.mean_field import lattice_of
 
-from .drawing import draw
+from .synthetic import draw
 from .test_embedding import RANGES, random_features
 
 
-def picture_lattice(srgb: float | None = 20, size: tuple[int, int] = (13, 17)) -> Lattice:
+def image_lattice(srgb: float | None = 20, size: tuple[int, int] = (13, 17)) -> Lattice:
     return lattice_of([draw(*size, 2)[0]], 6, srgb)
 
 
@@ -51,7 +51,7 @@ def test_a_lone_point_is_kept() -> None:
 
 
 def test_the_root_of_the_row_sums_is_an_eigenvector() -> None:
-    lattice = picture_lattice()
+    lattice = image_lattice()
     scale = symmetric_scale(lattice)
     root = (1 / scale)[:, None]
     out = join([lattice], [scale], [scale], torch.float32).apply(root)
@@ -59,7 +59,7 @@ def test_the_root_of_the_row_sums_is_an_eigenvector() -> None:
 
 
 def test_transposed_is_the_adjoint() -> None:
-    lattice = picture_lattice()
+    lattice = image_lattice()
     pair = DifferentiableFilter(lattice, symmetric_scale(lattice).double(), torch.float64)
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(2, len(lattice.vertices), 3, generator=generator, dtype=torch.float64)
@@ -69,16 +69,16 @@ def test_transposed_is_the_adjoint() -> None:
 
 
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    lattices = [picture_lattice(None), picture_lattice()]
+    lattices = [image_lattice(None), image_lattice()]
     scales = [symmetric_scale(lattice) for lattice in lattices]
     filters = join(lattices, scales, scales, torch.float32)
     x = torch.rand(len(scales[0]), 3)
     whole = filters.apply(x)
-    monkeypatch.setattr(bags, "CHUNK_VALUES", 40)
+    monkeypatch.setattr(segment_sums, "CHUNK_VALUES", 40)
     assert torch.equal(filters.apply(x), whole)
 
 
-def test_pictures_in_one_lattice_do_not_see_each_other() -> None:
+def test_images_in_one_lattice_do_not_see_each_other() -> None:
     images = [draw(13, 17, 2)[0], draw(8, 23, 2, seed=1)[0]]
     both = lattice_of(images, 6, 20)
     scale = symmetric_scale(both)

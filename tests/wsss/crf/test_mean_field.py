@@ -5,7 +5,7 @@ import torch
 
 from wsss.crf import PRESETS, CRFParameters, DenseCRF, mean_field
 
-from .drawing import draw
+from .synthetic import draw
 
 
 @pytest.mark.parametrize("num_labels", [2, 7])

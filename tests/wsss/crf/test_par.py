@@ -4,7 +4,7 @@ import torch
 
 from wsss.crf import DenseCRF, par
 
-from .drawing import draw
+from .synthetic import draw
 
 
 def test_neighbours_stop_at_the_border() -> None:

@@ -1,4 +1,4 @@
-"""Messages of a smaller picture."""
+"""Messages of a smaller image."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from wsss.crf import DenseCRF
 from wsss.errors import WsssError
 
-from .drawing import draw
+from .synthetic import draw
 
 
 @pytest.mark.parametrize("size", [(60, 80), (47, 61), (1, 1), (2, 7)])

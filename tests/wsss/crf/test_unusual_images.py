@@ -1,4 +1,4 @@
-"""Pictures at the rim of what there is: right answers, pydensecrf's where it has one."""
+"""Unusual images: right answers, pydensecrf's where it has one."""
 
 import pytest
 import torch
@@ -6,10 +6,10 @@ from torch import Tensor
 
 from wsss.crf import PRESETS, DenseCRF
 from wsss.crf.embedding import KeySpace
+from wsss.crf.inputs import make_problems
 from wsss.crf.mean_field import LatticeMeanField
-from wsss.crf.problem import make_problems
 
-from .drawing import draw
+from .synthetic import draw
 
 
 def grey(image: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def test_equals_pydensecrf(preset: str, size: tuple[int, int], change: object) -
     assert (ours - theirs).abs().max() < 1e-3
 
 
-def test_white_noise_pictures_fill_the_lattice() -> None:
+def test_white_noise_images_fill_the_lattice() -> None:
     pytest.importorskip("pydensecrf")
     generator = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (3, 40, 50), dtype=torch.uint8, generator=generator)

@@ -1,4 +1,4 @@
-"""One picture to refine, checked; and back from solved pictures to what the caller gave.
+"""One image to refine, checked; and back from solved images to what the caller gave.
 
 The rest of the package sees lists of `Problem`, whatever structure the caller's tensors have.
 """
@@ -12,13 +12,13 @@ from torch import Tensor
 from wsss.crf.unary import log_unary
 from wsss.errors import WsssError
 
-Pictures = Tensor | Sequence[Tensor]
+Batch = Tensor | Sequence[Tensor]
 SUM_TOLERANCE = 0.02  # what half-precision softmaxes and resized maps are off by
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A picture and the labels that compete in it.
+    """An image and the labels that compete in it.
 
     Attributes:
         image: (3, H, W) uint8, RGB.
@@ -32,18 +32,18 @@ class Problem:
 
 
 def make_problems(
-    images: Pictures,
-    probs: Pictures,
+    images: Batch,
+    probs: Batch,
     labels: Sequence[Sequence[int]] | None,
     compatibility: Tensor | None,
     check_values: bool | None = None,
 ) -> list[Problem]:
-    """Checks what the caller gave and picks each picture's own labels.
+    """Checks what the caller gave and picks each image's own labels.
 
     Args:
         images: (B, 3, H, W) uint8, or a list of (3, H_i, W_i); one channel counts as grey.
         probs: (B, L, H, W) in [0, 1], or a list of (L_i, H_i, W_i).
-        labels: each picture's channels that take part, or None for all.
+        labels: each image's channels that take part, or None for all.
         compatibility: (L, L) over all the channels, or None.
         check_values: whether to look at the probabilities' values; None is yes on the CPU alone,
             as elsewhere a look makes the host wait for the device.
@@ -74,7 +74,7 @@ def make_problems(
 
 
 def collect(
-    marginals: list[Tensor], probs: Pictures, labels: Sequence[Sequence[int]] | None
+    marginals: list[Tensor], probs: Batch, labels: Sequence[Sequence[int]] | None
 ) -> Tensor | list[Tensor]:
     """Puts marginals back among all channels, in the structure and dtype of `probs`."""
     full = []
