@@ -111,8 +111,8 @@ def _solver(
     if backend == "torch":
         if downsample == 1:
             return LatticeMeanField(parameters, dtype)
-        solve = LatticeMeanField(downsampled_parameters(parameters, downsample), dtype)
-        return lambda problems: solve_downsampled(problems, downsample, solve)
+        small = LatticeMeanField(downsampled_parameters(parameters, downsample), dtype)
+        return lambda problems: solve_downsampled(problems, downsample, small)
     if backend == "par":
         return lambda problems: [par.solve(p, parameters.iterations, downsample) for p in problems]
     if downsample != 1:

@@ -7,6 +7,7 @@ thing only values tell: the fake has as many as it can have. (On a real device `
 waits for that count, once a lattice, to size its output.)
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +17,9 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from wsss.crf import DenseCRF, DenseCRFLoss
+from wsss.crf import DenseCRF, DenseCRFLoss, spatial_cache
+from wsss.crf.embedding import _axis_orders
+from wsss.crf.spatial_cache import SpatialCache
 
 from .synthetic import draw
 
@@ -60,6 +63,16 @@ OPTIONS = [
 ]
 
 
+@pytest.fixture
+def _nothing_kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fake tensors neither meet tensors that are kept between calls nor are kept themselves."""
+    monkeypatch.setattr(spatial_cache, "SHARED", SpatialCache())
+    _axis_orders.cache_clear()
+    yield
+    _axis_orders.cache_clear()
+
+
+@pytest.mark.usefixtures("_nothing_kept")
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_fake_tensors_stay_on_their_device(options: dict[str, Any]) -> None:
     with FakeTensorMode(), NoHops() as hops:

@@ -4,10 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from wsss.crf import PRESETS, DenseCRF
+from wsss.crf import DenseCRF
 from wsss.crf.embedding import KeySpace
-from wsss.crf.inputs import make_problems
-from wsss.crf.mean_field import LatticeMeanField
 
 from .synthetic import draw
 
@@ -68,14 +66,6 @@ def test_an_empty_batch_comes_back_empty() -> None:
     images, probs = torch.zeros(0, 3, 4, 5, dtype=torch.uint8), torch.zeros(0, 2, 4, 5)
     assert DenseCRF("irn")(images, probs).shape == (0, 2, 4, 5)
     assert DenseCRF("irn")([], []) == []
-
-
-def test_few_spatial_lattices_are_remembered() -> None:
-    solve = LatticeMeanField(PRESETS["irn"])
-    for width in (*range(5, 15), 5, 14):
-        image, probs = draw(6, width, 2)
-        solve(make_problems([image], [probs], None, None))
-    assert len(solve._spatial) == 4
 
 
 def test_wide_keys_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
