@@ -162,13 +162,14 @@ def _wants_grad(problems: list[Problem], parameters: CRFParameters) -> bool:
     return any(tensor.requires_grad for tensor in tensors)
 
 
-def _padded(num_labels: int) -> int:
+def padded_labels(num_labels: int) -> int:
+    """Columns that rows of so many labels have, whole vectors of the CPU."""
     return num_labels if num_labels <= 4 else -(-num_labels // 8) * 8
 
 
 def _rows(log_probs: list[Tensor]) -> Tensor:
     """(N, L) of all images' (L_i, H_i, W_i), labels that do not exist at NEVER."""
-    width = _padded(max(len(p) for p in log_probs))
+    width = padded_labels(max(len(p) for p in log_probs))
     counts = [p[0].numel() for p in log_probs]
     rows = log_probs[0].new_full((sum(counts), width), NEVER)
     start = 0
@@ -251,10 +252,8 @@ def iterate(
         ]
         for start in range(0, num, rows):
             stop = min(num, start + rows)
-            logits = torch.zeros((), dtype=unary.dtype, device=unary.device)
-            for i, (term, table, marks) in enumerate(zip(terms, values, offsets, strict=True)):
+            logits = unary[start:stop]
+            for term, table, marks in zip(terms, values, offsets, strict=True):
                 message = term.filters.slice_rows(table, marks, start, stop).to(unary.dtype)
-                added = compatible(message, term.compatibility)
-                logits = logits.add_(added) if i else added
-            logits = logits.add_(unary[start:stop]) if terms else unary[start:stop].clone()
-            marginals[start:stop] = normalise(logits, safe)
+                logits = compatible(message, term.compatibility).add_(logits)
+            marginals[start:stop] = normalise(logits if terms else logits.clone(), safe)
