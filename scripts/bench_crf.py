@@ -1,9 +1,14 @@
 """The dense CRF against pydensecrf: agreement, time, memory, bytes moved; tables for docs/crf.md.
 
+    python scripts/bench_crf.py oracle
     python scripts/bench_crf.py agreement --images DIR --count 50
     python scripts/bench_crf.py time --images DIR --count 5 --resize 500x375 --threads 2
     python scripts/bench_crf.py memory --images DIR
     python scripts/bench_crf.py bytes --images DIR --resize 500x375
+    python scripts/bench_crf.py parts --images DIR --resize 500x375
+
+`oracle` compares the drop-in `wsss.crf.compat` with pydensecrf over every kernel type,
+normalisation, kind of compatibility and dimension; it needs no images.
 
 `--probs scene` (default) draws probabilities as a weak model gives them: four of the labels follow
 k-means clusters of the image's colours and positions, on a grid of 16-pixel cells with noise,
@@ -12,6 +17,8 @@ grid and has nothing to do with the image; `noise` is softmax(N(0, 1)) at every 
 """
 
 import argparse
+import importlib
+import itertools
 import resource
 import statistics
 import subprocess
@@ -27,17 +34,19 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from wsss.crf import PRESETS, DenseCRF
+from wsss.crf.compat import densecrf as dcrf
+from wsss.crf.compat import utils
 from wsss.crf.lattice import Lattice
 from wsss.crf.mean_field import lattice_of
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time, "main": time.thread_time}
-COMMANDS = ("agreement", "time", "memory", "bytes", "one")
+COMMANDS = ("oracle", "agreement", "time", "parts", "memory", "bytes", "one")
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=COMMANDS)
-    parser.add_argument("--images", type=Path, required=True, help="folder of JPEG images")
+    parser.add_argument("--images", type=Path, help="folder of JPEG images; not for oracle")
     parser.add_argument("--count", type=int, default=50, help="how many, evenly spaced")
     parser.add_argument("--presets", nargs="+", default=list(PRESETS))
     parser.add_argument("--labels", nargs="+", type=int, default=[3, 21])
@@ -55,7 +64,10 @@ def arguments() -> argparse.Namespace:
         help="on a busy machine: cpu, all threads' processor time; main, the main thread's alone, "
         "which under OMP_WAIT_POLICY=passive leaves out what it waits for the others",
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.images is None and args.command != "oracle":
+        parser.error("--images is missing")
+    return args
 
 
 def load_images(args: argparse.Namespace) -> list[Tensor]:
@@ -105,8 +117,71 @@ def scene(
     return logits.t().reshape(num_labels, *grid)
 
 
+def machine(threads: int) -> str:
+    """The CPU's model, torch's kernels on it, threads and versions: what a time holds for."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    facts = dict(line.split(":", 1) for line in lines if ":" in line)
+    facts = {name.strip(): value.strip() for name, value in facts.items()}
+    return (
+        f"{facts.get('model name', '?')}, family {facts.get('cpu family', '?')}, "
+        f"{torch.backends.cpu.get_cpu_capability()}, {threads} thread(s), torch {torch.__version__}"
+    )
+
+
 def row(*cells: object) -> None:
     print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
+
+
+NUM_POINTS, NUM_LABELS = 4000, 5
+
+
+def clustered(dimension: int) -> tuple[np.ndarray, np.ndarray]:
+    """(d, N) features of clusters and (L, N) energies that lean on them.
+
+    The spread shrinks with the dimension, so that points have neighbours in any.
+    """
+    generator = np.random.default_rng(dimension)
+    cluster = np.arange(NUM_POINTS) % NUM_LABELS
+    centres = generator.uniform(-3, 3, (dimension, NUM_LABELS))
+    spread = generator.standard_normal((dimension, NUM_POINTS)) * 2 / dimension
+    logits = generator.standard_normal((NUM_LABELS, NUM_POINTS))
+    logits[cluster, np.arange(NUM_POINTS)] += 0.7
+    probs = np.exp(logits) / np.exp(logits).sum(0)
+    return (centres[:, cluster] + spread).astype(np.float32), utils.unary_from_softmax(probs)
+
+
+def oracle(args: argparse.Namespace) -> None:
+    """The drop-in against pydensecrf: largest difference of marginals, lowest agreement.
+
+    Without normalisation costs are a 300th, lest all marginals be 0 or 1.
+    """
+    theirs = importlib.import_module("pydensecrf.densecrf")
+    generator = np.random.default_rng(0)
+    matrix = 3 * generator.random((NUM_LABELS, NUM_LABELS), dtype=np.float32)
+    compatibilities = {"number": 3.0, "vector": -matrix[0], "matrix": matrix}
+    print(f"{NUM_POINTS} points, {NUM_LABELS} labels, 5 iterations, over 3 kernel types")
+    sides = [side.name for side in dcrf.NormalizationType]
+    row("dimension", "compatibility", *sides, "lowest agreement %", "labels changed %")
+    row(*["---"] * 8)
+    for dimension in range(1, 10):
+        features, unary = clustered(dimension)
+        for kind, compatibility in compatibilities.items():
+            gaps, agreements, changes = [], [], []
+            for side in range(4):
+                found = []
+                for kernel, module in itertools.product(range(3), (dcrf, theirs)):
+                    crf = module.DenseCRF(NUM_POINTS, NUM_LABELS)
+                    crf.setUnaryEnergy(unary)
+                    weight = compatibility if side else compatibility / np.float32(300)
+                    crf.addPairwiseEnergy(features, weight, kernel, side)
+                    found.append(np.array(crf.inference(5)))
+                pairs = list(zip(found[::2], found[1::2], strict=True))
+                gaps.append(max(np.abs(a - b).max() for a, b in pairs))
+                agreements += [(a.argmax(0) == b.argmax(0)).mean() for a, b in pairs]
+                changes += [(a.argmax(0) != unary.argmin(0)).mean() for a, _ in pairs]
+            row(dimension, kind, *(f"{gap:.1e}" for gap in gaps),
+                f"{100 * min(agreements):.3f}",
+                f"{100 * statistics.mean(changes):.0f}")  # fmt: skip
 
 
 def agreement(args: argparse.Namespace) -> None:
@@ -147,7 +222,7 @@ def time_table(args: argparse.Namespace) -> None:
     """Seconds per image, and how many times faster than pydensecrf; medians over images."""
     clock = CLOCKS[args.clock]
     torch.set_num_threads(args.threads)
-    print(f"{args.threads} thread(s), {args.clock} clock, {args.count} images")
+    print(f"{machine(args.threads)}, {args.clock} clock, {args.count} images")
     row("preset", "labels", "pydensecrf s", "torch s", "times", "new size s", "times", "half s",
         "times", "half agrees %")  # fmt: skip
     row(*["---"] * 10)
@@ -191,6 +266,28 @@ def compare(
     )
     same = reference([image], probs)[0].argmax(0) == half_crf([image], probs)[0].argmax(0)
     return {**taken, "agrees": float(same.double().mean())}
+
+
+def parts(args: argparse.Namespace) -> None:
+    """Milliseconds of process time that each operation takes within one call, profiled."""
+    torch.set_num_threads(args.threads)
+    print(machine(args.threads))
+    row("preset", "labels", "total ms", "operations, ms")
+    row(*["---"] * 4)
+    image = load_images(args)[0]
+    for preset, num in itertools.product(args.presets, args.labels):
+        probs = probabilities(image, num, 0, args.probs)
+        crf = DenseCRF(preset, storage=args.storage)
+        crf([image], [probs])
+        start = time.process_time()
+        crf([image], [probs])
+        total = time.process_time() - start
+        with torch.profiler.profile() as profile:
+            crf([image], [probs])
+        events = sorted(profile.key_averages(), key=lambda e: -e.self_cpu_time_total)
+        cells = [f"{e.key.removeprefix('aten::')} {e.self_cpu_time_total / 1e3:.0f}"
+                 for e in events[:10]]  # fmt: skip
+        row(preset, num, f"{1e3 * total:.0f}", ", ".join(cells))
 
 
 def memory(args: argparse.Namespace) -> None:
@@ -254,7 +351,14 @@ def bytes_moved(args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = arguments()
-    run = {"agreement": agreement, "time": time_table, "memory": memory, "bytes": bytes_moved}
+    run = {
+        "oracle": oracle,
+        "parts": parts,
+        "agreement": agreement,
+        "time": time_table,
+        "memory": memory,
+        "bytes": bytes_moved,
+    }
     {**run, "one": one}[args.command](args)
 
 

@@ -20,6 +20,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from wsss.crf.segment_sums import is_host
+
 BLOCK = 1 << 16  # points embedded at a time on a CPU: the temporaries stay in its cache
 MARGIN = 3  # a vertex is within 2 of its point in every w_j, and a neighbour 1 further
 BOX_LIMIT = 1 << 48  # keys of a larger box are hashed: those of many images must fit 63 bits
@@ -127,8 +129,8 @@ def embed(
     device, dtype = features[0].device, space.dtype(num_images)
     keys = torch.empty(num_points, n, dtype=dtype, device=device)
     weights = torch.empty(num_points, n, device=device)
-    steps = torch.tensor(space.steps, dtype=dtype, device=device)
-    block = BLOCK if device.type == "cpu" else num_points
+    steps = _steps(space.steps, dtype, device)
+    block = BLOCK if is_host(device) else max(1, num_points)
     for start in range(0, num_points, block):
         part = slice(start, start + block)
         plane = _elevate([f[part] for f in features], space.scales)
@@ -171,6 +173,12 @@ def _order_code(rest: Tensor) -> Tensor:
             digit += rest[i] < rest[j]
         code.mul_(n - i).add_(digit)
     return code.int()
+
+
+@lru_cache(maxsize=64)
+def _steps(steps: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(d + 1,): kept, as a copy to a device makes the host wait."""
+    return torch.tensor(steps, dtype=dtype, device=device)
 
 
 @lru_cache(maxsize=16)

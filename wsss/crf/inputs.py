@@ -80,23 +80,18 @@ def collect(
     full = []
     for i, (marginal, prob) in enumerate(zip(marginals, probs, strict=True)):
         if labels is not None:
-            index = _index(list(labels[i]), prob.device)
-            blank = torch.zeros(prob.shape, dtype=marginal.dtype, device=prob.device)
-            marginal = blank.index_copy(0, index, marginal)
+            rows = dict(zip(labels[i], marginal, strict=True))
+            zero = torch.zeros_like(marginal[0])
+            marginal = torch.stack([rows.get(label, zero) for label in range(len(prob))])
         full.append(marginal.to(prob.dtype))
     if isinstance(probs, Tensor):
         return torch.stack(full) if full else probs.clone()
     return full
 
 
-def _index(channels: list[int], device: torch.device) -> Tensor:
-    # a host list becomes a device tensor without the device being read
-    return torch.tensor(channels, device=device)
-
-
 def _restrict(prob: Tensor, own: list[int]) -> Tensor:
     """The own channels, scaled to sum to 1; uniform where all of them are 0."""
-    part = prob.index_select(0, _index(own, prob.device))
+    part = torch.stack([prob[label] for label in own])  # an index's copy would be waited for
     part = part if part.dtype == torch.float64 else part.float()
     total = part.sum(0, keepdim=True)
     return torch.where(total > 0, part / total.clamp_min(1e-30), 1 / len(own))

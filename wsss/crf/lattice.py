@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from wsss.crf.embedding import KeySpace, embed
-from wsss.crf.segment_sums import Bags, bag_sums, chunk_rows
+from wsss.crf.segment_sums import Bags, bag_sums, chunk_rows, is_host, make_bags
 
 TABLE_LIMIT = 256  # cells of the table of lines, for each vertex
 
@@ -67,7 +67,7 @@ def build_lattice(
         vertices=vertices.view(num_points, n),
         weights=weights,
         order=order,
-        members=Bags(points, offsets),
+        members=make_bags(points, offsets),
         neighbours=_find_neighbours(vertex_keys, space),
     )
 
@@ -78,7 +78,9 @@ def _find_neighbours(keys: Tensor, space: KeySpace) -> Tensor:
     rows = torch.arange(num, dtype=torch.int32, device=keys.device)
     result = torch.full((n, num + 1, 3), num, dtype=torch.int32, device=keys.device)
     result[:, :num, 0] = rows
-    find = _line_finder(keys, space) if space.columns else None
+    # elsewhere a search among all keys is quick, and the number of lines one more thing to wait for
+    lines = space.columns > 0 and is_host(keys.device)
+    find = _line_finder(keys, space) if lines else None
     for axis, step in enumerate(space.steps):
         plus = find(step) if find else _find_keys(keys, step)
         result[axis, :num, 1] = plus.int()

@@ -16,7 +16,7 @@ from wsss.crf.filters import DifferentiableFilter, Filters, join, symmetric_scal
 from wsss.crf.inputs import Problem
 from wsss.crf.lattice import Lattice, build_lattice
 from wsss.crf.presets import CRFParameters
-from wsss.crf.segment_sums import chunk_rows
+from wsss.crf.segment_sums import chunk_rows, is_host
 
 NEVER = -1e4  # the logit of a label that does not exist: its exponential is 0
 # While a kernel's normalised rows sum to 5 at most, messages stay under 88 and their exponentials
@@ -151,7 +151,7 @@ def _can_batch(problems: list[Problem]) -> bool:
     return (
         len({problem.log_probs.device for problem in problems}) == 1
         and len({problem.log_probs.dtype for problem in problems}) == 1
-        and problems[0].log_probs.device.type != "cpu"
+        and not is_host(problems[0].log_probs.device)
         and all(problem.compatibility is None for problem in problems)
     )
 
@@ -212,18 +212,20 @@ def compatible(message: Tensor, compatibility: Tensor | None) -> Tensor:
     return -(message @ symmetric)
 
 
-def normalise(logits: Tensor, safe: bool) -> Tensor:
+def normalise(logits: Tensor, safe: bool, out: Tensor | None = None) -> Tensor:
     """Softmax over rows, overwriting them.
 
     Args:
         logits: (N, L).
         safe: whether exponentials are finite, and not all 0, without taking off the maximum;
             torch's own softmax is slow over few labels.
+        out: what to write the result to, of the same shape and dtype; a new tensor or `logits`
+            unless given.
     """
     if not safe:
-        return logits.softmax(1)
+        return logits.softmax(1) if out is None else torch.softmax(logits, 1, out=out)
     likely = logits.exp_()
-    return likely.div_(likely.sum(1, keepdim=True))
+    return torch.div(likely, likely.sum(1, keepdim=True), out=likely if out is None else out)
 
 
 def iterate(
@@ -241,6 +243,7 @@ def iterate(
     num, width = unary.shape
     rows = min(num, chunk_rows(num, width, unary.device))
     offsets = [term.filters.slice_offsets(rows) for term in terms]
+    same_dtype = marginals.dtype == unary.dtype
     tables = []
     for term in terms:
         table = marginals.new_empty(term.filters.num_rows, width)
@@ -256,4 +259,8 @@ def iterate(
             for term, table, marks in zip(terms, values, offsets, strict=True):
                 message = term.filters.slice_rows(table, marks, start, stop).to(unary.dtype)
                 logits = compatible(message, term.compatibility).add_(logits)
-            marginals[start:stop] = normalise(logits if terms else logits.clone(), safe)
+            logits = logits if terms else logits.clone()
+            if same_dtype:
+                normalise(logits, safe, out=marginals[start:stop])
+            else:
+                marginals[start:stop] = normalise(logits, safe)

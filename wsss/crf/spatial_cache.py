@@ -61,9 +61,12 @@ class SpatialCache:
 
 def _num_bytes(kernel: Kernel) -> int:
     lattice, scale = kernel
-    members = lattice.members
-    tensors = (lattice.vertices, lattice.weights, lattice.order, lattice.neighbours, scale)
-    return sum(t.numel() * t.element_size() for t in (*tensors, members.index, members.offsets))
+    tensors = [scale, lattice.vertices, lattice.weights, lattice.order, lattice.neighbours]
+    members, pieces = lattice.members, lattice.members.pieces
+    tensors += [members.index, members.offsets]
+    if pieces is not None:
+        tensors += [pieces.offsets, pieces.numbers, pieces.first]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 SHARED = SpatialCache()
