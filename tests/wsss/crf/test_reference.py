@@ -11,7 +11,7 @@ from wsss.crf import CRFParameters, DenseCRF
 from wsss.errors import WsssError
 
 
-def test_equals_the_fields_own_call(synthetic: tuple[Tensor, Tensor]) -> None:
+def test_reference_equals_the_fields_own_call(synthetic: tuple[Tensor, Tensor]) -> None:
     dcrf = pytest.importorskip("pydensecrf.densecrf")
     utils = pytest.importorskip("pydensecrf.utils")
     image, probs = synthetic
@@ -26,7 +26,7 @@ def test_equals_the_fields_own_call(synthetic: tuple[Tensor, Tensor]) -> None:
     assert (ours.argmax(0) != probs.argmax(0)).any()  # it did refine
 
 
-def test_potts_is_the_matrix_of_ones_off_the_diagonal(synthetic: tuple[Tensor, Tensor]) -> None:
+def test_reference_takes_potts_as_ones_off_the_diagonal(synthetic: tuple[Tensor, Tensor]) -> None:
     pytest.importorskip("pydensecrf")
     image, probs = synthetic
     potts = CRFParameters(3, 3, 50, 5, 10)
@@ -37,7 +37,7 @@ def test_potts_is_the_matrix_of_ones_off_the_diagonal(synthetic: tuple[Tensor, T
     torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
 
 
-def test_missing_pydensecrf_gets_a_sentence(
+def test_reference_says_that_pydensecrf_is_missing(
     synthetic: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)

@@ -35,7 +35,9 @@ def dark_corner(image: Tensor) -> Tensor:
     ],
 )
 @pytest.mark.parametrize("preset", ["psa", "deeplab"])
-def test_equals_pydensecrf(preset: str, size: tuple[int, int], change: object) -> None:
+def test_unusual_images_equal_pydensecrf(
+    preset: str, size: tuple[int, int], change: object
+) -> None:
     pytest.importorskip("pydensecrf")
     image, probs = draw(*size, 3)
     image = change(image)  # type: ignore[operator]
@@ -54,7 +56,7 @@ def test_white_noise_images_fill_the_lattice() -> None:
     assert (ours - theirs).abs().max() < 1e-4
 
 
-def test_probabilities_of_half_precision_come_back_so() -> None:
+def test_half_precision_probabilities_come_back_so() -> None:
     image, probs = draw(20, 30, 3)
     exact = DenseCRF("irn")([image], [probs])[0]
     half = DenseCRF("irn")([image], [probs.half()])[0]
