@@ -1,15 +1,13 @@
-"""Pictures at the rim of what there is: right answers, pydensecrf's where it has one."""
+"""Unusual images: right answers, pydensecrf's where it has one."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from wsss.crf import PRESETS, DenseCRF
+from wsss.crf import DenseCRF
 from wsss.crf.embedding import KeySpace
-from wsss.crf.mean_field import LatticeMeanField
-from wsss.crf.problem import make_problems
 
-from .drawing import draw
+from .synthetic import draw
 
 
 def grey(image: Tensor) -> Tensor:
@@ -37,7 +35,9 @@ def dark_corner(image: Tensor) -> Tensor:
     ],
 )
 @pytest.mark.parametrize("preset", ["psa", "deeplab"])
-def test_equals_pydensecrf(preset: str, size: tuple[int, int], change: object) -> None:
+def test_unusual_images_equal_pydensecrf(
+    preset: str, size: tuple[int, int], change: object
+) -> None:
     pytest.importorskip("pydensecrf")
     image, probs = draw(*size, 3)
     image = change(image)  # type: ignore[operator]
@@ -46,7 +46,7 @@ def test_equals_pydensecrf(preset: str, size: tuple[int, int], change: object) -
     assert (ours - theirs).abs().max() < 1e-3
 
 
-def test_white_noise_pictures_fill_the_lattice() -> None:
+def test_white_noise_images_fill_the_lattice() -> None:
     pytest.importorskip("pydensecrf")
     generator = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (3, 40, 50), dtype=torch.uint8, generator=generator)
@@ -56,7 +56,7 @@ def test_white_noise_pictures_fill_the_lattice() -> None:
     assert (ours - theirs).abs().max() < 1e-4
 
 
-def test_probabilities_of_half_precision_come_back_so() -> None:
+def test_half_precision_probabilities_come_back_so() -> None:
     image, probs = draw(20, 30, 3)
     exact = DenseCRF("irn")([image], [probs])[0]
     half = DenseCRF("irn")([image], [probs.half()])[0]
@@ -68,14 +68,6 @@ def test_an_empty_batch_comes_back_empty() -> None:
     images, probs = torch.zeros(0, 3, 4, 5, dtype=torch.uint8), torch.zeros(0, 2, 4, 5)
     assert DenseCRF("irn")(images, probs).shape == (0, 2, 4, 5)
     assert DenseCRF("irn")([], []) == []
-
-
-def test_few_spatial_lattices_are_remembered() -> None:
-    solve = LatticeMeanField(PRESETS["irn"])
-    for width in (*range(5, 15), 5, 14):
-        image, probs = draw(6, width, 2)
-        solve(make_problems([image], [probs], None, None))
-    assert len(solve._spatial) == 4
 
 
 def test_wide_keys_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:

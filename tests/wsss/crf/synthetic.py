@@ -1,11 +1,11 @@
-"""Drawn pictures to refine."""
+"""Synthetic images to refine."""
 
 import torch
 from torch import Tensor
 
 
 def draw(height: int, width: int, num_labels: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """A noisy picture of two colour fields, and noisy probabilities that lean on them."""
+    """A noisy image of two colour fields, and noisy probabilities that lean on them."""
     generator = torch.Generator().manual_seed(seed)
     rows = torch.arange(height)[:, None] / height
     columns = torch.arange(width)[None] / width
@@ -17,7 +17,3 @@ def draw(height: int, width: int, num_labels: int, seed: int = 0) -> tuple[Tenso
     logits[0] += 1 - field
     logits[-1] += field
     return image.clamp(0, 255).to(torch.uint8), logits.softmax(0)
-
-
-def drawn() -> tuple[Tensor, Tensor]:
-    return draw(37, 50, 3)

@@ -1,4 +1,4 @@
-"""Mean field on a smaller picture, its messages carried back to every pixel.
+"""Mean field on a smaller image, its messages carried back to every pixel.
 
 What the neighbours say varies slowly, what a pixel says itself does not: so messages are computed
 from averages over blocks of pixels, interpolated, and added to the full unary.
@@ -10,13 +10,13 @@ from dataclasses import replace
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from wsss.crf.inputs import Problem
 from wsss.crf.presets import CRFParameters
-from wsss.crf.problem import Problem
 
 TINY = 1e-30  # the smallest marginal whose logarithm is taken
 
 
-def coarse_parameters(parameters: CRFParameters, factor: int) -> CRFParameters:
+def downsampled_parameters(parameters: CRFParameters, factor: int) -> CRFParameters:
     """The same kernels in pixels that are `factor` times as large."""
     return replace(
         parameters,
@@ -25,10 +25,10 @@ def coarse_parameters(parameters: CRFParameters, factor: int) -> CRFParameters:
     )
 
 
-def solve_coarsely(
+def solve_downsampled(
     problems: list[Problem], factor: int, solve: Callable[[list[Problem]], list[Tensor]]
 ) -> list[Tensor]:
-    """Marginals (L_i, H_i, W_i) by a solver that is given pictures 1/factor the size."""
+    """Marginals (L_i, H_i, W_i) by a solver that is given images 1/factor the size."""
     small = [
         replace(p, image=_pool(p.image.float(), factor), log_probs=_pool_logs(p.log_probs, factor))
         for p in problems

@@ -1,4 +1,4 @@
-"""One picture to refine, checked; and back from solved pictures to what the caller gave.
+"""One image to refine, checked; and back from solved images to what the caller gave.
 
 The rest of the package sees lists of `Problem`, whatever structure the caller's tensors have.
 """
@@ -12,13 +12,13 @@ from torch import Tensor
 from wsss.crf.unary import log_unary
 from wsss.errors import WsssError
 
-Pictures = Tensor | Sequence[Tensor]
+Batch = Tensor | Sequence[Tensor]
 SUM_TOLERANCE = 0.02  # what half-precision softmaxes and resized maps are off by
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A picture and the labels that compete in it.
+    """An image and the labels that compete in it.
 
     Attributes:
         image: (3, H, W) uint8, RGB.
@@ -32,18 +32,18 @@ class Problem:
 
 
 def make_problems(
-    images: Pictures,
-    probs: Pictures,
+    images: Batch,
+    probs: Batch,
     labels: Sequence[Sequence[int]] | None,
     compatibility: Tensor | None,
     check_values: bool | None = None,
 ) -> list[Problem]:
-    """Checks what the caller gave and picks each picture's own labels.
+    """Checks what the caller gave and picks each image's own labels.
 
     Args:
         images: (B, 3, H, W) uint8, or a list of (3, H_i, W_i); one channel counts as grey.
         probs: (B, L, H, W) in [0, 1], or a list of (L_i, H_i, W_i).
-        labels: each picture's channels that take part, or None for all.
+        labels: each image's channels that take part, or None for all.
         compatibility: (L, L) over all the channels, or None.
         check_values: whether to look at the probabilities' values; None is yes on the CPU alone,
             as elsewhere a look makes the host wait for the device.
@@ -74,29 +74,24 @@ def make_problems(
 
 
 def collect(
-    marginals: list[Tensor], probs: Pictures, labels: Sequence[Sequence[int]] | None
+    marginals: list[Tensor], probs: Batch, labels: Sequence[Sequence[int]] | None
 ) -> Tensor | list[Tensor]:
     """Puts marginals back among all channels, in the structure and dtype of `probs`."""
     full = []
     for i, (marginal, prob) in enumerate(zip(marginals, probs, strict=True)):
         if labels is not None:
-            index = _index(list(labels[i]), prob.device)
-            blank = torch.zeros(prob.shape, dtype=marginal.dtype, device=prob.device)
-            marginal = blank.index_copy(0, index, marginal)
+            rows = dict(zip(labels[i], marginal, strict=True))
+            zero = torch.zeros_like(marginal[0])
+            marginal = torch.stack([rows.get(label, zero) for label in range(len(prob))])
         full.append(marginal.to(prob.dtype))
     if isinstance(probs, Tensor):
         return torch.stack(full) if full else probs.clone()
     return full
 
 
-def _index(channels: list[int], device: torch.device) -> Tensor:
-    # a host list becomes a device tensor without the device being read
-    return torch.tensor(channels, device=device)
-
-
 def _restrict(prob: Tensor, own: list[int]) -> Tensor:
     """The own channels, scaled to sum to 1; uniform where all of them are 0."""
-    part = prob.index_select(0, _index(own, prob.device))
+    part = torch.stack([prob[label] for label in own])  # an index's copy would be waited for
     part = part if part.dtype == torch.float64 else part.float()
     total = part.sum(0, keepdim=True)
     return torch.where(total > 0, part / total.clamp_min(1e-30), 1 / len(own))
