@@ -55,7 +55,7 @@ def train_stage(
         settings.backbone_lr_factor,
         settings.weight_decay,
     )
-    work.begin()
+    work.begin(alone=runtime.is_main)
     return train(
         runtime,
         model,

@@ -9,7 +9,7 @@ from typing import Any
 
 from wsss.config import RunConfig, load, quoted, save
 from wsss.errors import WsssError
-from wsss.files import make_folder, remove_temporaries, write_atomic, write_json
+from wsss.files import lock, make_folder, remove_temporaries, unlock, write_atomic, write_json
 from wsss.run.layout import Layout, round_folder
 from wsss.run.stages import STAGES, find, settings_of, stages_of
 
@@ -160,6 +160,7 @@ class Work:
         """
         self.config, self.stage, self.overwrite = config, stage, overwrite
         self.run, self._digests = Run(config.run), dict(digests)
+        self._lock: Path | None = None
         make_folder(self.run.root)
         recomputed = recomputed or (stage if overwrite else None)
         for one in stages_of(config):
@@ -174,13 +175,23 @@ class Work:
         """Whether the stage has to be made."""
         return self.overwrite or not self.run.finished(self.stage)
 
-    def begin(self) -> None:
+    def begin(self, part: str = "", alone: bool = True) -> None:
         """Note the settings that the stage is made with.
 
         The last thing before its work, when all that can be refused was: what an earlier start left
         of a stage that is recomputed goes now, with what is built on it. Pseudo-masks that another
         shard is making by the same settings, which began to do so first, stay.
+
+        Args:
+            part: which part of the stage this process makes, such as a shard, where several do.
+            alone: whether this is the process that has to keep others away (not a further rank).
+
+        Raises:
+            WsssError: another process is making the stage, or this part of it.
         """
+        if alone:
+            self._lock = self.run.lock(self.stage, part)
+            lock(self._lock, str(self.run.root / self.stage))
         again = self.overwrite
         if self.stage == "pseudo_masks":
             # masks without settings are what is left of an interrupted removal
@@ -200,6 +211,12 @@ class Work:
         for folder in {self.stage, *find(self.config, self.stage).outputs}:
             remove_temporaries(self.run.root / folder)
         write_json(self.run.done(self.stage), summary)
+        self.release()
+
+    def release(self) -> None:
+        """Let other processes make the stage, or the part of it that this one made."""
+        if self._lock is not None:
+            unlock(self._lock)
 
     def _save(self) -> None:
         write_atomic(self.run.config_file, lambda path: save(self.config, path))

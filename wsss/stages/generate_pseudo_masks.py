@@ -68,7 +68,7 @@ def run(
     watch = Stopwatch(runtime.device)
     crf, confidence = _crf_and_confidence(config)
     source = (FromSeeds if first else FromSegmenter)(config, data.class_names, runtime, watch)
-    work.begin()
+    work.begin("" if shard == (0, 1) else f"-{shard[0]}-of-{shard[1]}")
     write_class_names(folder, data.class_names)
 
     @torch.inference_mode()
@@ -102,6 +102,7 @@ def run(
     if not any(_incomplete(sample, files) for sample in data.samples):
         timing = {"timed_images": len(todo), "ms_per_image": per_image}
         work.finish({"images": len(data.samples), **timing})
+    work.release()
     return folder
 
 
