@@ -77,7 +77,7 @@ def describe_left_out(left_out: dict[str, int]) -> str:
     return text
 
 
-def drop_masks(paths: Sequence[Path]) -> list[Path]:
+def likely_images(paths: Sequence[Path]) -> list[Path]:
     """Of images of one name, those that aren't the masks of the others.
 
     `a.png` in indices or grey beside `a.jpg` in colour is its mask. Where that doesn't decide, all
@@ -115,7 +115,7 @@ def one_of_each_name(folder: Path, paths: Iterable[str]) -> tuple[list[str], lis
     kept: list[str] = []
     masks: list[str] = []
     for same in by_name.values():
-        images = drop_masks([folder / path for path in same])
+        images = likely_images([folder / path for path in same])
         for path in same:
             (kept if folder / path in images else masks).append(path)
     return kept, masks

@@ -9,8 +9,8 @@ from PIL import Image
 from wsss.data import find_images as module
 from wsss.data.find_images import (
     describe_left_out,
-    drop_masks,
     find_images,
+    likely_images,
     one_of_each_name,
     without_suffix,
 )
@@ -69,7 +69,7 @@ def test_describe_left_out_says_what_would_read_it() -> None:
 def test_a_mask_beside_its_photo_is_no_image(tmp_path: Path, mode: str) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "a.jpg")
     Image.new(mode, (4, 4)).save(tmp_path / "a.png")
-    assert drop_masks([tmp_path / "a.png", tmp_path / "a.jpg"]) == [tmp_path / "a.jpg"]
+    assert likely_images([tmp_path / "a.png", tmp_path / "a.jpg"]) == [tmp_path / "a.jpg"]
     assert one_of_each_name(tmp_path, ["a.jpg", "a.png"]) == (["a.jpg"], ["a.png"])
 
 
