@@ -16,8 +16,6 @@ from wsss.data.images import Sample, TaggedDataset
 from wsss.data.tags import TagTrainingSet
 from wsss.formats.voc import read_voc
 
-SHARED_VOC = Path(__file__).parents[4] / "shared" / "voc" / "VOCdevkit" / "VOC2012"
-
 
 @pytest.mark.parametrize(
     "module",
