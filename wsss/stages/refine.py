@@ -3,6 +3,7 @@
 Reads label PNGs or maps and the images of the same names; writes `<out>/<name>.png`.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -16,8 +17,9 @@ from torch import Tensor
 from wsss.config import RuntimeConfig
 from wsss.crf import DenseCRF, hard_label_probs
 from wsss.crf.dense_crf import Backend
+from wsss.data.find_images import find_images, likely_images
 from wsss.data.images import IMAGE_SUFFIXES, read_image
-from wsss.data.mask_io import read_mask, read_origin, write_mask
+from wsss.data.mask_io import read_mask, read_origin, refuse_to_replace, write_mask
 from wsss.engine.progress import track
 from wsss.engine.runtime import start
 from wsss.errors import WsssError
@@ -49,19 +51,22 @@ def run(
         masks: files or folders of them. A PNG (mode P or L) holds labels, 255 where unsure: those
             pixels get a label too. A `.npy`, or an `.npz` with one array, holds probabilities
             (L, H, W), each pixel summing to 1; label k is channel k.
-        images: folder of the images, found by the masks' names; or one image.
+        images: folder of the images, searched with its subfolders and found by the masks' names;
+            or one image. The masks may lie there too.
         out: folder to write to, made where missing.
         preset: the CRF's, by name.
         backend: the CRF's.
         gt_prob: how likely a PNG's labels are right, within (0, 1).
         device: where to compute, e.g. `cpu`; `auto` takes a GPU where there is one.
         downsample: 2 is half resolution.
-        overwrite: refine again what was refined from the same files by the same settings; anything
-            else is refined again in any case.
+        overwrite: refine again what was refined from the same files by the same settings, and
+            replace masks that were not made here; those of other files or settings are refined
+            again in any case.
 
     Raises:
-        WsssError: no mask, a mask without image, sizes that differ, values that are no
-            probabilities, or a name, device or number that does not exist.
+        WsssError: no mask, a file in the place of a refined mask that was not made here, a mask
+            without image, sizes that differ, values that are no probabilities, or a name, device
+            or number that does not exist.
     """
     crf = DenseCRF(preset, backend=cast(Backend, backend), downsample=downsample)
     where = start(RuntimeConfig(device=device), 0).device
@@ -82,6 +87,8 @@ def run(
         origin = origin_of([mask, image_path], settings)
         if overwrite or read_origin(target) != origin:
             todo.append((mask, image_path, target, origin))
+    if not overwrite:
+        refuse_to_replace(target for _, _, target, _ in todo)
     for mask, image_path, target, origin in track(todo, "refine", len(todo)):
         refined = refine(mask, image_path, crf, gt_prob, where)
         write_mask(target, refined, _palette(mask), origin)
@@ -142,14 +149,15 @@ def _find_masks(masks: Sequence[Path]) -> list[Path]:
 
 
 def _pair(masks: list[Path], images: Path) -> list[tuple[Path, Path]]:
-    if images.is_dir():
-        inside = (file for file in sorted(images.iterdir()) if file.is_file())
-        files = [file for file in inside if file.suffix.lower() in IMAGE_SUFFIXES]
-    elif images.is_file():
-        files = [images]
-    else:
+    if not images.exists():
         raise WsssError(f"There is no {images}; expected the folder of the images: check it.")
-    by_name = {file.stem: file for file in files}
+    own = {mask.resolve() for mask in masks}
+    by_name: dict[str, list[Path]] = defaultdict(list)
+    for path in find_images(images).paths if images.is_dir() else ():
+        if (images / path).resolve() not in own:
+            by_name[Path(path).stem].append(images / path)
+    if images.is_file():
+        by_name[images.stem].append(images)
     missing = [mask for mask in masks if mask.stem not in by_name]
     if missing:
         raise WsssError(
@@ -157,7 +165,19 @@ def _pair(masks: list[Path], images: Path) -> list[tuple[Path, Path]]:
             f"first; expected {missing[0].stem} with one of {', '.join(IMAGE_SUFFIXES)}: add it or "
             "leave the mask out."
         )
-    return [(mask, by_name[mask.stem]) for mask in masks]
+    return [(mask, _choose(mask, by_name[mask.stem], images)) for mask in masks]
+
+
+def _choose(mask: Path, candidates: list[Path], images: Path) -> Path:
+    """The image of a mask: in the folder itself rather than below it, and no mask in its turn."""
+    near = [path for path in candidates if path.parent == images] or candidates
+    chosen = likely_images(near)
+    if len(chosen) > 1:
+        raise WsssError(
+            f"The mask {mask} may be of {chosen[0]} or of {chosen[1]}; expected one image of its "
+            "name: rename one of them, or give the image itself."
+        )
+    return chosen[0]
 
 
 def _read(path: Path, gt_prob: float) -> tuple[Tensor, list[int]]:

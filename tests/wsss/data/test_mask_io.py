@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from shared_files import shared
 
 from wsss.data import mask_io
 from wsss.errors import WsssError
 from wsss.formats import voc
 
-SHARED_VOC = Path(__file__).parents[4] / "shared" / "voc" / "VOCdevkit" / "VOC2012"
+SHARED_VOC = shared("voc") / "VOCdevkit" / "VOC2012"
 
 
 @pytest.mark.parametrize(

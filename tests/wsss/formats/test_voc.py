@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from shared_files import shared
 
 from wsss.data.images import Sample
 from wsss.data.mask_io import write_class_names
@@ -10,7 +11,7 @@ from wsss.errors import WsssError
 from wsss.formats import voc
 from wsss.formats.voc import CLASS_NAMES, NUM_CLASSES, read_voc
 
-SHARED_VOC = Path(__file__).parents[5] / "shared" / "voc" / "VOCdevkit" / "VOC2012"
+SHARED_VOC = shared("voc") / "VOCdevkit" / "VOC2012"
 
 
 def lists(root: Path, **splits: str) -> Path:

@@ -84,6 +84,14 @@ def a_list(path: Path) -> None:
     torch.save([1, 2], path)
 
 
+def no_tensors(path: Path) -> None:
+    torch.save({"args": {"lr": 1}}, path)
+
+
+def web_page(path: Path) -> None:
+    path.write_text("<!DOCTYPE html><html>Google Drive - Virus scan warning</html>")
+
+
 FAULTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "gone": ("w.pth", lambda path: None, "No weights at .*w.pth: fix backbone.weights"),
     "gone too": ("w.safetensors", lambda path: None, "No weights at .*: fix backbone.weights"),
@@ -91,7 +99,9 @@ FAULTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "text too": ("w.safetensors", text, "w.safetensors can't be read as weights"),
     "cut": ("w.pth", cut, "w.pth can't be read as weights"),
     "a folder": ("w.pth", Path.mkdir, "w.pth can't be read as weights"),
-    "no mapping": ("w.pth", a_list, "w.pth is not a weights file"),
+    "no mapping": ("w.pth", a_list, "w.pth can't be read as weights .it holds a list"),
+    "no tensors": ("w.pth", no_tensors, "w.pth holds no weights; expected tensors by name"),
+    "a web page": ("w.pth", web_page, "w.pth can't be read as weights .it is a web page"),
     "another model": ("w.pth", another, "w.pth holds the weights of another model than glnet_nano"),
 }
 

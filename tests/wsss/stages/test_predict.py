@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from wsss.config import RunConfig
 from wsss.data import mask_io
 from wsss.engine.checkpoint import read_metadata
+from wsss.errors import WsssError
 from wsss.run.state import Run
 from wsss.stages import export, predict
 
@@ -103,13 +104,66 @@ def test_the_mask_of_another_model_is_replaced(
     assert mask.stat().st_mtime_ns > made
 
 
-def test_a_mask_of_unknown_origin_is_replaced(
+def test_a_file_that_was_not_made_here_is_never_replaced(
     finished: RunConfig, photos: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    for damaged in (b"", b"no image"):
-        (out / "photo.png").write_bytes(damaged)
-        assert width(predict.run(finished, photos / "a", out)) == 40
-    mask_io.write_mask(out / "photo.png", np.zeros((3, 3), np.uint8))
-    assert width(predict.run(finished, photos / "a", out)) == 40
+    drawn = out / "photo.png"
+    for data in (b"", b"no image", None):
+        if data is None:
+            mask_io.write_mask(drawn, np.full((30, 40), 3, np.uint8))
+        else:
+            drawn.write_bytes(data)
+        before = drawn.read_bytes()
+        with pytest.raises(WsssError, match=r"photo\.png was not made by this program .*--overwr"):
+            predict.run(finished, photos / "a", out)
+        assert drawn.read_bytes() == before and len(list(out.iterdir())) == 1
+    assert width(predict.run(finished, photos / "a", out, overwrite=True)) == 40
+    assert mask_io.read_origin(drawn)
+
+
+def test_class_names_that_say_something_else_stay(
+    finished: RunConfig, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    names = out / "class_names.txt"
+    names.write_text("0 background\n1 mine\n")
+    with pytest.raises(WsssError, match=r"^Line 2 of .*class_names\.txt has '1 mine'; expected"):
+        predict.run(finished, photos / "a", out)
+    assert names.read_text() == "0 background\n1 mine\n" and len(list(out.iterdir())) == 1
+    predict.run(finished, photos / "a", out, overwrite=True)
+    assert names.read_text().startswith("0 background\n1 striped_disc\n")
+    predict.run(finished, photos / "a", out)
+
+
+def test_find_takes_the_image_and_not_its_mask(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.jpg")
+    Image.new("P", (4, 4)).save(tmp_path / "a.png")
+    assert [s.path.name for s in predict.find(tmp_path, tmp_path / "out")] == ["a.jpg"]
+
+
+def test_find_searches_linked_folders_and_any_suffix(photos: Path, tmp_path: Path) -> None:
+    images = tmp_path / "images #1"
+    images.mkdir()
+    (images / "more").symlink_to(photos)
+    Image.new("RGB", (4, 4)).save(images / "x=~ 1.WEBP")
+    found = predict.find(images, tmp_path / "out")
+    assert [s.id for s in found] == ["more/a/photo", "more/b/photo", "x=~ 1"]
+
+
+def test_predict_says_what_it_leaves_out(
+    finished: RunConfig, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "a" / "photo.svg").write_text("<svg/>")
+    Image.new("P", (40, 30)).save(photos / "a" / "photo.png")
+    predict.run(finished, photos / "a", tmp_path / "out")
+    told = capsys.readouterr().err
+    assert "no images: 1 .svg" in told and "masks beside their images: 1, photo.png" in told
+
+
+def test_find_names_what_there_is_instead_of_images(tmp_path: Path) -> None:
+    (tmp_path / "a.psd").write_bytes(b"")
+    with pytest.raises(WsssError, match=r"holds no images \(.*\), but 1 \.psd"):
+        predict.find(tmp_path, tmp_path / "out")

@@ -102,9 +102,7 @@ def test_masks_of_other_settings_are_refined_again(
 def test_masks_of_other_files_are_refined_again(files: Path) -> None:
     images, out = files / "images", files / "out"
     done = np.full((HEIGHT, WIDTH), 7, np.uint8)
-    write_mask(out / "a.png", done)  # of unknown origin
     refine.run([files / "masks"], images, out)
-    assert np.array_equal(read_mask(out / "a.png"), right_mask())
     write_mask(files / "other" / "a.png", done)
     refine.run([files / "other"], images, out)
     assert np.array_equal(read_mask(out / "a.png"), done)
@@ -112,6 +110,41 @@ def test_masks_of_other_files_are_refined_again(files: Path) -> None:
     write_mask(files / "other" / "a.png", mask_with_a_dent(), COLOURS)
     refine.run([files / "other"], images, out)
     assert np.array_equal(read_mask(out / "a.png"), right_mask())
+
+
+def test_a_mask_that_was_not_made_here_is_never_replaced(files: Path) -> None:
+    drawn = np.full((HEIGHT, WIDTH), 7, np.uint8)
+    write_mask(files / "out" / "a.png", drawn)
+    arguments = [files / "masks"], files / "images", files / "out"
+    with pytest.raises(WsssError, match=r"a\.png was not made by this program"):
+        refine.run(*arguments)
+    assert np.array_equal(read_mask(files / "out" / "a.png"), drawn)
+    refine.run(*arguments, overwrite=True)
+    assert np.array_equal(read_mask(files / "out" / "a.png"), right_mask())
+
+
+@pytest.mark.parametrize("place", ["masks", "images", "linked"])
+def test_the_image_of_a_mask_is_not_the_mask(files: Path, place: str) -> None:
+    """A photo and its mask in one folder, as many tools leave them."""
+    data = files / "data"
+    data.mkdir()
+    with Image.open(files / "images" / "a.png") as file:
+        file.save(data / "a.jpg", quality=95)
+    write_mask(data / "a.png", mask_with_a_dent())
+    masks = data if place == "masks" else files / "masks"
+    images = data
+    if place == "linked":
+        (files / "links").mkdir()
+        images = files / "links"
+        (images / "data").symlink_to(data)
+    refine.run([masks], images, files / "out")
+    assert (read_mask(files / "out" / "a.png") == right_mask()).mean() > 0.97
+
+
+def test_two_images_of_one_mask_are_a_sentence(files: Path) -> None:
+    Image.new("RGB", (WIDTH, HEIGHT)).save(files / "images" / "a.jpg")
+    with pytest.raises(WsssError, match=r"may be of .*a\.jpg or of .*a\.png; expected one image"):
+        refine.run([files / "masks"], files / "images", files / "out")
 
 
 def test_backends_agree(files: Path) -> None:
