@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from local_server import Site, serve
+from tests.wsss.local_server import Site, serve
 from PIL import Image
 
 from wsss.data import mask_io

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command_line import wsss
+from tests.wsss.cli.command_line import wsss
 from PIL import Image
 
 from wsss.config import EvaluateConfig

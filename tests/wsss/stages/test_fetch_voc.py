@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from local_server import Site
+from tests.wsss.local_server import Site
 from PIL import Image
 from scipy.io import savemat
 

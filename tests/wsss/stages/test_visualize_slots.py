@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import wsss
+from tests.wsss.cli.command_line import wsss
 from PIL import Image
 
 from glmix.pretrained import PACKAGED

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command_line import sentence
+from .command_line import sentence
 
 from wsss.config import RunConfig
 

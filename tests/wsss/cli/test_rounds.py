@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command_line import sentence, wsss
+from .command_line import sentence, wsss
 from safetensors.torch import load_file
 
 from wsss import pipeline

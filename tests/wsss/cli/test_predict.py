@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import sentence, wsss
+from .command_line import sentence, wsss
 
 from wsss.config import RunConfig
 from wsss.data import mask_io

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import sentence
+from .command_line import sentence
 from PIL import Image
 
 from wsss import files

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command_line import sentence, wsss
+from .command_line import sentence, wsss
 
 from wsss.config import RunConfig
 from wsss.formats.voc import annotation_path

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import sentence, wsss
+from .command_line import sentence, wsss
 from PIL import Image
 
 from wsss.config import RunConfig
