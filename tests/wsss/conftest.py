@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.wsss.local_server import Site, serve
 from PIL import Image
 
+from tests.wsss.local_server import Site, serve
 from wsss.data import mask_io
 from wsss.formats.voc import CLASS_NAMES
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.wsss.cli.command_line import wsss
 from PIL import Image
 
+from tests.wsss.cli.command_line import wsss
 from wsss.config import EvaluateConfig
 from wsss.data import mask_io
 from wsss.data.augment import normalise

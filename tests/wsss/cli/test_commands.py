@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from .command_line import wsss
 
 from wsss.cli import app
 from wsss.data import mask_io
+
+from .command_line import wsss
 
 COMMANDS = (
     "train-cls",

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from .command_line import sentence, wsss
 from PIL import Image
 
 from wsss.config import RunConfig
 from wsss.data import mask_io
+
+from .command_line import sentence, wsss
 
 
 def cut(path: Path) -> None:

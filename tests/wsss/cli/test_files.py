@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from .command_line import sentence
 from PIL import Image
 
 from wsss import files
 from wsss.config import RunConfig
+
+from .command_line import sentence
 
 
 def swap_models(run: Path) -> None:

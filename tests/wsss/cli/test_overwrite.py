@@ -5,11 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from .command_line import sentence, wsss
 
 from wsss.config import RunConfig
 from wsss.formats.voc import annotation_path
 from wsss.run.state import Run
+
+from .command_line import sentence, wsss
 
 IDS = [f"train_{i:05d}" for i in range(12)]
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from .command_line import sentence, wsss
 
 from wsss.config import RunConfig
 from wsss.data import mask_io
 from wsss.stages import predict
+
+from .command_line import sentence, wsss
 
 
 @pytest.fixture

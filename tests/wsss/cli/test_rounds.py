@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from .command_line import sentence, wsss
 from safetensors.torch import load_file
 
 from wsss import pipeline
@@ -21,6 +20,8 @@ from wsss.labels import IGNORE_INDEX
 from wsss.models.segmenter import build_segmenter, predict_probs
 from wsss.run.state import Run, config_of_round
 from wsss.seeding.masks import among_tags, harden
+
+from .command_line import sentence, wsss
 
 IDS = [f"train_{i:05d}" for i in range(12)]
 # the segmenter's own answer, untouched

@@ -4,9 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from .command_line import sentence
 
 from wsss.config import RunConfig
+
+from .command_line import sentence
 
 
 @pytest.mark.parametrize(

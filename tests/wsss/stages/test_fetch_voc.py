@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.wsss.local_server import Site
 from PIL import Image
 from scipy.io import savemat
 
+from tests.wsss.local_server import Site
 from wsss.data import mask_io
 from wsss.data.download import Archive
 from wsss.errors import WsssError

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.wsss.cli.command_line import wsss
 from PIL import Image
 
 from glmix.pretrained import PACKAGED
+from tests.wsss.cli.command_line import wsss
 from wsss.errors import WsssError
 from wsss.stages.visualize_slots import run
 
