@@ -1,4 +1,4 @@
-"""Every command by its program: what it prints, and what its help says."""
+"""Every command of the program: its help, what it prints, where it writes."""
 
 import json
 import subprocess
@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wsss.cli import app
+from wsss.cli import app, main
+from wsss.config import RunConfig
 from wsss.data import mask_io
+from wsss.run.state import Run
 
-from .command_line import wsss
+from .command_line import error, printed, wsss
 
 COMMANDS = (
     "train-cls",
@@ -33,15 +35,17 @@ COMMANDS = (
 )
 
 
-@pytest.mark.parametrize("command", [(), *((c,) for c in COMMANDS)])
-def test_help(command: tuple[str, ...]) -> None:
-    result = wsss(*command, "--help")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_each_command(command: str) -> None:
+    result = wsss(command, "--help")
     assert result.exit_code == 0 and "Usage" in result.output
-    if not command:
-        assert all(name in result.output for name in COMMANDS)
-        # and none is left out here
-        known = app.registered_commands
-        assert sorted(COMMANDS) == sorted(c.name or c.callback.__name__ for c in known)  # type: ignore[union-attr]
+
+
+def test_help_names_every_command() -> None:
+    result = wsss("--help")
+    assert result.exit_code == 0 and all(name in result.output for name in COMMANDS)
+    known = app.registered_commands
+    assert sorted(COMMANDS) == sorted(c.name or c.callback.__name__ for c in known)  # type: ignore[union-attr]
 
 
 def test_help_imports_no_torch() -> None:
@@ -54,69 +58,96 @@ def test_help_imports_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
-def test_the_stages_one_by_one(tmp_path: Path, tiny: Path, synthetic: Path) -> None:
-    run = tmp_path / "run"
-    settings = [tiny, f"run={run}", f"data.root={synthetic}", "data.mask_split=train"]
-    printed = {
-        "train-cls": run / "train_cls" / "model.safetensors",
-        "generate-pseudo-masks": run / "pseudo_masks",
-        "train-seg": run / "train_seg" / "model.safetensors",
-    }
-    for command, path in printed.items():
-        result = wsss(command, *settings)
-        assert result.exit_code == 0, result.output
-        assert result.stdout == f"{path}\n" and path.exists()
-        # finished: nothing to do, the same answer
-        again = wsss(command, *settings)
-        assert again.stdout == result.stdout and again.stderr == ""
-    # from here on the folder says it all
-    for of, name in (
-        ("cam", "cam_train"),
-        ("seeds", "seeds_train"),
-        ("pseudo-masks", "pseudo_masks_train"),
-        ("predictions", "predictions_val"),
-    ):
-        result = wsss("evaluate", run, "--of", of)
-        assert result.stdout == f"{run / 'evaluation' / name}.json\n", result.output
-        assert "background" in result.stderr and "mean" in result.stderr
-    result = wsss("evaluate", run, "--split", "train")
-    assert json.loads(Path(result.stdout.strip()).read_text())["images"] == 12
-    sheet = tmp_path / "sheet.png"
-    result = wsss("visualize", run, "--count", 2, "--out", sheet)
-    assert result.stdout == f"{sheet}\n" and sheet.is_file()
-    result = wsss("visualize", run, "--ids", "train_00003,train_00001")
-    assert result.stdout == f"{run / 'report' / 'train.png'}\n"
+def test_main_exits_with_code_2_and_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone.yaml"
+    monkeypatch.setattr(sys, "argv", ["wsss", "run", str(gone)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    shown = capsys.readouterr()
+    assert (end.value.code, shown.out) == (2, "")
+    assert shown.err.startswith("wsss: ") and str(gone) in shown.err
+    assert shown.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "path"),
+    [
+        ("train-cls", "train_cls/model.safetensors"),
+        ("generate-pseudo-masks", "pseudo_masks"),
+        ("train-seg", "train_seg/model.safetensors"),
+    ],
+)
+def test_stage_commands_print_the_path_of_finished_work(
+    finished: RunConfig, command: str, path: str
+) -> None:
+    result = wsss(command, finished.run)
+    assert (result.stdout, result.stderr) == (f"{finished.run / path}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "images"),
+    [
+        (("--of", "cam"), "cam_train", 12),
+        (("--of", "seeds"), "seeds_train", 12),
+        (("--of", "pseudo-masks"), "pseudo_masks_train", 12),
+        (("--of", "predictions", "--fast"), "predictions_val", 4),
+        (("--split", "train", "--fast"), "predictions_train", 12),
+    ],
+)
+def test_evaluate_prints_its_file_and_a_table(
+    folder: Path, options: tuple[str, ...], name: str, images: int
+) -> None:
+    result = wsss("evaluate", folder, *options)
+    path = folder / "evaluation" / f"{name}.json"
+    assert result.stdout == f"{path}\n", result.output
+    assert json.loads(path.read_text())["images"] == images
+    assert "background" in result.stderr and "mean" in result.stderr
+    assert "scales + flip" not in result.stderr
+
+
+def test_evaluate_beside_the_ceiling_takes_predictions_alone(finished: RunConfig) -> None:
+    assert "--of seeds" in error("evaluate", finished.run, "--ceiling", "--of", "seeds")
+
+
+def test_visualize_prints_its_sheet(folder: Path, finished: RunConfig) -> None:
+    sheet = folder / "sheet.png"
+    assert printed("visualize", folder, "--count", 2, "--out", sheet) == sheet and sheet.is_file()
+    found = printed("visualize", folder, "--ids", "train_00003,train_00001")
+    assert found == folder / "report" / "train.png"
     # a class all over the image
-    truth = mask_io.read_mask(synthetic / "SegmentationClassAug" / "train_00001.png")
+    assert finished.data.root is not None
+    truth = mask_io.read_mask(finished.data.root / "SegmentationClassAug" / "train_00001.png")
     everywhere = np.full_like(truth, truth[(truth > 0) & (truth < 255)][0])
-    mask_io.write_mask(run / "pseudo_masks" / "train_00001.png", everywhere)
-    result = wsss("visualize", run, "--worst", "leak", "--count", 1)
-    assert result.stdout == f"{run / 'report' / 'train_leak.png'}\n", result.output
-    assert (
-        "--worst is 'lek': expected one of leak, part, "
-        in wsss("visualize", run, "--worst", "lek").stderr
-    )
+    mask_io.write_mask(Run(folder).pseudo_mask("train_00001"), everywhere)
+    found = printed("visualize", folder, "--worst", "leak", "--count", 1)
+    assert found == folder / "report" / "train_leak.png"
+    assert "--worst is 'lek'" in error("visualize", folder, "--worst", "lek")
 
 
-def test_settings_without_a_file(tmp_path: Path, synthetic: Path) -> None:
+def test_check_data_takes_settings_without_a_file(tmp_path: Path, synthetic: Path) -> None:
     result = wsss("check-data", f"data.root={synthetic}", f"run={tmp_path}")
     assert result.exit_code == 0 and result.stdout == "The data are complete.\n"
 
 
-def test_check_data_names_all_faults(copied: Path) -> None:
+def test_check_data_prints_every_fault_and_their_number(copied: Path) -> None:
     (copied / "JPEGImages" / "train_00001.jpg").unlink()
     (copied / "Annotations" / "val_00002.xml").unlink()
     result = wsss("check-data", f"data.root={copied}")
-    assert result.exit_code == 2
+    assert result.exit_code == 2 and "wsss: 2 problems" in result.stderr
     assert "train_00001.jpg" in result.stdout and "val_00002.xml" in result.stdout
-    assert "wsss: 2 problems in the data: fix the files named above." in result.stderr
 
 
-def test_the_command_line_as_a_program(tmp_path: Path) -> None:
-    program = [sys.executable, "-c", "from wsss.cli import main; main()"]
-    result = subprocess.run(
-        [*program, "run", str(tmp_path / "gone.yaml")], capture_output=True, text=True
-    )
-    assert (result.returncode, result.stdout) == (2, "")
-    gone = tmp_path / "gone.yaml"
-    assert result.stderr == f"wsss: No config at {gone}: give the path of a YAML file.\n"
+def test_pack_voc_test_and_check_voc_archive(folder: Path, synthetic: Path, tmp_path: Path) -> None:
+    archive, images = tmp_path / "test.tar.gz", tmp_path / "images"
+    images.mkdir()
+    for path in (synthetic / "JPEGImages").glob("val_*"):
+        (images / path.name).symlink_to(path)
+    assert printed("pack-voc-test", folder, "--images", images, "--out", archive) == archive
+    assert wsss("check-voc-archive", archive, "--images", images).exit_code == 0
+    ids = synthetic / "ImageSets" / "Segmentation" / "train.txt"
+    result = wsss("check-voc-archive", archive, "--ids", ids)
+    assert result.exit_code == 2 and "val_00000" in result.stdout
+    assert f"16 problems in {archive}" in result.stderr
+    assert "--images" in error("pack-voc-test", folder)

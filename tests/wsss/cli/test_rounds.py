@@ -1,4 +1,4 @@
-"""Self-training by its commands: what a round leaves, what it builds on, what works on it."""
+"""Self-training by its commands: what a round holds, what it builds on, what works on it."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ from wsss.models.segmenter import build_segmenter, predict_probs
 from wsss.run.state import Run, config_of_round
 from wsss.seeding.masks import among_tags, harden
 
-from .command_line import sentence, wsss
+from .command_line import error, printed
 
 IDS = [f"train_{i:05d}" for i in range(12)]
 # the segmenter's own answer, untouched
@@ -31,11 +31,23 @@ BARE = (
     "self_training.flip=false",
     "self_training.former_masks=0",
 )
+# one step that moves nothing, so that weights show what they started from
+STILL = ("train_seg.lr=1e-12", "train_seg.ema=0", "train_seg.epochs=0.1")
+
+
+@pytest.fixture(scope="module")
+def two_rounds(finished: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with a second round. To be read: a test that changes it takes a copy."""
+    run = tmp_path_factory.mktemp("rounds") / "run"
+    shutil.copytree(finished.run, run)
+    printed("train-seg", run, "--round", 2, *BARE, *STILL)
+    return run
 
 
 @pytest.fixture
-def run(tmp_path: Path, finished: RunConfig) -> Path:
-    return Path(shutil.copytree(finished.run, tmp_path / "run"))
+def second(two_rounds: Path, tmp_path: Path) -> Path:
+    """The second round in a copy of that run, to be changed."""
+    return Path(shutil.copytree(two_rounds, tmp_path / "run")) / "round_2"
 
 
 def files(root: Path) -> dict[str, int]:
@@ -43,150 +55,148 @@ def files(root: Path) -> dict[str, int]:
     return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in found}
 
 
-def test_a_round_is_a_run_in_the_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = files(run)
-    result = wsss("train-seg", run, "--round", 2)
-    assert result.exit_code == 0, result.output
-    folder = run / "round_2"
-    assert result.stdout == f"{folder / 'train_seg' / 'model.safetensors'}\n"
-    made = files(folder)
-    assert set(made) == {
+def test_round_is_a_run_within_the_run(two_rounds: Path, finished: RunConfig) -> None:
+    assert set(files(two_rounds / "round_2")) == {
         "config.yaml",
         *(f"pseudo_masks/{i}.png" for i in IDS),
         "pseudo_masks/class_names.txt",
         *(f"{s}/{f}.json" for s in ("pseudo_masks", "train_seg") for f in ("settings", "done")),
         *(f"train_seg/{name}" for name in ("model.safetensors", "log.jsonl")),
     }
-    # the first round is as it was, and nothing is made twice
-    assert {name: time for name, time in files(run).items() if "round_2" not in name} == before
-    assert wsss("train-seg", run, "--round", 2).stdout == result.stdout
-    del made["config.yaml"]
-    assert {name: files(folder)[name] for name in made} == made
-    assert wsss("train-seg", folder).stdout == result.stdout
+    # the first round is as it was
+    for name in files(finished.run):
+        assert (two_rounds / name).read_bytes() == (finished.run / name).read_bytes(), name
 
+
+def test_round_that_is_finished_is_kept(second: Path) -> None:
+    before = files(second)
+    for command in (("train-seg", second.parent, "--round", 2), ("train-seg", second)):
+        assert printed(*command) == second / "train_seg" / "model.safetensors"
+    after = files(second)
+    assert {name for name in after if after[name] != before.get(name)} <= {"config.yaml"}
+
+
+def test_round_is_scored_and_shown(second: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for of, images in (("predictions", 4), ("pseudo-masks", 12)):
-        scored = wsss("evaluate", folder, "--of", of)
-        assert scored.exit_code == 0, scored.output
-        scores = json.loads(Path(scored.stdout.strip()).read_text())
+        scores = json.loads(printed("evaluate", second, "--of", of, "--fast").read_text())
         assert scores["images"] == images and scores["protocol"]["round"] == 2
-    assert wsss("visualize", folder, "--count", 2).exit_code == 0
-    assert (folder / "report" / "train.png").is_file()
-    assert f"holds round 2 of a run, which `wsss run` starts from the first: give {run}, or" in (
-        sentence("run", folder)
-    )
-    monkeypatch.chdir(folder)
-    assert wsss("visualize", ".", "--count", 2).exit_code == 0
+    monkeypatch.chdir(second)
+    printed("visualize", ".", "--count", 1)
+    assert (second / "report" / "train.png").is_file()
 
 
-def test_masks_are_the_former_segmenter_s_among_the_tags(run: Path, finished: RunConfig) -> None:
-    result = wsss("generate-pseudo-masks", run, "--round", 2, *BARE)
-    assert result.stdout == f"{run / 'round_2' / 'pseudo_masks'}\n"
+def test_run_refuses_a_later_round(two_rounds: Path) -> None:
+    assert f"give {two_rounds}" in error("run", two_rounds / "round_2")
+
+
+def test_round_masks_are_the_former_segmenters_among_the_tags(
+    two_rounds: Path, finished: RunConfig
+) -> None:
     model, _ = load_trained(
-        run / "train_seg" / "model.safetensors", "segmenter", build_segmenter, torch.device("cpu")
+        Run(two_rounds).model("train_seg"), "segmenter", build_segmenter, torch.device("cpu")
     )
     assert finished.data.root is not None
-    made = Run(run / "round_2")
     for sample in read_voc(finished.data.root, "train").samples:
         labels = [tag + 1 for tag in sample.tags]
         own = among_tags(predict_probs(model, normalise(read_image(sample.path))[None]), labels)
-        mask = mask_io.read_mask(made.pseudo_mask(sample.id))
+        mask = mask_io.read_mask(Run(two_rounds / "round_2").pseudo_mask(sample.id))
         np.testing.assert_array_equal(mask, harden(own, labels, 0.7))
 
 
-def test_a_round_may_take_more_images_than_the_former(run: Path) -> None:
-    left_out = Run(run).pseudo_mask(IDS[0])
-    left_out.unlink()
-    wsss("generate-pseudo-masks", run, "--round", 2, *BARE)
-    alone = Run(run / "round_2").pseudo_mask(IDS[0]).read_bytes()
+def test_round_takes_images_without_a_former_mask(second: Path) -> None:
+    first, made = Run(second.parent), Run(second)
+    alone = made.pseudo_mask(IDS[0]).read_bytes()
+    first.pseudo_mask(IDS[0]).unlink()
     options = [*BARE[:3], "self_training.former_masks=0.9"]
-    result = wsss("generate-pseudo-masks", run, "--round", 2, "--overwrite", *options)
-    assert result.exit_code == 0, result.output
-    made = Run(run / "round_2")
+    printed("generate-pseudo-masks", first.root, "--round", 2, "--overwrite", *options)
     assert made.pseudo_mask(IDS[0]).read_bytes() == alone
-    old = mask_io.read_mask(Run(run).pseudo_mask(IDS[1]))
-    mixed = mask_io.read_mask(made.pseudo_mask(IDS[1]))
+    old, mixed = (mask_io.read_mask(run.pseudo_mask(IDS[1])) for run in (first, made))
     assert (mixed == old)[old != IGNORE_INDEX].all()
 
 
-def test_shards_share_the_masks_of_a_round(run: Path) -> None:
-    wsss("generate-pseudo-masks", run, "--round", 2, "--shard", "1/2")
-    made = Run(run / "round_2")
-    assert {p.stem for p in (made.root / "pseudo_masks").glob("*.png")} == set(IDS[1::2])
-    assert not made.finished("pseudo_masks")
+def test_round_masks_are_made_in_shards(folder: Path) -> None:
+    printed("generate-pseudo-masks", folder, "--round", 2, "--shard", "1/2", *BARE)
+    made = Run(folder / "round_2")
     early = files(made.root / "pseudo_masks")
-    wsss("generate-pseudo-masks", made.root)
+    assert {name for name in early if name.endswith(".png")} == {f"{i}.png" for i in IDS[1::2]}
+    assert not made.finished("pseudo_masks")
+    printed("generate-pseudo-masks", made.root)
     assert made.finished("pseudo_masks")
-    kept = {
-        name
-        for name, time in files(made.root / "pseudo_masks").items()
-        if name in early and time == early[name]
-    }
-    assert kept >= {f"{i}.png" for i in IDS[1::2]}
+    late = files(made.root / "pseudo_masks")
+    assert all(late[f"{i}.png"] == early[f"{i}.png"] for i in IDS[1::2])
 
 
-@pytest.mark.parametrize("begin", ["former", "fresh"])
-def test_what_a_round_starts_from(run: Path, begin: str) -> None:
-    still = ["train_seg.lr=1e-12", "train_seg.ema=0", "train_seg.epochs=0.1", *BARE]
-    wsss("train-seg", run, "--round", 2, f"self_training.start={begin}", *still)
-    former = load_file(run / "train_seg" / "model.safetensors")
-    found = load_file(run / "round_2" / "train_seg" / "model.safetensors")
-    classifier = load_file(run / "train_cls" / "model.safetensors")
+def assert_started_from(second: Path, start: str) -> None:
+    """The second round's encoder has the weights of the former segmenter, or the classifier's."""
+    former, found, classifier = (
+        load_file(Run(run).model(stage))
+        for run, stage in (
+            (second.parent, "train_seg"),
+            (second, "train_seg"),
+            (second.parent, "train_cls"),
+        )
+    )
     inside = "encoder.model.model."
     names = [k for k in former if inside in k and former[k].ndim == 4]
     assert len(names) > 10
     for name in names:
         old = {"former": former[name], "fresh": classifier["backbone." + name.split(inside)[1]]}
-        torch.testing.assert_close(found[name], old.pop(begin), rtol=0, atol=1e-6)
+        torch.testing.assert_close(found[name], old.pop(start), rtol=0, atol=1e-6)
         assert not torch.allclose(found[name], *old.values(), rtol=0, atol=1e-6), name
 
 
-def test_masks_stay_where_only_the_training_on_them_changes(run: Path) -> None:
-    short = ["train_seg.epochs=0.1", *BARE]
-    wsss("train-seg", run, "--round", 2, *short)
-    made = files(run / "round_2" / "pseudo_masks")
-    other = ["self_training.start=fresh"]
-    again = wsss("train-seg", run, "--round", 2, "--overwrite", *short, *other)
-    assert again.exit_code == 0, again.output
-    assert files(run / "round_2" / "pseudo_masks") == made
-    settings = json.loads((run / "round_2" / "train_seg" / "settings.json").read_text())
+def test_round_starts_from_the_former_segmenter(two_rounds: Path) -> None:
+    assert_started_from(two_rounds / "round_2", "former")
+
+
+def test_round_that_starts_fresh_keeps_its_masks(second: Path) -> None:
+    made = files(second / "pseudo_masks")
+    command = ("train-seg", second.parent, "--round", 2, "--overwrite", *STILL, *BARE)
+    printed(*command, "self_training.start=fresh")
+    assert_started_from(second, "fresh")
+    assert files(second / "pseudo_masks") == made
+    settings = json.loads((second / "train_seg" / "settings.json").read_text())
     assert settings["self_training"]["start"] == "fresh"
-    everything = files(run)
-    masks = "self_training.former_masks=0.5"
-    found = sentence("train-seg", run, "--round", 2, "--overwrite", masks)
-    assert "add --overwrite to `wsss generate-pseudo-masks`" in found
-    assert files(run) == everything
 
 
-def test_a_third_round_lies_in_the_second(run: Path) -> None:
-    assert "run `wsss train-seg --round 2` on it first" in sentence("train-seg", run, "--round", 3)
-    wsss("train-seg", run, "--round", 2, *BARE)
-    result = wsss("train-seg", run, "--round", 3, *BARE)
-    third = run / "round_2" / "round_3"
-    assert result.stdout == f"{third / 'train_seg' / 'model.safetensors'}\n"
+@pytest.mark.parametrize(
+    ("options", "stage"), [((), "pseudo_masks"), (("--overwrite",), "generate-pseudo-masks")]
+)
+def test_round_refuses_masks_of_other_settings(
+    two_rounds: Path, options: tuple[str, ...], stage: str
+) -> None:
+    before = files(two_rounds)
+    setting = "self_training.former_masks=0.5"
+    found = error("train-seg", two_rounds, "--round", 2, *options, setting)
+    assert "self_training.former_masks=0.0" in found and stage in found
+    assert files(two_rounds) == before
+
+
+def test_round_three_lies_in_round_two(second: Path) -> None:
+    run, third = second.parent, second / "round_3"
+    found = printed("train-seg", run, "--round", 3, *BARE, *STILL)
+    assert found == third / "train_seg" / "model.safetensors"
     config = load(third / "config.yaml")
     assert (config.round, config_of_round(config, 1).run) == (3, run)
-    assert f"give {run}, or do this round" in sentence("run", third)
-    # what a round is built on takes it along
+    # a stage that is recomputed takes along what is built on it
     shutil.rmtree(third / "pseudo_masks")
-    wsss("train-seg", run, "--round", 2, "--overwrite")
-    assert not third.exists() and (run / "round_2" / "train_seg" / "done.json").is_file()
-    wsss("train-seg", run, "--overwrite")
-    assert not (run / "round_2").exists()
+    Run(second).forget("train_seg")
+    assert not third.exists() and Run(second).finished("pseudo_masks")
+    Run(run).forget("train_seg")
+    assert not second.exists() and Run(run).finished("pseudo_masks")
 
 
-def test_other_settings_of_a_round_are_refused(run: Path) -> None:
-    wsss("train-seg", run, "--round", 2, *BARE)
-    # its own settings are in its folder
-    assert wsss("train-seg", run, "--round", 2).exit_code == 0
-    found = sentence("train-seg", run, "--round", 2, "self_training.former_masks=0.5")
-    assert "round_2/pseudo_masks was made with self_training.former_masks=0.0, now it is" in found
+def test_round_three_needs_round_two(finished: RunConfig) -> None:
+    assert "wsss train-seg --round 2" in error("train-seg", finished.run, "--round", 3)
 
 
-def test_the_whole_pipeline_goes_through_all_rounds(
-    tmp_path: Path, run: Path, finished: RunConfig, capsys: pytest.CaptureFixture[str]
-) -> None:
-    again = finished.self_training.model_copy(update={"rounds": 2, "crf": "none"})
-    pipeline.run(finished.model_copy(update={"run": run, "self_training": again}))
+def test_run_goes_through_all_rounds(run: RunConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    rounds = {"rounds": 2, "crf": "none", "scales": (1.0,), "flip": False}
+    changes = {
+        "self_training": run.self_training.model_copy(update=rounds),
+        "evaluate": run.evaluate.model_copy(update={"fast": True}),
+    }
+    pipeline.run(run.model_copy(update=changes))
     shown = capsys.readouterr().err
     assert "predictions, round 2" in shown and "pseudo-masks, round 2" in shown
-    assert (run / "round_2" / "evaluation" / "predictions_val.json").is_file()
+    assert (run.run / "round_2" / "evaluation" / "predictions_val.json").is_file()
