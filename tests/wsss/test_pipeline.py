@@ -26,7 +26,7 @@ from wsss.errors import WsssError
         ("train_seg.decoder_args={wings: 2}", "wings"),
     ],
 )
-def test_run_refuses_what_would_stop_a_later_stage(
+def test_pipeline_run_refuses_what_would_stop_a_later_stage(
     tmp_path: Path, tiny: Path, synthetic: Path, setting: str, fault: str
 ) -> None:
     common = [f"run={tmp_path / 'run'}", f"data.root={synthetic}", "data.mask_split=train"]
@@ -35,7 +35,7 @@ def test_run_refuses_what_would_stop_a_later_stage(
     assert not (tmp_path / "run").exists()
 
 
-def test_run_refuses_to_train_without_the_decoders(
+def test_pipeline_run_refuses_to_train_without_the_decoders(
     tmp_path: Path, tiny: Path, synthetic: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
@@ -44,7 +44,7 @@ def test_run_refuses_to_train_without_the_decoders(
     assert not (tmp_path / "run").exists()
 
 
-def test_score_of_data_without_true_masks(tmp_path: Path, tiny: Path) -> None:
+def test_pipeline_score_of_data_without_true_masks(tmp_path: Path, tiny: Path) -> None:
     own = [f"run={tmp_path}", f"data.images={tmp_path}", "data.tags=tags.csv"]
     for of in ("seeds", "predictions"):
         with pytest.raises(WsssError, match=f"no true masks at {tmp_path}"):

@@ -40,7 +40,7 @@ def width(folder: Path) -> int:
     return mask_io.read_mask(folder / "photo.png").shape[1]
 
 
-def test_run_replaces_the_mask_of_another_image_of_that_name(
+def test_predict_replaces_the_mask_of_another_image_of_that_name(
     finished: RunConfig, photos: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -50,7 +50,7 @@ def test_run_replaces_the_mask_of_another_image_of_that_name(
     assert {path.name for path in out.iterdir()} == {"photo.png", "class_names.txt"}
 
 
-def test_run_replaces_the_mask_of_other_settings(
+def test_predict_replaces_the_mask_of_other_settings(
     finished: RunConfig, photos: Path, tmp_path: Path
 ) -> None:
     def made(**settings: object) -> int:
@@ -64,7 +64,7 @@ def test_run_replaces_the_mask_of_other_settings(
     assert times[0] == times[1] and times[1:] == sorted(set(times))
 
 
-def test_run_replaces_the_mask_of_a_changed_image(
+def test_predict_replaces_the_mask_of_a_changed_image(
     finished: RunConfig, photos: Path, tmp_path: Path
 ) -> None:
     out = predict.run(finished, photos / "a", tmp_path / "out")
@@ -75,7 +75,7 @@ def test_run_replaces_the_mask_of_a_changed_image(
 
 
 @pytest.mark.parametrize("to", ["run", "safetensors", "hub"])
-def test_run_replaces_the_mask_of_another_model(
+def test_predict_replaces_the_mask_of_another_model(
     finished: RunConfig, photos: Path, tmp_path: Path, to: str
 ) -> None:
     if to == "run":
@@ -94,7 +94,7 @@ def test_run_replaces_the_mask_of_another_model(
     assert mask.stat().st_mtime_ns > made
 
 
-def test_run_replaces_a_mask_of_unknown_origin(
+def test_predict_replaces_a_mask_of_unknown_origin(
     finished: RunConfig, photos: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -107,7 +107,7 @@ def test_run_replaces_a_mask_of_unknown_origin(
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_run_never_replaces_an_image_by_its_mask(
+def test_predict_never_replaces_an_image_by_its_mask(
     finished: RunConfig, tmp_path: Path, overwrite: bool
 ) -> None:
     image = tmp_path / "a.png"
@@ -127,14 +127,14 @@ def touch(folder: Path, *names: str) -> list[Path]:
     return [folder / name for name in names]
 
 
-def test_find_names_images_by_their_paths_in_the_folder(tmp_path: Path) -> None:
+def test_predict_find_names_images_by_their_paths_in_the_folder(tmp_path: Path) -> None:
     touch(tmp_path, "b.JPG", "sub.1/a.jpeg", "x.jpg/a.png", "notes.txt", "._b.png")
     touch(tmp_path, "masks/b.png")
     found = predict.find(tmp_path, tmp_path / "masks")
     assert [sample.id for sample in found] == ["b", "sub.1/a", "x.jpg/a"]
 
 
-def test_find_takes_images_one_by_one(tmp_path: Path) -> None:
+def test_predict_find_takes_images_one_by_one(tmp_path: Path) -> None:
     images = touch(tmp_path, "a.jpg", "sub/b.png")
     for given in (images, images[:1], images[0]):
         found = predict.find(given, tmp_path / "masks")
@@ -151,7 +151,7 @@ def test_find_takes_images_one_by_one(tmp_path: Path) -> None:
         (["a.jpg", "sub/a.png"], ["a.jpg", "sub/a.png"], r"a\.jpg and .*sub/a\.png"),
     ],
 )
-def test_find_refuses_images_without_a_mask_of_their_own(
+def test_predict_find_refuses_images_without_a_mask_of_their_own(
     tmp_path: Path, names: list[str], given: str | list[str], fault: str
 ) -> None:
     touch(tmp_path, *names)
@@ -173,7 +173,7 @@ def test_find_refuses_images_without_a_mask_of_their_own(
         ("--model m run --images a.jpg", ("run", [], ["a.jpg"])),
     ],
 )
-def test_sort_arguments_of_a_command_line(
+def test_predict_sort_arguments_of_a_command_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     line: str,
@@ -196,7 +196,7 @@ def test_sort_arguments_of_a_command_line(
 
 
 @pytest.mark.parametrize("given", [["c.webp"], ["a.jpg", "c.webp"]])
-def test_sort_arguments_refuses_a_file_that_is_no_image(
+def test_predict_sort_arguments_refuses_a_file_that_is_no_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
