@@ -15,7 +15,7 @@ def train(tiny: Path, synthetic: Path, run: Path, *settings: str) -> Run:
     return Run(run)
 
 
-def test_a_short_training_is_told(
+def test_train_cls_warns_of_a_short_training(
     tmp_path: Path, tiny: Path, synthetic: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(tiny, synthetic, tmp_path / "run")
