@@ -17,7 +17,8 @@ from wsss.data.images import read_image
 from wsss.engine.checkpoint import load_trained
 from wsss.formats.voc import read_voc
 from wsss.labels import IGNORE_INDEX
-from wsss.models.segmenter import build_segmenter, predict_probs
+from wsss.models.inference import View, predict_views
+from wsss.models.segmenter import build_segmenter
 from wsss.run.state import Run, config_of_round
 from wsss.seeding.masks import among_tags, harden
 
@@ -98,7 +99,9 @@ def test_round_masks_are_the_former_segmenters_among_the_tags(
     assert finished.data.root is not None
     for sample in read_voc(finished.data.root, "train").samples:
         labels = [tag + 1 for tag in sample.tags]
-        own = among_tags(predict_probs(model, normalise(read_image(sample.path))[None]), labels)
+        image = normalise(read_image(sample.path))[None]
+        ((probs,),) = predict_views(model, image, [View()])
+        own = among_tags(probs, labels)
         mask = mask_io.read_mask(Run(two_rounds / "round_2").pseudo_mask(sample.id))
         np.testing.assert_array_equal(mask, harden(own, labels, 0.7))
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from wsss import arguments
 from wsss.config import RunConfig
 from wsss.data import mask_io
 from wsss.engine.checkpoint import read_metadata
@@ -226,7 +227,7 @@ def test_predict_find_refuses_images_without_a_mask_of_their_own(
         ("--model m run --images a.jpg", ("run", [], ["a.jpg"])),
     ],
 )
-def test_predict_sort_arguments_of_a_command_line(
+def test_sort_images_of_a_command_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     line: str,
@@ -242,17 +243,17 @@ def test_predict_sort_arguments_of_a_command_line(
             options[option] = Path(words[at + 1])  # type: ignore[assignment]
             del words[at : at + 2]
     source = Path(words[0]) if words else None
-    sorted_out = predict.sort_arguments(source, words[1:], options["--images"], options["--model"])
+    sorted_out = arguments.sort_images(source, words[1:], options["--images"], options["--model"])
     run, settings, images = found
     expected = (Path(run) if run else None, settings, [Path(image) for image in images])
     assert sorted_out == expected
 
 
 @pytest.mark.parametrize("given", [["c.webp"], ["a.jpg", "c.webp"]])
-def test_predict_sort_arguments_refuses_a_file_that_is_no_image(
+def test_sort_images_refuses_a_file_that_is_no_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     touch(tmp_path, "a.jpg", "c.webp")
     with pytest.raises(WsssError, match=r"c\.webp"):
-        predict.sort_arguments(Path(given[0]), given[1:], None, None)
+        arguments.sort_images(Path(given[0]), given[1:], None, None)
