@@ -89,6 +89,7 @@ def run(
             todo.append((mask, image_path, target, origin))
     if not overwrite:
         refuse_to_replace(target for _, _, target, _ in todo)
+    _refuse_void_for_a_class([mask for mask, *_ in todo])
     for mask, image_path, target, origin in track(todo, "refine", len(todo)):
         refined = refine(mask, image_path, crf, gt_prob, where)
         write_mask(target, refined, _palette(mask), origin)
@@ -119,6 +120,23 @@ def refine(
         raise WsssError(f"The mask {mask} can't be refined: {error}") from error
     labels = torch.tensor(own, dtype=torch.uint8)
     return labels[marginals.argmax(0).cpu()].numpy()
+
+
+def _refuse_void_for_a_class(masks: Sequence[Path]) -> None:
+    """Refuse masks of 0 and 255 alone: 255 means unsure, so that all would become 0."""
+    labels: set[int] = set()
+    for mask in masks:
+        if mask.suffix.lower() in MAP_SUFFIXES:
+            return
+        labels |= set(np.unique(read_mask(mask)).tolist())
+        if labels - {0, IGNORE_INDEX}:
+            return
+    if labels == {0, IGNORE_INDEX}:
+        raise WsssError(
+            f"The masks hold the values 0 and 255 alone, {masks[0]} first; expected labels, "
+            "because 255 means unsure and would become 0 everywhere: write 1, or another label, "
+            "in its place."
+        )
 
 
 def _find_masks(masks: Sequence[Path]) -> list[Path]:

@@ -141,6 +141,14 @@ def test_the_image_of_a_mask_is_not_the_mask(files: Path, place: str) -> None:
     assert (read_mask(files / "out" / "a.png") == right_mask()).mean() > 0.97
 
 
+def test_masks_of_0_and_255_alone_are_refused(files: Path) -> None:
+    binary = np.where(right_mask() > 0, 255, 0).astype(np.uint8)
+    write_mask(files / "masks" / "a.png", binary)
+    with pytest.raises(WsssError, match=r"0 and 255 alone, .*a\.png first; expected labels"):
+        refine.run([files / "masks"], files / "images", files / "out")
+    assert not (files / "out").exists()
+
+
 def test_two_images_of_one_mask_are_a_sentence(files: Path) -> None:
     Image.new("RGB", (WIDTH, HEIGHT)).save(files / "images" / "a.jpg")
     with pytest.raises(WsssError, match=r"may be of .*a\.jpg or of .*a\.png; expected one image"):
