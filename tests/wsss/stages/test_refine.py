@@ -141,6 +141,13 @@ def test_the_image_of_a_mask_is_not_the_mask(files: Path, place: str) -> None:
     assert (read_mask(files / "out" / "a.png") == right_mask()).mean() > 0.97
 
 
+def test_refine_says_what_it_leaves_out(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "masks" / "b.tif").write_bytes(b"")
+    (files / "masks" / "more").mkdir()
+    refine.run([files / "masks"], files / "images", files / "out")
+    assert "refine  left out, no masks: 1 .tif, 1 folders" in capsys.readouterr().err
+
+
 def test_masks_of_0_and_255_alone_are_refused(files: Path) -> None:
     binary = np.where(right_mask() > 0, 255, 0).astype(np.uint8)
     write_mask(files / "masks" / "a.png", binary)
