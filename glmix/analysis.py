@@ -1,6 +1,6 @@
 """What the slots of a block do, in numbers: how sharply they assign, whether they group objects.
 
-Pure functions on one picture. A slot's territory is the set of tokens that give it more weight than
+Pure functions on one image. A slot's territory is the set of tokens that give it more weight than
 they give any other slot.
 """
 
@@ -35,7 +35,7 @@ def sharpness(assignment: SlotAssignment, index: int = 0) -> Sharpness:
 
     Args:
         assignment: of a block, with two slots and two tokens at least.
-        index: of the picture in its batch.
+        index: of the image in its batch.
     """
     logits = assignment.logits[index].detach().float().cpu()
     slots, tokens = logits.shape
@@ -54,8 +54,8 @@ def territories(assignment: SlotAssignment, size: tuple[int, int], index: int = 
 
     Args:
         assignment: of a block.
-        size: (H, W) of the picture; territories are enlarged to it, nearest token.
-        index: of the picture in its batch.
+        size: (H, W) of the image; territories are enlarged to it, nearest token.
+        index: of the image in its batch.
 
     Returns:
         (H, W) int64 in 0 to K−1.
@@ -80,7 +80,7 @@ class Agreement(NamedTuple):
 
 
 def agreement(partition: Tensor, mask: Tensor, ignore: int = 255) -> Agreement:
-    """Compares a partition of a picture with its mask.
+    """Compares a partition of an image with its mask.
 
     Args:
         partition: (H, W) int64, from 0.
@@ -140,10 +140,10 @@ def part_of(region: Tensor, grid: tuple[int, int], share: float = 0.2) -> Tensor
         (N,) bool.
     """
     rows = torch.arange(grid[0]).repeat_interleave(grid[1])
-    places = torch.stack([rows, torch.arange(grid[1]).repeat(grid[0])], dim=1).float()
+    tokens = torch.stack([rows, torch.arange(grid[1]).repeat(grid[0])], dim=1).float()
     inside = region.nonzero()[:, 0]
-    middle = (places[inside] - places[inside].mean(dim=0)).square().sum(dim=1).argmin()
-    distance = (places[inside] - places[inside[middle]]).square().sum(dim=1)
+    middle = (tokens[inside] - tokens[inside].mean(dim=0)).square().sum(dim=1).argmin()
+    distance = (tokens[inside] - tokens[inside[middle]]).square().sum(dim=1)
     kept = inside[distance.argsort(stable=True)[: max(1, round(share * len(inside)))]]
     part = torch.zeros_like(region)
     part[kept] = True
@@ -151,7 +151,7 @@ def part_of(region: Tensor, grid: tuple[int, int], share: float = 0.2) -> Tensor
 
 
 def regular_partition(size: tuple[int, int], slot_grid: tuple[int, int] = (8, 8)) -> Tensor:
-    """Equal rectangles, (H, W) int64: what slots know that know nothing but their place."""
+    """Equal rectangles, (H, W) int64: what slots know that know nothing but where they are."""
     rows = torch.arange(size[0]) * slot_grid[0] // size[0]
     columns = torch.arange(size[1]) * slot_grid[1] // size[1]
     return rows[:, None] * slot_grid[1] + columns

@@ -7,14 +7,12 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from glmix.clustering import (
-    assignment_logits,
+    cluster,
     dispatch,
-    dispatch_unstored,
-    exporting,
+    give_back,
     hard_assignment_logits,
     initial_slots,
     soft_cluster,
-    soft_cluster_unstored,
 )
 from glmix.layers import (
     ChannelNorm,
@@ -27,8 +25,6 @@ from glmix.layers import (
 )
 
 BRANCHES = ("parallel", "local", "global", "global-local", "local-global")
-# Tokens from which on the K×N assignment is not stored, unless it is asked for.
-UNSTORED_TOKENS = 4096
 # Bits of a hash in hard clustering.
 HASH_BITS = 64
 
@@ -44,7 +40,7 @@ def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 class SlotSelfAttention(SelfAttention):
-    """Self-attention among the slots of one picture: (B, K, D) → (B, K, D)."""
+    """Self-attention among the slots of one image: (B, K, D) → (B, K, D)."""
 
 
 class Block(nn.Module):
@@ -72,7 +68,7 @@ class Block(nn.Module):
     def mix(
         self, tokens: Tensor, block_input: Tensor, keep_logits: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """Mix positions.
+        """Mix tokens.
 
         Args:
             tokens: (B, D, h, w), normalised.
@@ -109,7 +105,7 @@ class GLMixBlock(Block):
         num_heads: heads of the attention among slots (and within windows).
         slot_grid: rows and columns of the initial slots.
         slot_scale: initial value of the learnt inverse temperature; None for D^−½.
-        slot_init: `pool` the block's input, or `learnt` (the same slots for every picture).
+        slot_init: `pool` the block's input, or `learnt` (the same slots for every image).
         clustering: `soft`, or `hard` (k-means on hashes, which has no temperature).
         branches: one of `BRANCHES`. One after the other, each adds to what it is given.
         local_mixer: `conv`, or `window` for attention within 7×7 windows.
@@ -136,7 +132,7 @@ class GLMixBlock(Block):
         one_of("clustering", clustering, ("soft", "hard"))
         one_of("branches", branches, BRANCHES)
         one_of("local_mixer", local_mixer, ("conv", "window"))
-        self.slot_grid = slot_grid
+        self.slot_grid = (slot_grid[0], slot_grid[1])
         self.branches = branches
         self.has_slots = branches != "local"
         self.hard = clustering == "hard"
@@ -179,15 +175,14 @@ class GLMixBlock(Block):
         """The global branch: cluster, attend among slots, dispatch."""
         tokens = grid.flatten(2).transpose(1, 2)
         slots = self._initial_slots(block_input)
-        logits = None
-        # a graph of any size takes one of the two ways for all
-        stored = keep_logits or self.hard or exporting() or tokens.shape[1] < UNSTORED_TOKENS
-        if stored:
-            logits = self._assignment_logits(slots, tokens)
+        logits: Tensor | None
+        if self.hard:
+            logits = hard_assignment_logits(slots, tokens, self.get_buffer("hash_planes"))
             out = dispatch(logits, self.relation_mha(soft_cluster(logits, tokens)))
         else:
-            mixed = self.relation_mha(soft_cluster_unstored(slots, tokens, self.slot_scale))
-            out = dispatch_unstored(slots, tokens, mixed, self.slot_scale)
+            gathered, logits = cluster(slots, tokens, self.slot_scale, keep_logits)
+            mixed = self.relation_mha(gathered)
+            out = give_back(slots, tokens, mixed, self.slot_scale, logits)
         return out.transpose(1, 2).unflatten(2, grid.shape[-2:]), logits
 
     def _initial_slots(self, block_input: Tensor) -> Tensor:
@@ -195,14 +190,9 @@ class GLMixBlock(Block):
             return self.init_slots.expand(block_input.shape[0], -1, -1)
         return initial_slots(block_input, self.slot_grid)
 
-    def _assignment_logits(self, slots: Tensor, tokens: Tensor) -> Tensor:
-        if self.hard:
-            return hard_assignment_logits(slots, tokens, self.get_buffer("hash_planes"))
-        return assignment_logits(slots, tokens, self.slot_scale)
-
 
 class AttentionBlock(Block):
-    """Self-attention over all positions of the grid; no slots.
+    """Self-attention over all tokens of the grid; no slots.
 
     Args:
         dim: channels D.

@@ -1,6 +1,6 @@
 """Names and shapes of the released checkpoints → ours, whenever a state dict is loaded.
 
-The names are the same, but for two places: the MLP of an attention block without depth-wise
+The names are the same, but for two differences: the MLP of an attention block without depth-wise
 convolution is linear there (`mlp.0`, `mlp.2`) and two 1×1 convolutions here (`mlp.0`, `mlp.3`);
 layer scales of attention blocks are (D,) there and (1, D, 1, 1) here. The numbers are the same, so
 a released file loads as it is, through timm's `checkpoint_path` or plain `load_state_dict`.

@@ -9,8 +9,11 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from timm.models import register_notrace_function
 from torch import Tensor
 
+# Tokens from which on the K×N assignment is not stored, unless it is asked for.
+UNSTORED_TOKENS = 4096
 # Logit of a hard assignment: exp(-HARD) is 0 in every precision that models run in.
 HARD = 1e4
 
@@ -32,7 +35,7 @@ class SlotAssignment(NamedTuple):
 
     @property
     def stride(self) -> int:
-        """Pixels of the picture a grid step."""
+        """Pixels of the image per grid step."""
         return int(4 * 2**self.stage)
 
     @property
@@ -56,7 +59,7 @@ def initial_slots(x: Tensor, slot_grid: tuple[int, int]) -> Tensor:
 
 
 def exporting() -> bool:
-    """Whether torch.export is tracing, for any size of picture at once."""
+    """Whether torch.export is tracing, for any image size at once."""
     # before PyTorch 2.7 an export could not be told from a compilation
     return bool(getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)())
 
@@ -64,7 +67,7 @@ def exporting() -> bool:
 def regional_means(x: Tensor, size: tuple[int, int]) -> Tensor:
     """What `F.adaptive_avg_pool2d` answers, as two products with matrices of the regions' bounds.
 
-    For graphs of any size of picture: ONNX knows no adaptive pooling.
+    For graphs of any image size: ONNX knows no adaptive pooling.
 
     Args:
         x: (B, D, h, w).
@@ -78,12 +81,12 @@ def regional_means(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _regions(x: Tensor, regions: int, dim: int) -> Tensor:
-    """(regions, length of `dim`): row i averages places ⌊i·n/r⌋ … ⌈(i + 1)·n/r⌉ − 1."""
+    """(regions, length of `dim`): row i averages tokens ⌊i·n/r⌋ … ⌈(i + 1)·n/r⌉ − 1."""
     length = x.shape[dim]
     i = torch.arange(regions, device=x.device)[:, None]
-    place = torch.arange(length, device=x.device)
+    token = torch.arange(length, device=x.device)
     first, end = i * length // regions, ((i + 1) * length + regions - 1) // regions
-    member = ((place >= first) & (place < end)).to(x.dtype)
+    member = ((token >= first) & (token < end)).to(x.dtype)
     return member / member.sum(1, keepdim=True)
 
 
@@ -109,6 +112,52 @@ def cluster_weights(logits: Tensor) -> Tensor:
 def dispatch_weights(logits: Tensor) -> Tensor:
     """P, softmax over slots: (B, N, K), each token's row sums to 1."""
     return logits.transpose(-2, -1).softmax(dim=-1)
+
+
+def cluster(
+    slots: Tensor, tokens: Tensor, scale: Tensor, store: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Gather the tokens into slots, keeping the assignment where it is wanted or small.
+
+    Fused attention of slots over tokens works through 64 queries, one tile an image: on a CPU that
+    saves memory, on a GPU it would leave most of the device idle, and two products fill it.
+
+    Args:
+        slots: (B, K, D), the initial slots.
+        tokens: (B, N, D).
+        scale: scalar, learnt.
+        store: whether the caller wants the assignment logits.
+
+    Returns:
+        (B, K, D), and the assignment logits (B, K, N) where they are kept.
+    """
+    # an exported graph for any image size takes one of the two ways
+    if store or exporting() or tokens.shape[1] < UNSTORED_TOKENS:
+        logits = assignment_logits(slots, tokens, scale)
+        return soft_cluster(logits, tokens), logits
+    if tokens.device.type == "cpu":
+        return soft_cluster_unstored(slots, tokens, scale), None
+    return soft_cluster(assignment_logits(slots, tokens, scale), tokens), None
+
+
+def give_back(
+    slots: Tensor, tokens: Tensor, mixed: Tensor, scale: Tensor, logits: Tensor | None
+) -> Tensor:
+    """Dispatch `mixed` to the tokens, by the stored assignment or by fused attention without it.
+
+    Args:
+        slots: (B, K, D), the initial slots, which the assignment is made of.
+        tokens: (B, N, D).
+        mixed: (B, K, D), the slots after attention.
+        scale: scalar, learnt.
+        logits: (B, K, N), as `cluster` returned them, or None.
+
+    Returns:
+        (B, N, D).
+    """
+    if logits is None:
+        return dispatch_unstored(slots, tokens, mixed, scale)
+    return dispatch(logits, mixed)
 
 
 def soft_cluster(logits: Tensor, values: Tensor) -> Tensor:
@@ -196,3 +245,8 @@ def _signs(x: Tensor) -> Tensor:
 def _one_hot_over_slots(similarity: Tensor) -> Tensor:
     winner = similarity.argmax(dim=-2, keepdim=True)
     return torch.zeros_like(similarity).scatter_(-2, winner, 1.0)
+
+
+# their ways depend on shapes, or they switch gradients off: torch.fx keeps each as one node
+for _function in (cluster, give_back, hard_assignment_logits):
+    register_notrace_function(_function)

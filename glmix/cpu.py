@@ -1,32 +1,59 @@
-"""Ways round slow kernels of PyTorch on a CPU; elsewhere each is the operation it is named for.
+"""Ways round slow kernels of PyTorch on a CPU, each taken where the CPU gains by it.
 
-What the measurements behind them say (`scripts/bench_glmix.py --kernels` prints them): oneDNN's
-fast kernel for the weight gradient of a depth-wise convolution stops at three columns, its sgemm
-beats the one behind `F.linear`, and the backward pass of fused attention in bfloat16 is slow for
-short sequences.
+What pays depends on the CPU (`Capability`); `scripts/bench_glmix.py --kernels` measures each way
+beside the plain operation. oneDNN's fast kernel for the weight gradient of a depth-wise convolution
+stops at three columns; with AVX-512 its products beat the BLAS behind `F.linear`; and with
+bfloat16 instructions the backward pass of fused attention is slow for short sequences. On other
+devices, and on CPUs without these instructions, each function is the operation it is named for.
+
+Which way is taken depends on shapes and modes, so torch.fx keeps each function as one node.
 """
 
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from timm.models import register_notrace_function
 from torch import Tensor
 
 # Columns of a depth-wise kernel that oneDNN's fast weight gradient takes at most.
 FAST_COLUMNS = 3
-# Pictures from which on PyTorch trains 1×1 convolutions through oneDNN on one thread.
+# Batch size from which on PyTorch trains 1×1 convolutions through oneDNN on one thread.
 FULL_BATCH = 16
-# Positions up to which plain attention in low precision trains faster than the fused one.
+# Tokens up to which plain attention in low precision trains faster than the fused one.
 SHORT_SEQUENCE = 512
+LOW = (torch.bfloat16, torch.float16)
 # The product that the compiler uses; a private name, so its absence is allowed for.
 _HAS_ONEDNN_LINEAR = torch.backends.mkldnn.is_available() and hasattr(
     torch.ops.mkldnn, "_linear_pointwise"
 )
 
 
-def cpu_layout(x: Tensor) -> Tensor:
-    """(B, D, h, w) with channels last in memory, if on a CPU: convolutions and norms keep it so."""
-    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
+class Capability(NamedTuple):
+    """What the instructions of a CPU make worth while.
+
+    Attributes:
+        onednn_products: oneDNN's products beat the BLAS behind `F.linear` (AVX-512).
+        native_bfloat16: bfloat16 is computed as such, not by way of float32.
+    """
+
+    onednn_products: bool
+    native_bfloat16: bool
+
+
+@cache
+def capability() -> Capability:
+    """The capability of this machine's CPU."""
+    return Capability(
+        onednn_products=torch.backends.cpu.get_cpu_capability().startswith("AVX512"),
+        native_bfloat16=_onednn_bfloat16(),
+    )
+
+
+def _onednn_bfloat16() -> bool:
+    ask = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return bool(torch.backends.mkldnn.is_available() and ask is not None and ask())
 
 
 def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -41,10 +68,12 @@ def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         (B, D, h, w).
     """
     if _trains_on_cpu(x, weight) and weight.shape[-1] > FAST_COLUMNS and bias is not None:
-        if torch.is_autocast_enabled("cpu"):
-            low = torch.get_autocast_dtype("cpu")
-            x, weight, bias = x.to(low), weight.to(low), bias.to(low)
-        return _DepthwiseConv.apply(x, weight, bias)
+        autocast = torch.is_autocast_enabled("cpu")
+        dtype = torch.get_autocast_dtype("cpu") if autocast else x.dtype
+        if dtype not in LOW or capability().native_bfloat16:
+            if autocast:
+                x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
+            return _DepthwiseConv.apply(x, weight, bias)
     return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2, groups=weight.shape[0])
 
 
@@ -59,9 +88,9 @@ def pointwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Returns:
         (B, E, h, w).
     """
-    if _infers_on_cpu(x):
+    if _infers_by_onednn(x):
         return row_linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
-    if _trains_on_cpu(x, weight) and x.dtype == torch.float32 and x.shape[0] < FULL_BATCH:
+    if _trains_by_onednn(x, weight) and x.shape[0] < FULL_BATCH:
         rows = x.permute(0, 2, 3, 1)
         if rows[..., 0].numel() % FULL_BATCH == 0:
             out = _conv_rows(rows, weight, bias)
@@ -80,31 +109,44 @@ def row_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Returns:
         (..., E).
     """
-    if _infers_on_cpu(x):
+    if _infers_by_onednn(x):
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-    if _trains_on_cpu(x, weight) and x.dtype == torch.float32 and x.ndim == 3:
+    if _trains_by_onednn(x, weight) and x.ndim == 3:
         return _conv_rows(x, weight[:, :, None, None], bias).reshape(*x.shape[:-1], -1)
     return F.linear(x, weight, bias)
 
 
 def _conv_rows(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """1×1 convolution of rows (B, ..., D), as pictures of one line each → (pictures, n, E)."""
-    pictures = x.shape[0]
-    if pictures < FULL_BATCH and x[..., 0].numel() % FULL_BATCH == 0:
-        pictures = FULL_BATCH  # rows know no neighbours: cut them as suits
-    # one line of many columns: one column of many lines would be taken for channels first
-    lines = x.reshape(pictures, -1, x.shape[-1]).transpose(1, 2).unsqueeze(-2)
-    return F.conv2d(lines, weight, bias).squeeze(-2).transpose(1, 2)
+    """1×1 convolution of rows (B, ..., D), as images one pixel high → (images, n, E)."""
+    images = x.shape[0]
+    if images < FULL_BATCH and x[..., 0].numel() % FULL_BATCH == 0:
+        images = FULL_BATCH  # rows know no neighbours: cut them as suits
+    # one pixel high, many wide: the other way round would be taken for channels first
+    flat = x.reshape(images, -1, x.shape[-1]).transpose(1, 2).unsqueeze(-2)
+    return F.conv2d(flat, weight, bias).squeeze(-2).transpose(1, 2)
 
 
-def prefers_plain_attention(q: Tensor) -> bool:
-    """Whether attention written as two products and a softmax is the quicker one to train.
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Scaled dot-product attention: softmax(q kᵀ / √d) v.
 
     Args:
-        q: (B, heads, N, d), the queries of self-attention.
+        q: (B, heads, N, d).
+        k: (B, heads, M, d).
+        v: (B, heads, M, d).
+        mask: (B, 1, 1, M), True where a token may be attended to; None for everywhere.
+
+    Returns:
+        (B, heads, N, d).
     """
-    low = q.dtype in (torch.bfloat16, torch.float16)
-    return low and _trains_on_cpu(q) and q.shape[-2] <= SHORT_SEQUENCE
+    if mask is None and _prefers_plain_attention(q):
+        return (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(-1).to(v.dtype) @ v
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+def _prefers_plain_attention(q: Tensor) -> bool:
+    """Whether attention written as two products and a softmax is the quicker one to train."""
+    short = q.dtype in LOW and q.shape[-2] <= SHORT_SEQUENCE
+    return short and _trains_on_cpu(q) and capability().native_bfloat16
 
 
 def _trains_on_cpu(*tensors: Tensor) -> bool:
@@ -113,7 +155,11 @@ def _trains_on_cpu(*tensors: Tensor) -> bool:
     return tensors[0].device.type == "cpu" and any(t.requires_grad for t in tensors)
 
 
-def _infers_on_cpu(x: Tensor) -> bool:
+def _trains_by_onednn(x: Tensor, weight: Tensor) -> bool:
+    return x.dtype == torch.float32 and _trains_on_cpu(x, weight) and capability().onednn_products
+
+
+def _infers_by_onednn(x: Tensor) -> bool:
     if torch.compiler.is_compiling() or torch.is_grad_enabled() or torch.jit.is_tracing():  # type: ignore[attr-defined]
         return False
     return (
@@ -121,6 +167,7 @@ def _infers_on_cpu(x: Tensor) -> bool:
         and x.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and _HAS_ONEDNN_LINEAR
+        and capability().onednn_products
     )
 
 
@@ -159,3 +206,7 @@ class _DepthwiseConv(torch.autograd.Function):
             met = padded[..., left : left + x.shape[-1] + part.shape[-1] - 1]
             columns.append(conv_backward(met, part, 0, [False, True, False])[1])
         return grad_x, torch.cat(columns, dim=-1), grad.sum((0, 2, 3))
+
+
+for _function in (depthwise_conv2d, pointwise_conv2d, row_linear, attention):
+    register_notrace_function(_function)

@@ -1,4 +1,4 @@
-"""Losses that teach a GLNet from another classifier's answers on unlabelled pictures.
+"""Losses that teach a GLNet from another classifier's answers on unlabelled images.
 
 Pure functions on tensors, and the 1×1 projections of dense feature matching. B batch, K slots,
 N = h·w tokens of a grid, D channels.
@@ -12,7 +12,7 @@ from glmix.clustering import SlotAssignment, cluster_weights, dispatch_weights
 
 
 def soft_label_loss(logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """T² · KL(teacher ∥ student) of the softened answers (Hinton et al., 2015), mean over pictures.
+    """T² · KL(teacher ∥ student) of the softened answers (Hinton et al., 2015), mean over images.
 
     Args:
         logits: (B, classes), the student's.
@@ -37,7 +37,7 @@ def principal_head(teacher_logits: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     the features speaks of classes from the first step.
 
     Args:
-        teacher_logits: (n, classes), of a sample of more than `dim` pictures.
+        teacher_logits: (n, classes), of a sample of more than `dim` images.
         dim: inputs of the head.
 
     Returns:
@@ -108,7 +108,7 @@ def feature_loss(projected: Tensor, target: Tensor) -> Tensor:
 def slot_reconstruction(logits: Tensor, values: Tensor) -> Tensor:
     """Share of the values' variance that a passage through the slots loses.
 
-    With F the values centred per picture: ‖P·G·F − F‖² / ‖F‖², mean over pictures. 0 when every
+    With F the values centred per image: ‖P·G·F − F‖² / ‖F‖², mean over images. 0 when every
     slot's segment is constant; 1 for uniform assignment, which gives every token the mean.
 
     Args:

@@ -1,25 +1,67 @@
 """Stems, downsampling, layer norm over channels, MLP, layer scale, self-attention.
 
 Containers keep the module names of the released checkpoints; an `Identity` in a `Sequential` holds
-the place of a layer that another variant has there.
+the index of a layer that another variant has there.
 """
 
 import torch
 import torch.nn.functional as F
+from timm.models import register_notrace_function, register_notrace_module
 from torch import Tensor, nn
 
-from glmix.cpu import depthwise_conv2d, pointwise_conv2d, prefers_plain_attention, row_linear
+from glmix.cpu import LOW, attention, depthwise_conv2d, pointwise_conv2d, row_linear
+
+# Devices whose convolutions and batch norms keep channels last.
+CHANNELS_LAST_DEVICES = ("cpu", "cuda")
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """(B, D, h, w) with channels last in memory, where the device's kernels keep it so.
+
+    Norms and products need a token's channels side by side: a network that starts this way converts
+    nothing in between.
+    """
+    if x.device.type in CHANNELS_LAST_DEVICES:
+        return x.contiguous(memory_format=torch.channels_last)
+    return x
+
+
+def channel_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """Layer norm over the channels of a grid, in the precision of the grid.
+
+    Autocast sends `F.layer_norm` to float32 and back on CUDA, two passes over the grid that buy
+    nothing: the kernel takes its statistics in float32 in any case. On a CPU autocast leaves it.
+
+    Args:
+        x: (B, D, h, w).
+        weight: (D,).
+        bias: (D,).
+        eps: added to the variance.
+
+    Returns:
+        (B, D, h, w), channels last in memory.
+    """
+    rows = x.permute(0, 2, 3, 1)
+    if x.device.type == "cuda" and x.dtype in LOW and torch.is_autocast_enabled("cuda"):
+        with torch.autocast("cuda", enabled=False):
+            rows = low_layer_norm(rows, weight, bias, eps)
+    else:
+        rows = F.layer_norm(rows, weight.shape, weight, bias, eps)
+    return rows.permute(0, 3, 1, 2)
+
+
+def low_layer_norm(rows: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """Layer norm of (..., D) in its own precision, weights (D,) rounded to it."""
+    weight, bias = weight.to(rows.dtype), bias.to(rows.dtype)
+    return F.layer_norm(rows, weight.shape, weight, bias, eps)
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Layer norm over the channels of (B, D, h, w), each position by itself."""
+    """Layer norm over the channels of (B, D, h, w), each token by itself."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (B, D, h, w) over D."""
-        x = F.layer_norm(
-            x.permute(0, 2, 3, 1), self.normalized_shape, self.weight, self.bias, self.eps
-        )
-        return x.permute(0, 3, 1, 2)
+        return channel_norm(x, self.weight, self.bias, self.eps)
 
 
 class LayerScale(nn.Module):
@@ -123,21 +165,17 @@ class SelfAttention(nn.Module):
         nn.init.trunc_normal_(self.in_proj_weight, std=0.02)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, N, D) → (B, N, D); `mask` (B, 1, 1, N) is True where a position may be attended."""
+        """(B, N, D) → (B, N, D); `mask` (B, 1, 1, N) is True where a token may be attended to."""
         B, N, D = x.shape
         qkv = row_linear(x, self.in_proj_weight, self.in_proj_bias)
         q, k, v = qkv.view(B, N, 3, self.num_heads, D // self.num_heads).permute(2, 0, 3, 1, 4)
-        if mask is None and prefers_plain_attention(q):
-            out = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(-1).to(v.dtype) @ v
-        else:
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        out = out.transpose(1, 2).reshape(B, N, D)
+        out = attention(q, k, v, mask).transpose(1, 2).reshape(B, N, D)
         return row_linear(out, self.out_proj.weight, self.out_proj.bias)
 
     def weights(self, x: Tensor) -> Tensor:
         """What attends to what, the mean over heads: (B, N, D) → (B, N, N), rows sum to 1.
 
-        One head at a time, so that no more than two N×N matrices are held a picture.
+        One head at a time, so that no more than two N×N matrices are held per image.
         """
         B, N, D = x.shape
         side = D // self.num_heads
@@ -181,3 +219,8 @@ class WindowAttention(SelfAttention):
         side = self.side
         x = x.reshape(B, D, H // side, side, W // side, side)
         return x.permute(0, 2, 4, 3, 5, 1).reshape(-1, side * side, D)
+
+
+for _function in (channels_last, channel_norm):
+    register_notrace_function(_function)
+register_notrace_module(WindowAttention)  # pads where windows reach over the edge

@@ -38,10 +38,10 @@ def find_weights(name: str) -> Path:
             if path.is_file():
                 _check_hash(path)
                 return path
-    places = " or ".join(str(folder / f"{name}.pth") for folder in folders)
+    paths = " or ".join(str(folder / f"{name}.pth") for folder in folders)
     raise ValueError(
         f"No weights of {name} are on this machine: its share links cannot be followed by a "
-        f"program, so get {name}.pth from the model table of {SOURCE} and save it as {places}, "
+        f"program, so get {name}.pth from the model table of {SOURCE} and save it as {paths}, "
         "name another folder in GLMIX_WEIGHTS, or pass checkpoint_path."
     )
 

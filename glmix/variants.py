@@ -10,7 +10,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 
 from glmix.checkpoints import checkpoint_filter
 from glmix.glnet import GLNet
-from glmix.pretrained import find_weights
+from glmix.pretrained import PACKAGED, SOURCE, find_weights
 
 _STL: dict[str, Any] = {
     "depths": (2, 2, 6, 2),
@@ -42,39 +42,60 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "glnet_stl_dw7": {**_STL, "local_kernel": 7},
 }
 
+DESCRIPTIONS = {"glnet_nano": "Distilled from EfficientNet-Lite0 on 12,153 images without labels."}
 
-def _cfg(args: dict[str, Any]) -> dict[str, Any]:
+
+def _cfg(name: str, args: dict[str, Any]) -> dict[str, Any]:
+    packaged = PACKAGED / f"{name}.safetensors"
+    patches = not args.get("overlapping", True)
     return {
+        "file": str(packaged) if packaged.is_file() else None,
         "num_classes": 1000,
         "input_size": (3, 224, 224),
+        "min_input_size": (3, 32, 32) if patches else None,
         "pool_size": (7, 7),
         "crop_pct": 0.875,
         "interpolation": "bicubic",
         "mean": IMAGENET_DEFAULT_MEAN,
         "std": IMAGENET_DEFAULT_STD,
-        "first_conv": f"downsample_layers.0.{int(args.get('overlapping', True))}",
+        "first_conv": f"downsample_layers.0.{int(not patches)}",
         "classifier": ("head", "tklb_aux_head") if args.get("token_head") else "head",
+        "license": "mit",
+        "origin_url": SOURCE,
+        "paper_ids": "arXiv:2411.14429",
+        "paper_name": (
+            "Revisiting the Integration of Convolution and Attention for Vision Backbone"
+        ),
+        "description": DESCRIPTIONS.get(name),
     }
 
 
 default_cfgs = generate_default_cfgs(
-    {f"{name}.in1k": _cfg(args) for name, args in VARIANTS.items()}
+    {f"{name}.in1k": _cfg(name, args) for name, args in VARIANTS.items()}
 )
 
 
 def _create(variant: str, pretrained: bool = False, **kwargs: Any) -> GLNet:
     overlay = kwargs.pop("pretrained_cfg_overlay", None) or {}
-    if pretrained and not {"file", "state_dict"} & overlay.keys():
+    if pretrained and not _names_weights(overlay, kwargs.get("pretrained_cfg")):
         overlay = {**overlay, "file": str(find_weights(variant))}
+    features = {"out_indices": (0, 1, 2, 3), "feature_cls": "getter"}
     return build_model_with_cfg(
         GLNet,
         variant,
         pretrained,
         pretrained_cfg_overlay=overlay,
         pretrained_filter_fn=checkpoint_filter,
-        feature_cfg={"out_indices": (0, 1, 2, 3), "feature_cls": "getter"},
+        feature_cfg={**features, **(kwargs.pop("feature_cfg", None) or {})},
         **{**VARIANTS[variant], **kwargs},
     )
+
+
+def _names_weights(*cfgs: Any) -> bool:
+    """Whether one of the given configurations says where its weights are (a folder, the Hub)."""
+    sources = ("file", "url", "hf_hub_id", "state_dict")
+    values = [cfg if isinstance(cfg, dict) else getattr(cfg, "__dict__", {}) for cfg in cfgs]
+    return any(value.get(source) for value in values for source in sources)
 
 
 @register_model

@@ -1,4 +1,4 @@
-"""Pictures of slots: mosaics of their maps, a few that stand for all, blocks side by side.
+"""Images of slots: mosaics of their maps, a few that stand for all, blocks side by side.
 
 Tensors in, uint8 RGB tensors out; `wsss visualize-slots` reads and writes the files. After the
 figures of "Revisiting the Integration of Convolution and Attention for Vision Backbone" (Zhu et
@@ -30,11 +30,11 @@ GAP = 3
 
 
 def slot_maps(assignment: SlotAssignment, index: int = 0) -> Tensor:
-    """The territory of each slot of one picture.
+    """The territory of each slot of one image.
 
     Args:
         assignment: of a block.
-        index: of the picture in its batch.
+        index: of the image in its batch.
 
     Returns:
         (K, h, w), each map divided by its maximum: 0–1.
@@ -54,7 +54,7 @@ def representative_slots(assignment: SlotAssignment, count: int = 4, index: int 
     Args:
         assignment: of a block.
         count: how many, at most K.
-        index: of the picture in its batch.
+        index: of the image in its batch.
 
     Returns:
         Indices of slots, those with the most followers first.
@@ -78,7 +78,7 @@ def representative_slots(assignment: SlotAssignment, count: int = 4, index: int 
 
 
 def _weights(assignment: SlotAssignment, index: int) -> Tensor:
-    """(K, N), what the tokens of one picture give to each slot."""
+    """(K, N), what the tokens of one image give to each slot."""
     return dispatch_weights(assignment.logits[index].detach().float().cpu()).T
 
 
@@ -108,7 +108,7 @@ def mosaic(assignment: SlotAssignment, width: int, index: int = 0) -> Tensor:
     Args:
         assignment: of a block.
         width: of the answer in pixels.
-        index: of the picture in its batch.
+        index: of the image in its batch.
 
     Returns:
         (height, width, 3) uint8; cells keep the proportions of the grid.
@@ -129,13 +129,13 @@ def mosaic(assignment: SlotAssignment, width: int, index: int = 0) -> Tensor:
 def overlay(
     image: Tensor, assignment: SlotAssignment, slots: Sequence[int], index: int = 0
 ) -> Tensor:
-    """Slots over a picture: blended by their maps, outlined at half their maximum.
+    """Slots over an image: blended by their maps, outlined at half their maximum.
 
     Args:
         image: (3, H, W) in 0–1.
-        assignment: of a block of the same picture.
+        assignment: of a block of the same image.
         slots: indices; each has a colour of its own, up to six.
-        index: of the picture in its batch.
+        index: of the image in its batch.
 
     Returns:
         (H, W, 3) uint8.
@@ -168,13 +168,13 @@ def outline(mask: Tensor, thickness: int = 1) -> Tensor:
 def figure(
     image: Tensor, assignments: Sequence[SlotAssignment], count: int = 4, index: int = 0
 ) -> Tensor:
-    """The picture, then a column a block: its representative slots over its mosaic.
+    """The image, then a column a block: its representative slots over its mosaic.
 
     Args:
         image: (3, H, W) in 0–1, any proportions.
-        assignments: of the blocks to show, of this picture.
+        assignments: of the blocks to show, of this image.
         count: of representative slots.
-        index: of the picture in the batch.
+        index: of the image in the batch.
 
     Returns:
         (height, width, 3) uint8, white where there is nothing.
@@ -191,17 +191,17 @@ def figure(
 def pseudo_colour(values: Tensor) -> Tensor:
     """(...) in 0–1 → (..., 3) uint8 by `RAMP`, linear between its colours."""
     ramp = torch.tensor(RAMP, dtype=torch.float32)
-    place = values.clamp(0, 1) * (len(ramp) - 1)
-    low = place.floor().long().clamp(max=len(ramp) - 2)
-    part = (place - low)[..., None]
+    position = values.clamp(0, 1) * (len(ramp) - 1)
+    low = position.floor().long().clamp(max=len(ramp) - 2)
+    part = (position - low)[..., None]
     return (ramp[low] * (1 - part) + ramp[low + 1] * part).round().to(torch.uint8)
 
 
 def default_blocks(assignments: Sequence[SlotAssignment]) -> list[SlotAssignment]:
     """Blocks at a fifth, half and the end: the 2nd, 5th and 10th of `glnet_stl`."""
     last = len(assignments)
-    places = sorted({max(1, round(last * share)) for share in (0.2, 0.5, 1.0)})
-    return [assignments[place - 1] for place in places]
+    ranks = sorted({max(1, round(last * share)) for share in (0.2, 0.5, 1.0)})
+    return [assignments[rank - 1] for rank in ranks]
 
 
 def _stack(parts: Sequence[Tensor], dim: int) -> Tensor:

@@ -1,17 +1,24 @@
 """The dense CRF against pydensecrf: agreement, time, memory, bytes moved; tables for docs/crf.md.
 
-    python scripts/bench_crf.py agreement --images DIR --pictures 50
-    python scripts/bench_crf.py time --images DIR --pictures 5 --resize 500x375 --threads 2
+    python scripts/bench_crf.py oracle
+    python scripts/bench_crf.py agreement --images DIR --count 50
+    python scripts/bench_crf.py time --images DIR --count 5 --resize 500x375 --threads 2
     python scripts/bench_crf.py memory --images DIR
     python scripts/bench_crf.py bytes --images DIR --resize 500x375
+    python scripts/bench_crf.py parts --images DIR --resize 500x375
+
+`oracle` compares the drop-in `wsss.crf.compat` with pydensecrf over every kernel type,
+normalisation, kind of compatibility and dimension; it needs no images.
 
 `--probs scene` (default) draws probabilities as a weak model gives them: four of the labels follow
-k-means clusters of the picture's colours and places, on a grid of 16-pixel cells with noise,
+k-means clusters of the image's colours and positions, on a grid of 16-pixel cells with noise,
 interpolated; the other labels are unlikely everywhere. `smooth` is softmax(4·N(0, 1)) on such a
-grid and has nothing to do with the picture; `noise` is softmax(N(0, 1)) at every pixel.
+grid and has nothing to do with the image; `noise` is softmax(N(0, 1)) at every pixel.
 """
 
 import argparse
+import importlib
+import itertools
 import resource
 import statistics
 import subprocess
@@ -27,18 +34,20 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from wsss.crf import PRESETS, DenseCRF
+from wsss.crf.compat import densecrf as dcrf
+from wsss.crf.compat import utils
 from wsss.crf.lattice import Lattice
 from wsss.crf.mean_field import lattice_of
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time, "main": time.thread_time}
-COMMANDS = ("agreement", "time", "memory", "bytes", "one")
+COMMANDS = ("oracle", "agreement", "time", "parts", "memory", "bytes", "one")
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=COMMANDS)
-    parser.add_argument("--images", type=Path, required=True, help="folder of JPEG pictures")
-    parser.add_argument("--pictures", type=int, default=50, help="how many, evenly spaced")
+    parser.add_argument("--images", type=Path, help="folder of JPEG images; not for oracle")
+    parser.add_argument("--count", type=int, default=50, help="how many, evenly spaced")
     parser.add_argument("--presets", nargs="+", default=list(PRESETS))
     parser.add_argument("--labels", nargs="+", type=int, default=[3, 21])
     parser.add_argument("--threads", type=int, default=1)
@@ -55,12 +64,15 @@ def arguments() -> argparse.Namespace:
         help="on a busy machine: cpu, all threads' processor time; main, the main thread's alone, "
         "which under OMP_WAIT_POLICY=passive leaves out what it waits for the others",
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.images is None and args.command != "oracle":
+        parser.error("--images is missing")
+    return args
 
 
-def pictures(args: argparse.Namespace) -> list[Tensor]:
+def load_images(args: argparse.Namespace) -> list[Tensor]:
     files = sorted(args.images.glob("*.jpg"))
-    chosen = [files[i * len(files) // args.pictures] for i in range(args.pictures)]
+    chosen = [files[i * len(files) // args.count] for i in range(args.count)]
     loaded = []
     for file in chosen:
         image = Image.open(file).convert("RGB")
@@ -87,10 +99,10 @@ def probabilities(image: Tensor, num_labels: int, seed: int, kind: str) -> Tenso
 def scene(
     image: Tensor, num_labels: int, grid: tuple[int, int], generator: torch.Generator
 ) -> Tensor:
-    """(L, h, w) logits of labels that follow the picture."""
+    """(L, h, w) logits of labels that follow the image."""
     colours = interpolate(image[None].float(), grid, mode="area")[0].flatten(1) / 64
-    places = torch.cartesian_prod(torch.arange(grid[0]), torch.arange(grid[1])).t()
-    points = torch.cat([colours, 4 * places / max(grid)]).t()
+    positions = torch.cartesian_prod(torch.arange(grid[0]), torch.arange(grid[1])).t()
+    points = torch.cat([colours, 4 * positions / max(grid)]).t()
     present = min(4, num_labels)
     centres = points[torch.randperm(len(points), generator=generator)[:present]]
     for _ in range(10):
@@ -105,14 +117,77 @@ def scene(
     return logits.t().reshape(num_labels, *grid)
 
 
+def machine(threads: int) -> str:
+    """The CPU's model, torch's kernels on it, threads and versions: what a time holds for."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    facts = dict(line.split(":", 1) for line in lines if ":" in line)
+    facts = {name.strip(): value.strip() for name, value in facts.items()}
+    return (
+        f"{facts.get('model name', '?')}, family {facts.get('cpu family', '?')}, "
+        f"{torch.backends.cpu.get_cpu_capability()}, {threads} thread(s), torch {torch.__version__}"
+    )
+
+
 def row(*cells: object) -> None:
     print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
 
 
+NUM_POINTS, NUM_LABELS = 4000, 5
+
+
+def clustered(dimension: int) -> tuple[np.ndarray, np.ndarray]:
+    """(d, N) features of clusters and (L, N) energies that lean on them.
+
+    The spread shrinks with the dimension, so that points have neighbours in any.
+    """
+    generator = np.random.default_rng(dimension)
+    cluster = np.arange(NUM_POINTS) % NUM_LABELS
+    centres = generator.uniform(-3, 3, (dimension, NUM_LABELS))
+    spread = generator.standard_normal((dimension, NUM_POINTS)) * 2 / dimension
+    logits = generator.standard_normal((NUM_LABELS, NUM_POINTS))
+    logits[cluster, np.arange(NUM_POINTS)] += 0.7
+    probs = np.exp(logits) / np.exp(logits).sum(0)
+    return (centres[:, cluster] + spread).astype(np.float32), utils.unary_from_softmax(probs)
+
+
+def oracle(args: argparse.Namespace) -> None:
+    """The drop-in against pydensecrf: largest difference of marginals, lowest agreement.
+
+    Without normalisation costs are a 300th, lest all marginals be 0 or 1.
+    """
+    theirs = importlib.import_module("pydensecrf.densecrf")
+    generator = np.random.default_rng(0)
+    matrix = 3 * generator.random((NUM_LABELS, NUM_LABELS), dtype=np.float32)
+    compatibilities = {"number": 3.0, "vector": -matrix[0], "matrix": matrix}
+    print(f"{NUM_POINTS} points, {NUM_LABELS} labels, 5 iterations, over 3 kernel types")
+    sides = [side.name for side in dcrf.NormalizationType]
+    row("dimension", "compatibility", *sides, "lowest agreement %", "labels changed %")
+    row(*["---"] * 8)
+    for dimension in range(1, 10):
+        features, unary = clustered(dimension)
+        for kind, compatibility in compatibilities.items():
+            gaps, agreements, changes = [], [], []
+            for side in range(4):
+                found = []
+                for kernel, module in itertools.product(range(3), (dcrf, theirs)):
+                    crf = module.DenseCRF(NUM_POINTS, NUM_LABELS)
+                    crf.setUnaryEnergy(unary)
+                    weight = compatibility if side else compatibility / np.float32(300)
+                    crf.addPairwiseEnergy(features, weight, kernel, side)
+                    found.append(np.array(crf.inference(5)))
+                pairs = list(zip(found[::2], found[1::2], strict=True))
+                gaps.append(max(np.abs(a - b).max() for a, b in pairs))
+                agreements += [(a.argmax(0) == b.argmax(0)).mean() for a, b in pairs]
+                changes += [(a.argmax(0) != unary.argmin(0)).mean() for a, _ in pairs]
+            row(dimension, kind, *(f"{gap:.1e}" for gap in gaps),
+                f"{100 * min(agreements):.3f}",
+                f"{100 * statistics.mean(changes):.0f}")  # fmt: skip
+
+
 def agreement(args: argparse.Namespace) -> None:
-    """Argmax agreement and largest difference of marginals, all pictures as one ragged batch."""
-    images = pictures(args)
-    row("preset", "labels", "agreement %", "worst picture %", "largest difference", "same bits")
+    """Argmax agreement and largest difference of marginals, all images as one ragged batch."""
+    images = load_images(args)
+    row("preset", "labels", "agreement %", "worst image %", "largest difference", "same bits")
     row(*["---"] * 6)
     for preset in args.presets:
         for num in args.labels:
@@ -144,14 +219,14 @@ def interleaved(
 
 
 def time_table(args: argparse.Namespace) -> None:
-    """Seconds a picture, and how many times faster than pydensecrf; medians over pictures."""
+    """Seconds per image, and how many times faster than pydensecrf; medians over images."""
     clock = CLOCKS[args.clock]
     torch.set_num_threads(args.threads)
-    print(f"{args.threads} thread(s), {args.clock} clock, {args.pictures} pictures")
+    print(f"{machine(args.threads)}, {args.clock} clock, {args.count} images")
     row("preset", "labels", "pydensecrf s", "torch s", "times", "new size s", "times", "half s",
         "times", "half agrees %")  # fmt: skip
     row(*["---"] * 10)
-    images = pictures(args)
+    images = load_images(args)
     for preset in args.presets:
         for num in args.labels:
             cells = [compare(args, preset, im, num, i, clock) for i, im in enumerate(images)]
@@ -193,15 +268,37 @@ def compare(
     return {**taken, "agrees": float(same.double().mean())}
 
 
+def parts(args: argparse.Namespace) -> None:
+    """Milliseconds of process time that each operation takes within one call, profiled."""
+    torch.set_num_threads(args.threads)
+    print(machine(args.threads))
+    row("preset", "labels", "total ms", "operations, ms")
+    row(*["---"] * 4)
+    image = load_images(args)[0]
+    for preset, num in itertools.product(args.presets, args.labels):
+        probs = probabilities(image, num, 0, args.probs)
+        crf = DenseCRF(preset, storage=args.storage)
+        crf([image], [probs])
+        start = time.process_time()
+        crf([image], [probs])
+        total = time.process_time() - start
+        with torch.profiler.profile() as profile:
+            crf([image], [probs])
+        events = sorted(profile.key_averages(), key=lambda e: -e.self_cpu_time_total)
+        cells = [f"{e.key.removeprefix('aten::')} {e.self_cpu_time_total / 1e3:.0f}"
+                 for e in events[:10]]  # fmt: skip
+        row(preset, num, f"{1e3 * total:.0f}", ", ".join(cells))
+
+
 def memory(args: argparse.Namespace) -> None:
-    """Peak resident memory of one picture at growing sizes, each in a process of its own."""
-    row("size", "labels", "preset", "MB above the inputs", "bytes a pixel")
+    """Peak resident memory of one image at growing sizes, each in a process of its own."""
+    row("size", "labels", "preset", "MB above the inputs", "bytes per pixel")
     row(*["---"] * 5)
     for size in ("500x375", "1000x750", "2000x1500"):
         for preset in args.presets:
             for num in args.labels:
                 command = [sys.executable, __file__, "one", "--images", str(args.images),
-                           "--pictures", "1", "--resize", size, "--presets", preset,
+                           "--count", "1", "--resize", size, "--presets", preset,
                            "--labels", str(num), "--storage", args.storage]  # fmt: skip
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
                 peak = int(done.stdout.split()[-1])
@@ -210,9 +307,9 @@ def memory(args: argparse.Namespace) -> None:
 
 
 def one(args: argparse.Namespace) -> None:
-    """One picture once; prints the bytes by which the peak rose."""
+    """One image once; prints the bytes by which the peak rose."""
     torch.set_num_threads(args.threads)
-    image = pictures(args)[0]
+    image = load_images(args)[0]
     probs = probabilities(image, args.labels[0], 0, args.probs)
     small = DenseCRF(args.presets[0])
     small([image[:, :8, :8]], [probs[:, :8, :8].contiguous()])
@@ -244,7 +341,7 @@ def bytes_moved(args: argparse.Namespace) -> None:
     for preset in args.presets:
         for num in args.labels:
             parameters = PRESETS[preset]
-            image = pictures(args)[0]
+            image = load_images(args)[0]
             space = lattice_of([image], parameters.gaussian_sxy)
             colour = lattice_of([image], parameters.bilateral_sxy, parameters.bilateral_srgb)
             total = bytes_per_iteration([space, colour], num, size)
@@ -254,7 +351,14 @@ def bytes_moved(args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = arguments()
-    run = {"agreement": agreement, "time": time_table, "memory": memory, "bytes": bytes_moved}
+    run = {
+        "oracle": oracle,
+        "parts": parts,
+        "agreement": agreement,
+        "time": time_table,
+        "memory": memory,
+        "bytes": bytes_moved,
+    }
     {**run, "one": one}[args.command](args)
 
 

@@ -5,13 +5,15 @@
     scripts/bench_glmix.py --speed      inference and training against the plain formulation
     scripts/bench_glmix.py --memory     peak memory at 1024², both formulations
     scripts/bench_glmix.py --cost       time against pixels, by kind of block (--plot FILE.svg)
-    scripts/bench_glmix.py --kernels    the slow kernels that glmix/cpu.py goes round
+    scripts/bench_glmix.py --kernels    the ways round slow kernels in glmix/cpu.py, each both ways
 
 Times are processor time of one process (the machine may be shared), the least of the repetitions;
 what is compared runs in turn, in one process. Threads: --threads, 1 if not given.
 """
 
 import argparse
+import platform
+import re
 import resource
 import subprocess
 import sys
@@ -27,8 +29,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import glmix
+from glmix import cpu
 from glmix.blocks import AttentionBlock, GLMixBlock
-from glmix.cpu import depthwise_conv2d, row_linear
 from glmix.inference import fold
 from glmix.plain import plain_forward
 
@@ -153,7 +155,7 @@ def train(name: str, size: int, batch: int, low: bool, repeats: int) -> None:
 
 
 def memory(threads: int) -> None:
-    print("| model, one 1024² picture | plain (MiB) | ours (MiB) |")
+    print("| model, one 1024² image | plain (MiB) | ours (MiB) |")
     print("|---|---|---|")
     for name in ("glnet_nano", "glnet_4g"):
         for train_step in ("", "train"):
@@ -189,9 +191,7 @@ def cost(repeats: int, plot: Path | None) -> None:
             block.register_forward_pre_hook(lambda *_, k=kind: clock(spent, k, -1))
             block.register_forward_hook(lambda *_, k=kind: clock(spent, k, 1))
     lines: dict[str, list[tuple[int, float]]] = {"all": [], "GLMix": [], "attention": []}
-    print(
-        "| picture | all (ms) | 17 GLMix blocks | ns a pixel | 13 attention blocks | ns a pixel |"
-    )
+    print("| image | all (ms) | 17 GLMix blocks | ns a pixel | 13 attention blocks | ns a pixel |")
     print("|---|---|---|---|---|---|")
     for size in SIZES:
         x, best = torch.randn(1, 3, size, size), dict.fromkeys(lines, float("inf"))
@@ -225,7 +225,7 @@ def svg(lines: dict[str, list[tuple[int, float]]]) -> str:
     seconds = torch.tensor([t for line in lines.values() for _, t in line]).log10()
     low, high = seconds.min().floor(), seconds.max().ceil()
 
-    def place(size: int, t: float) -> str:
+    def at(size: int, t: float) -> str:
         across = (torch.tensor(float(size * size)).log10() - pixels[0]) / (pixels[-1] - pixels[0])
         up = (torch.tensor(t).log10() - low) / (high - low)
         return f"{60 + 400 * across.item():.1f},{270 - 240 * up.item():.1f}"
@@ -235,14 +235,14 @@ def svg(lines: dict[str, list[tuple[int, float]]]) -> str:
         ' font-size="12"><rect width="580" height="320" fill="white"/>'
     ]
     for size, _ in lines["all"]:
-        x = place(size, 10.0 ** low.item()).split(",")[0]
+        x = at(size, 10.0 ** low.item()).split(",")[0]
         parts.append(f'<text x="{x}" y="290" text-anchor="middle">{size}²</text>')
     for power in range(int(low), int(high) + 1):
-        y = place(SIZES[0], 10.0**power).split(",")[1]
+        y = at(SIZES[0], 10.0**power).split(",")[1]
         parts.append(f'<text x="52" y="{y}" text-anchor="end">{10.0**power:g} s</text>')
         parts.append(f'<path d="M60 {y}H460" stroke="#ddd"/>')
     for (kind, line), colour in zip(lines.items(), ("#444", "#1b7837", "#c51b7d"), strict=True):
-        points = " ".join(place(size, t) for size, t in line)
+        points = " ".join(at(size, t) for size, t in line)
         parts.append(
             f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>'
         )
@@ -252,44 +252,86 @@ def svg(lines: dict[str, list[tuple[int, float]]]) -> str:
 
 
 def kernels(repeats: int) -> None:
-    print("| backward pass | PyTorch's (ms) | ours (ms) | × |")
+    """Each way that glmix/cpu.py knows beside the plain operation, chosen on this CPU or not."""
+    print(f"chosen on this CPU: {cpu.capability()}\n")
+    cpu.capability = lambda: cpu.Capability(True, True)  # type: ignore[assignment]
+    print("| operation | PyTorch's (ms) | ours (ms) | × |")
     print("|---|---|---|---|")
     for dtype in (torch.float32, torch.bfloat16):
         for side in (5, 7):
-            x = torch.randn(48, 32, 32, 32, dtype=dtype)
-            x = x.to(memory_format=torch.channels_last).requires_grad_()
-            w = torch.randn(32, 1, side, side, dtype=dtype, requires_grad=True)
-            b = torch.zeros(32, dtype=dtype, requires_grad=True)
-            outs = {
-                "plain": F.conv2d(x, w, b, padding=side // 2, groups=32),
-                "ours": depthwise_conv2d(x, w, b),
-            }
-            row = f"{side}×{side} depth-wise, 48×32×32², {str(dtype)[6:]}"
-            kernel(row, outs, (x, w, b), repeats)
-    for rows, d, e in ((64, 256, 768), (196, 256, 256)):
-        x = torch.randn(48, rows, d, requires_grad=True)
-        w, b = torch.randn(e, d, requires_grad=True), torch.zeros(e, requires_grad=True)
-        outs = {"plain": F.linear(x, w, b), "ours": row_linear(x, w, b)}
-        kernel(f"linear {d} → {e}, 48×{rows} rows, float32", outs, (x, w, b), repeats)
+            depthwise_rows(side, dtype, repeats)
+    for rows, d, e in ((64, 256, 768), (196, 256, 256), (784, 128, 128)):
+        inputs = leaves((48, rows, d), (e, d), (e,))
+        kernel(f"linear {d} → {e}, 48×{rows} rows", F.linear, cpu.row_linear, inputs, repeats)
+    for d, e, side in ((64, 192, 56), (256, 768, 14)):
+        x, w, b = leaves((4, d, side, side), (e, d, 1, 1), (e,))
+        x = x.detach().to(memory_format=torch.channels_last).requires_grad_()
+        row = f"1×1 convolution {d} → {e}, 4×{side}²"
+        kernel(row, F.conv2d, cpu.pointwise_conv2d, (x, w, b), repeats)
     for dtype in (torch.float32, torch.bfloat16):
         for n in (64, 196, 784):
-            q = torch.randn(16, 8, n, 32, dtype=dtype, requires_grad=True)
-            outs = {
-                "plain": F.scaled_dot_product_attention(q, q, q),
-                "ours": (q * 32**-0.5 @ q.transpose(-2, -1)).softmax(-1) @ q,
-            }
-            row = f"fused / plain attention, 16×8 heads, {n} rows, {str(dtype)[6:]}"
-            kernel(row, outs, (q,), repeats)
+            (q,) = leaves((16, 8, n, 32), dtype=dtype)
+            row = f"fused / plain attention, 16×8 heads, {n} tokens, {str(dtype)[6:]}"
+            kernel(row, fused_attention, plain_attention, (q,), repeats, inference=False)
 
 
-def kernel(row: str, outs: dict[str, Tensor], inputs: tuple[Tensor, ...], repeats: int) -> None:
-    def back(out: Tensor) -> Callable[[], Any]:
-        grad = torch.ones_like(out)
-        return lambda: torch.autograd.grad(out, inputs, grad, retain_graph=True)
+def depthwise_rows(side: int, dtype: torch.dtype, repeats: int) -> None:
+    x, w, b = leaves((48, 32, 32, 32), (32, 1, side, side), (32,), dtype=dtype)
+    x = x.detach().to(memory_format=torch.channels_last).requires_grad_()
+    kernel(
+        f"{side}×{side} depth-wise, 48×32×32², {str(dtype)[6:]}",
+        lambda x, w, b: F.conv2d(x, w, b, padding=side // 2, groups=32),
+        cpu.depthwise_conv2d,
+        (x, w, b),
+        repeats,
+        inference=False,
+    )
 
-    taken = in_turn({name: back(out) for name, out in outs.items()}, repeats)
+
+def leaves(*shapes: tuple[int, ...], dtype: torch.dtype = torch.float32) -> tuple[Tensor, ...]:
+    return tuple(torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes)
+
+
+def fused_attention(q: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(q, q, q)
+
+
+def plain_attention(q: Tensor) -> Tensor:
+    return (q * q.shape[-1] ** -0.5 @ q.transpose(-2, -1)).softmax(-1) @ q
+
+
+def kernel(
+    row: str,
+    plain: Callable[..., Tensor],
+    ours: Callable[..., Tensor],
+    inputs: tuple[Tensor, ...],
+    repeats: int,
+    inference: bool = True,
+) -> None:
+    """Rows for forward and backward pass together, and for inference."""
+    ways = {"plain": plain, "ours": ours}
+    train = {k: lambda f=f: torch.autograd.grad(f(*inputs).sum(), inputs) for k, f in ways.items()}
+    print_ratio(f"{row}, training", in_turn(train, repeats))
+    if inference:
+        with torch.no_grad():
+            infer = {k: lambda f=f: f(*inputs) for k, f in ways.items()}
+            print_ratio(f"{row}, inference", in_turn(infer, repeats))
+
+
+def print_ratio(row: str, taken: dict[str, float]) -> None:
     p, o = taken["plain"] * 1e3, taken["ours"] * 1e3
     print(f"| {row} | {p:.1f} | {o:.1f} | {p / o:.2f} |", flush=True)
+
+
+def cpu_name() -> str:
+    """The CPU's name, family and model, as Linux reports them."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor()
+    fields = dict(re.findall(r"^(model name|cpu family|model)\s*: (.*)$", text, re.MULTILINE))
+    name = fields.get("model name", platform.machine())
+    return f"{name} (family {fields.get('cpu family')}, model {fields.get('model')})"
 
 
 def main() -> None:
@@ -307,7 +349,10 @@ def main() -> None:
     if args.peak:
         peak(*args.peak)
         return
-    print(f"torch {torch.__version__}, {args.threads} thread(s), least of {args.repeats}\n")
+    print(
+        f"{cpu_name()}, {torch.backends.cpu.get_cpu_capability()}; torch {torch.__version__}, "
+        f"{args.threads} thread(s), least of {args.repeats}\n"
+    )
     if args.table:
         table(args.repeats)
     if args.speed:

@@ -19,21 +19,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from wsss.config import EvaluateConfig
-from wsss.data.augment import IMAGENET_MEAN, IMAGENET_STD
+from wsss.config import EvaluateConfig, PredictionMode
+from wsss.data.augment import IMAGENET_MEAN, IMAGENET_STD, limit_side
 from wsss.data.images import read_image
 from wsss.data.mask_io import write_mask
 from wsss.engine.checkpoint import load_trained
+from wsss.engine.inference import to_device
 from wsss.models.inference import predict_masks
 from wsss.models.segmenter import Segmenter, build_segmenter
 
@@ -43,10 +45,21 @@ Step = Callable[[Path, Path], None]
 CPU = torch.device("cpu")
 
 
+def segment(
+    model: Segmenter,
+    image: NDArray[np.uint8],
+    settings: EvaluateConfig,
+    modes: Sequence[PredictionMode] = (),
+) -> list[NDArray[np.uint8]]:
+    """The masks of one image, as `wsss predict` makes them."""
+    pixels = to_device([limit_side(image, settings.max_side)], CPU)
+    size = (image.shape[0], image.shape[1])
+    return predict_masks(model, pixels, modes or [settings.own], [size], settings.tile)[0]
+
+
 def ours(model: Segmenter, settings: EvaluateConfig) -> Step:
     def run(path: Path, mask: Path) -> None:
-        masks = predict_masks(model, read_image(path), [settings.own], settings, CPU)
-        write_mask(mask, masks[0])
+        write_mask(mask, segment(model, read_image(path), settings)[0])
 
     return run
 
@@ -135,7 +148,7 @@ def columns(run: Path, images: Path, count: int) -> None:
         modes = [settings.columns()[name] for name in names[:end]]
         start = time.process_time()
         for image in pixels:
-            predict_masks(model, image, modes, settings, CPU)
+            segment(model, image, settings, modes)
         seconds = (time.process_time() - start) / len(pixels)
         print(f"{' + '.join(names[:end]):22} {seconds:6.2f} s per image", flush=True)
 
@@ -155,7 +168,7 @@ def photograph(run: Path, size: str, max_side: int, tile: int) -> None:
     first = None
     for name, settings in ways.items():
         start = time.process_time()
-        predict_masks(model, image, [settings.own], settings, CPU)
+        segment(model, image, settings)
         seconds = time.process_time() - start
         first = first or seconds
         times = f"{seconds:7.2f} s  {seconds / first:6.2f}x"

@@ -59,7 +59,7 @@ Images = Annotated[Path | None, typer.Option(help="Image, or folder of images.")
 def _config(
     source: Path | None, settings: list[str] | None, round: int | None = None
 ) -> "RunConfig":
-    from wsss.run_dir import read_config, read_round
+    from wsss.run.state import read_config, read_round
 
     settings = list(settings or [])
     if source is not None and "=" in str(source) and not source.exists():
@@ -92,8 +92,9 @@ def generate_pseudo_masks(
     """Stage 2: class activation → slots → seeds → CRF → masks."""
     config = _config(source, settings, round)
     from wsss import pipeline
+    from wsss.arguments import parse_shard
 
-    typer.echo(pipeline.pseudo_masks(config, overwrite, pipeline.parse_shard(shard)))
+    typer.echo(pipeline.pseudo_masks(config, overwrite, parse_shard(shard)))
 
 
 @app.command("train-seg")
@@ -191,9 +192,10 @@ def predict(
 
     Images may stand where the run does: `wsss predict photo.jpg`, `wsss predict *.jpg`.
     """
+    from wsss.arguments import sort_images
     from wsss.stages import predict as stage
 
-    source, settings, found = stage.sort_arguments(source, settings, images, model)
+    source, settings, found = sort_images(source, settings, images, model)
     if max_side is not None:
         settings = [*settings, f"evaluate.max_side={max_side or 'null'}"]
     if not found:

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wsss.config import RunConfig
-from wsss.crf import DenseCRF
+from wsss.crf import make_crf
 from wsss.data.masks import has_masks, true_masks
 from wsss.data.open import open_masked, open_tagged
-from wsss.engine.inference import parse_shard
 from wsss.engine.runtime import require_one_process
 from wsss.errors import WsssError
 from wsss.formats.voc import split_ids
@@ -15,7 +14,7 @@ from wsss.models.classifier import new_classifier
 from wsss.models.multiscale import check_walks
 from wsss.models.segmenter import build_segmenter, decoder_library, segmenter_metadata
 from wsss.report.tables import show_ceiling, show_classes, show_summary
-from wsss.run_dir import config_of_round
+from wsss.run.state import config_of_round
 from wsss.stages import (
     evaluate,
     generate_pseudo_masks,
@@ -27,8 +26,6 @@ from wsss.stages import (
     visualize,
     voc_archive,
 )
-
-__all__ = ["parse_shard", "pseudo_masks", "run", "score", "segmenter"]
 
 
 def run(config: RunConfig, overwrite: bool = False) -> Path:
@@ -82,17 +79,20 @@ def pseudo_masks(
 def segmenter(config: RunConfig, overwrite: bool = False) -> Path:
     """The segmenter of the config's round; a later round's pseudo-masks are made first."""
     if config.round > 1:
-        generate_pseudo_masks.run(config, train_again=overwrite)
+        generate_pseudo_masks.run(config, recomputed="train_seg" if overwrite else None)
     return train_seg.run(config, overwrite)
 
 
 def _check_crfs(config: RunConfig) -> None:
     """Refuse a CRF that doesn't exist."""
     settings = config.evaluate
-    crfs = (config.pseudo_masks.crf, settings.crf, settings.test_crf, config.self_training.crf)
-    for name in crfs:
-        if name != "none":
-            DenseCRF(name)
+    for name in (
+        config.pseudo_masks.crf,
+        settings.crf,
+        settings.test_crf,
+        config.self_training.crf,
+    ):
+        make_crf(name)
 
 
 def _check_networks(config: RunConfig, class_names: Sequence[str]) -> None:

@@ -7,7 +7,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-FOLDER = Path(__file__).parents[3] / "shared" / "glnet_reference"
+# beside the checkout, or in it where only the checkout travels
+FOLDERS = [Path(__file__).parents[i] / "shared" / "glnet_reference" for i in (3, 2)]
+FOLDER = next((folder for folder in FOLDERS if folder.is_dir()), FOLDERS[0])
 
 needs_reference = pytest.mark.skipif(
     not FOLDER.is_dir(), reason=f"{FOLDER} is absent: it belongs to the developers' checkout"
@@ -15,7 +17,7 @@ needs_reference = pytest.mark.skipif(
 
 
 def fill() -> ModuleType:
-    """`fill.py` of the reference folder: made-up weights and pictures."""
+    """`fill.py` of the reference folder: made-up weights and images."""
     spec = importlib.util.spec_from_file_location("glnet_fill", FOLDER / "fill.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)

@@ -32,7 +32,7 @@ def test_hard_halves_have_two_slots_in_use() -> None:
     assert (got.used, got.effective) == (2, pytest.approx(2, abs=1e-4))
 
 
-def test_territories_are_enlarged_to_the_picture() -> None:
+def test_territories_are_enlarged_to_the_image() -> None:
     logits = torch.tensor([[3.0, 0], [0, 1], [0, 0]])
     got = territories(assignment(logits, (1, 2)), (2, 4))
     assert got.tolist() == [[0, 0, 1, 1]] * 2

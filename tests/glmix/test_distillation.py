@@ -134,7 +134,7 @@ def test_reconstruction_pulls_the_scale_up_where_slots_fit() -> None:
     assert scale.grad.item() < 0
 
 
-def test_reconstruction_of_a_blank_picture_is_finite() -> None:
+def test_reconstruction_of_a_blank_image_is_finite() -> None:
     assert slot_reconstruction(torch.randn(1, 4, 9), torch.ones(1, 9, 3)).item() == 0.0
 
 

@@ -32,7 +32,7 @@ def test_the_packaged_slots_are_in_use() -> None:
     model = timm.create_model("glnet_nano", pretrained=True)
     scales = [float(v) for k, v in model.state_dict().items() if k.endswith("slot_scale")]
     assert len(scales) == 6
-    assert min(scales) > 8  # where they began; at 0 every slot is the mean of the picture
+    assert min(scales) > 8  # where they began; at 0 every slot is the mean of the image
 
 
 def test_other_heads_and_sizes_start_from_the_packaged_weights() -> None:

@@ -33,16 +33,16 @@ def test_nothing_there_names_the_file_the_places_and_the_source(empty_machine: P
     assert "GLMIX_WEIGHTS" in sentence and "https://github.com/rayleizhu/GLMix" in sentence
 
 
-@pytest.mark.parametrize("place", ["packaged", "named", "cache"])
+@pytest.mark.parametrize("source", ["packaged", "named", "cache"])
 def test_weights_are_taken_from_each_place(
-    place: str, empty_machine: Path, monkeypatch: pytest.MonkeyPatch
+    source: str, empty_machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = empty_machine / ("torch/hub/checkpoints" if place == "cache" else place)
+    folder = empty_machine / ("torch/hub/checkpoints" if source == "cache" else source)
     folder.mkdir(parents=True)
-    if place == "named":
+    if source == "named":
         monkeypatch.setenv("GLMIX_WEIGHTS", str(folder))
     saved = weights()
-    if place == "packaged":
+    if source == "packaged":
         save_file(saved, folder / "glnet_nano.safetensors")
     else:
         torch.save({"model": saved}, folder / "glnet_nano.pth")

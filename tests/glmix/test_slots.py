@@ -1,4 +1,4 @@
-"""Every GLMix block shows its slots, at any picture size, in training and evaluation."""
+"""Every GLMix block shows its slots, at any image size, in training and evaluation."""
 
 from typing import Any
 

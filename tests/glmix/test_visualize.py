@@ -1,4 +1,4 @@
-"""Pictures of slots on hand-made assignments."""
+"""Images of slots on hand-made assignments."""
 
 import pytest
 import torch
@@ -70,7 +70,7 @@ def test_outline_is_the_rim() -> None:
     rim = mask.clone()
     rim[2, 2:4] = False
     assert torch.equal(outline(mask), rim)
-    # the picture's own edge is no outline
+    # the image's own edge is no outline
     assert not outline(torch.ones(3, 3, dtype=torch.bool)).any()
 
 
@@ -85,11 +85,11 @@ def test_mosaic_keeps_proportions_and_order() -> None:
 
 
 def test_overlay_tints_and_outlines_its_slots() -> None:
-    picture = overlay(torch.full((3, 80, 160), 0.5), halves(), [0, 5])
-    assert picture.shape == (80, 160, 3)
+    image = overlay(torch.full((3, 80, 160), 0.5), halves(), [0, 5])
+    assert image.shape == (80, 160, 3)
     red, amber = (torch.tensor(c) for c in COLOURS[:2])
-    assert torch.equal(picture[40, 79], red.byte()) and torch.equal(picture[40, 80], amber.byte())
-    inside = picture[40, 20].float()
+    assert torch.equal(image[40, 79], red.byte()) and torch.equal(image[40, 80], amber.byte())
+    inside = image[40, 20].float()
     torch.testing.assert_close(inside, 0.4 * 127.5 + 0.6 * red.float(), rtol=0, atol=1)
 
 
@@ -106,7 +106,7 @@ def test_figure_of_any_proportions(size: tuple[int, int]) -> None:
     assert sheet.dtype == torch.uint8
     assert sheet.shape[1] == 3 * size[1] + 2 * GAP
     assert sheet.shape[0] > size[0]
-    # the picture, the first block's overlay and its mosaic stand where they should
+    # the image, the first block's overlay and its mosaic stand where they should
     assert torch.equal(sheet[: size[0], : size[1]], (image * 255).round().byte().permute(1, 2, 0))
     second = sheet[:, size[1] + GAP : 2 * size[1] + GAP]
     slots = representative_slots(blocks[0])

@@ -5,19 +5,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsss.labels import IGNORE_INDEX
+from wsss.files import write_atomic
 from wsss.metrics.confusion import ConfusionMatrix
-from wsss.run_dir import write_atomic
+from wsss.metrics.threshold_sweep import ThresholdSweep
 from wsss.seeding.cam import resize
 from wsss.seeding.masks import margins, seed_mask
 from wsss.seeding.thresholds import RULES
 
 BINS = 100
-
+"""Steps of the thresholds between 0 and 1."""
 Counts = NDArray[np.int64]
 
 
@@ -28,7 +27,7 @@ class RowCounts:
     Attributes:
         labels: mask values, background included; L.
         settings: what the row was made with, to recognise it.
-        joint: (L, L, BINS), pixels by true label, highest class and the bin of its score.
+        sweep: every fixed threshold.
         rules: rule → (L, L) confusion matrix, row = truth.
         seconds: spent on the row's own part.
         network: seconds of the network's passes, which all rows share.
@@ -37,14 +36,14 @@ class RowCounts:
 
     labels: int
     settings: str
-    joint: Counts = field(init=False)
+    sweep: ThresholdSweep = field(init=False)
     rules: dict[str, Counts] = field(default_factory=dict)
     seconds: float = 0.0
     network: float = 0.0
     images: int = 0
 
     def __post_init__(self) -> None:
-        self.joint = np.zeros((self.labels, self.labels, BINS), np.int64)
+        self.sweep = ThresholdSweep(self.labels, [k / BINS for k in range(1, BINS)])
 
     def add_scores(self, target: NDArray[np.uint8], scores: Tensor, labels: Tensor) -> None:
         """Count an image's score maps, at every fixed threshold and by every rule.
@@ -55,25 +54,9 @@ class RowCounts:
             labels: (C,) mask value of every channel.
         """
         size = (target.shape[0], target.shape[1])
-        truth = torch.from_numpy(target).to(scores.device).long().flatten()
-        valid = truth != IGNORE_INDEX
-        best, index = self._highest(scores, labels, size)
-        bins = (best * BINS).long().clamp(0, BINS - 1)
-        cells = ((truth * self.labels + index) * BINS + bins)[valid]
-        counts = torch.bincount(cells, minlength=self.joint.size)
-        self.joint += counts.view(self.joint.shape).cpu().numpy()
         for rule in RULES:
             self.add_mask(rule, target, seed_mask(margins(scores, rule, size), labels))
-
-    def _highest(
-        self, scores: Tensor, labels: Tensor, size: tuple[int, int]
-    ) -> tuple[Tensor, Tensor]:
-        """Score and label (pixels,) of the highest class; score 0 where there is no class."""
-        if len(scores) == 0:
-            nothing = torch.zeros(size[0] * size[1], device=scores.device)
-            return nothing, nothing.long()
-        best, index = resize(scores[None], size)[0].flatten(1).max(dim=0)
-        return best, labels.long()[index]
+        self.sweep.update(target, resize(scores[None], size)[0], labels)
 
     def add_mask(self, rule: str, target: NDArray[np.uint8], mask: Tensor) -> None:
         """Count an image's mask, (H, W) labels, under the name of a rule."""
@@ -82,18 +65,12 @@ class RowCounts:
         self.rules[rule] = self.rules.get(rule, 0) + confusion.matrix
 
     def at(self, threshold: float) -> float:
-        """MIoU where a class needs a score of `threshold`, rounded to a bin; nan if none is."""
-        cut = round(threshold * BINS)
-        matrix = self.joint[:, :, cut:].sum(axis=2)
-        matrix[:, 0] += self.joint[:, :, :cut].sum(axis=(1, 2))
-        return _miou(matrix)
+        """MIoU where a class needs more than `threshold`, rounded to 1/BINS; nan if none is."""
+        return self.sweep.confusion(round(threshold * BINS) - 1).compute().miou
 
     def oracle(self) -> tuple[float, float]:
-        """The one threshold for all images that truth likes best, and its mIoU."""
-        cuts = [k / BINS for k in range(1, BINS)]
-        found = [self.at(cut) for cut in cuts]
-        best = int(np.nanargmax(found))
-        return cuts[best], found[best]
+        """The one threshold for all images that gives the highest mIoU, and that mIoU."""
+        return self.sweep.best()
 
     def by_rule(self, rule: str) -> float | None:
         """MIoU of a rule's masks; None where they weren't made."""
@@ -102,12 +79,12 @@ class RowCounts:
     @property
     def swept(self) -> bool:
         """Whether there are scores to put a threshold to."""
-        return bool(self.joint.any())
+        return bool(self.sweep.joint.any())
 
     def save(self, path: Path) -> None:
         """Write the counts, atomically."""
         arrays: dict[str, NDArray[np.generic]] = {
-            "joint": self.joint,
+            "joint": self.sweep.joint,
             "settings": np.array(self.settings),
             "numbers": np.array([self.labels, self.seconds, self.network, self.images]),
             **{f"rule_{name}": counts for name, counts in self.rules.items()},
@@ -123,7 +100,7 @@ class RowCounts:
         with np.load(path, allow_pickle=False) as stored:
             if str(stored["settings"]) != settings:
                 return row_counts
-            row_counts.joint = stored["joint"]
+            row_counts.sweep.joint = stored["joint"]
             _, row_counts.seconds, row_counts.network, images = stored["numbers"].tolist()
             row_counts.images = int(images)
             names = [name for name in stored.files if name.startswith("rule_")]

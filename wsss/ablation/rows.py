@@ -81,7 +81,7 @@ def row_maps(row: Row, evidence: Sequence[Evidence], tags: Tensor, size: tuple[i
         size: (H, W) of the maps.
     """
     if not tags.any():
-        return torch.zeros(0, *size, device=tags.device)
+        return torch.zeros(0, *size, device=evidence[0].cam.device)
     if isinstance(row.source, Seeding):
         return score_maps(evidence, tags, row.source, size)[0, tagged(tags)]
     return row.source.maps(evidence, tags, size)[0]

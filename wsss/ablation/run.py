@@ -25,6 +25,7 @@ from wsss.ablation.counts import RowCounts
 from wsss.ablation.rows import Row, all_rows, choose, row_maps
 from wsss.ablation.table import Figures, figures, markdown
 from wsss.config import PseudoMasksConfig, RunConfig
+from wsss.config.schema import SeedsConfig, ViewsConfig
 from wsss.crf import make_crf
 from wsss.data.augment import limit_side, normalise, resize_mask
 from wsss.data.images import Sample, TaggedDataset
@@ -34,9 +35,10 @@ from wsss.engine.checkpoint import load_trained
 from wsss.engine.profile import Stopwatch, peak_memory
 from wsss.engine.progress import Tracker, track
 from wsss.engine.runtime import start
+from wsss.files import write_atomic, write_json
 from wsss.models.classifier import TagClassifier, build_classifier
 from wsss.models.multiscale import check_walks, observe, seed_size
-from wsss.run_dir import RunDir, write_atomic, write_json
+from wsss.run.state import Run
 from wsss.seeding.maps import Evidence
 from wsss.seeding.masks import Refiner, harden, margins, refine, seed_probabilities
 
@@ -64,7 +66,7 @@ def run(config: RunConfig, rows: str = "*", overwrite: bool = False) -> Path:
     all_counts: dict[str, list[RowCounts]] = {}
     chosen: dict[str, Row] = {}
     folders = config.ablate.runs or (config.run,)
-    benches = [Bench(config, RunDir(folder), tagged, device) for folder in folders]
+    benches = [Bench(config, Run(folder), tagged, device) for folder in folders]
     # a pattern that matches nothing is reported before anything is counted
     for bench, own in [(bench, choose(bench.rows, rows)) for bench in benches]:
         chosen |= {row.name: row for row in own}
@@ -81,11 +83,11 @@ class Bench:
     """One classifier and the rows that it is measured by."""
 
     def __init__(
-        self, config: RunConfig, run_dir: RunDir, tagged: TaggedDataset, device: torch.device
+        self, config: RunConfig, run: Run, tagged: TaggedDataset, device: torch.device
     ) -> None:
-        run_dir.require("train_cls")
-        self.config, self.run_dir, self.tagged = config, run_dir, tagged
-        weights = run_dir.model("train_cls")
+        run.require("train_cls")
+        self.config, self.run, self.tagged = config, run, tagged
+        weights = run.model("train_cls")
         self.model: TagClassifier
         self.model, _ = load_trained(
             weights, "classifier", build_classifier, device, tagged.class_names
@@ -100,7 +102,7 @@ class Bench:
     def count(self, rows: Sequence[Row], root: Path, overwrite: bool) -> list[RowCounts]:
         """Go over the images that a row lacks; returns the rows' counts."""
         labels = len(self.tagged.class_names) + 1
-        paths = [self.run_dir.ablation / "rows" / f"{_slug(row.name)}.npz" for row in rows]
+        paths = [self.run.ablation / "rows" / f"{_slug(row.name)}.npz" for row in rows]
         if overwrite:
             for path in paths:
                 path.unlink(missing_ok=True)
@@ -109,7 +111,7 @@ class Bench:
             for path, row in zip(paths, rows, strict=True)
         ]
         first, total = min(row_counts.images for row_counts in all_counts), len(self.tagged)
-        with Tracker(f"ablate {self.run_dir.root.name}", total, done=first) as tracker:
+        with Tracker(f"ablate {self.run.root.name}", total, done=first) as tracker:
             for i in range(first, total):
                 lacking = [(r, t) for r, t in zip(rows, all_counts, strict=True) if t.images <= i]
                 self._image(self.tagged.samples[i], root, lacking)
@@ -146,8 +148,8 @@ class Bench:
         self, row: Row, evidence: Sequence[Evidence], image: NDArray[np.uint8], labels: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """A row's score maps, and its mask where it is refined."""
-        tags = torch.zeros(1, len(self.tagged.class_names), dtype=torch.bool, device=labels.device)
-        tags[0, labels - 1] = True
+        tags = torch.zeros(1, len(self.tagged.class_names), dtype=torch.bool)
+        tags[0, labels.cpu() - 1] = True
         scores = row_maps(row, evidence, tags, seed_size(*image.shape[:2]))
         return scores, self._refine(row, scores, image, labels) if row.refine else None
 
@@ -172,7 +174,7 @@ class Bench:
 
         What was measured before, with the same settings, is taken from the run's folder.
         """
-        path = self.run_dir.ablation / "memory.json"
+        path = self.run.ablation / "memory.json"
         known = json.loads(path.read_text()) if path.is_file() else {}
         keys = {row.name: self._settings(row) for row in rows}
         labels = torch.tensor([1, 2], device=self.watch.device)
@@ -204,11 +206,13 @@ class Bench:
     def _settings(self, row: Row) -> str:
         """What a row's counts depend on, to recognise them."""
         config = self.config
-        masks = config.pseudo_masks.model_dump(mode="json", include={"scales", "flip"})
-        masks |= config.data.model_dump(include={"max_side"}, exclude_defaults=True)
+        # a row brings walks and border of its own, and a refined one needs no confidence
+        kept = set(ViewsConfig.model_fields)
         if row.refine:
-            keys = {"background", "sharpness", "crf", "crf_backend", "crf_iterations"}
-            masks |= config.pseudo_masks.model_dump(mode="json", include=keys)
+            own = {*SeedsConfig.model_fields, "confidence"}
+            kept |= set(PseudoMasksConfig.model_fields) - own
+        masks = config.pseudo_masks.model_dump(mode="json", include=kept)
+        masks |= config.data.model_dump(include={"max_side"}, exclude_defaults=True)
         ids = "\n".join(sample.id for sample in self.tagged.samples)
         listed = hashlib.sha256(ids.encode()).hexdigest()[:16]
         return json.dumps({"row": repr(row), "model": self.digest, "images": listed, **masks})
@@ -266,7 +270,7 @@ def _write(
         f"pixel affinity of over {DENSE_TOKENS} tokens without its squarings, which take more",
         "threads": torch.get_num_threads(),
     }
-    path = RunDir(config.run).ablation / "ablation.json"
+    path = Run(config.run).ablation / "ablation.json"
     write_json(path, {"protocol": protocol, "rows": table})
     text = markdown(table, list(SIZES) if memory else [], protocol)
     write_atomic(path.with_suffix(".md"), lambda target: target.write_text(text))

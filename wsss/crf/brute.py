@@ -1,4 +1,4 @@
-"""Mean field over all pairs of pixels: true Gaussians, for pictures of a few thousand pixels.
+"""Mean field over all pairs of pixels: true Gaussians, for images of a few thousand pixels.
 
 With f a pixel's features in standard deviations, exp(−½|fᵢ − fⱼ|²) normalised over j is an
 attention, softmaxⱼ(fᵢ·fⱼ − ½|fⱼ|²), whose normaliser gives the kernel's row sums d; the symmetric
@@ -8,9 +8,9 @@ normalisation is d^½ · attention(d^−½ · x).
 import torch
 from torch import Tensor
 
+from wsss.crf.inputs import Problem
 from wsss.crf.mean_field import compatible, positions
 from wsss.crf.presets import CRFParameters
-from wsss.crf.problem import Problem
 from wsss.errors import WsssError
 
 MAX_PIXELS = 1 << 14
@@ -21,20 +21,20 @@ def solve(problem: Problem, parameters: CRFParameters) -> Tensor:
     """(L, H, W) marginals of true Gaussian kernels, differentiable.
 
     Raises:
-        WsssError: for a picture of more than 16,384 pixels.
+        WsssError: for an image of more than 16,384 pixels.
     """
     num_labels, height, width = problem.log_probs.shape
     if height * width > MAX_PIXELS:
         raise WsssError(
-            f"the CRF backend 'brute' compares all pairs of pixels, and a picture of "
+            f"the CRF backend 'brute' compares all pairs of pixels, and an image of "
             f"{width}×{height} has too many: give at most {MAX_PIXELS} pixels, or backend='torch'"
         )
     p = parameters
     unary = problem.log_probs.flatten(1).t()
     colour = problem.image.reshape(3, -1).t().to(unary.dtype) / p.bilateral_srgb
     kernels = [
-        _places(problem.image, p.gaussian_sxy, unary),
-        torch.cat([_places(problem.image, p.bilateral_sxy, unary), colour], 1),
+        _scaled_positions(problem.image, p.gaussian_sxy, unary),
+        torch.cat([_scaled_positions(problem.image, p.bilateral_sxy, unary), colour], 1),
     ]
     scales = [_root_of_row_sums(features) for features in kernels]
     marginals = unary.softmax(1)
@@ -47,7 +47,7 @@ def solve(problem: Problem, parameters: CRFParameters) -> Tensor:
     return marginals.t().reshape(num_labels, height, width)
 
 
-def _places(image: Tensor, sxy: float, like: Tensor) -> Tensor:
+def _scaled_positions(image: Tensor, sxy: float, like: Tensor) -> Tensor:
     return torch.stack(positions(image, sxy), 1).to(like.dtype)
 
 

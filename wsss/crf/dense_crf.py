@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from wsss.crf import brute, par, reference
-from wsss.crf.coarse import coarse_parameters, solve_coarsely
+from wsss.crf.inputs import Problem, collect, make_problems
+from wsss.crf.low_resolution import downsampled_parameters, solve_downsampled
 from wsss.crf.mean_field import LatticeMeanField
 from wsss.crf.presets import CRFParameters, find_parameters
-from wsss.crf.problem import Problem, collect, make_problems
 from wsss.errors import WsssError
 
 Backend = Literal["torch", "pydensecrf", "brute", "par"]
@@ -21,7 +21,7 @@ _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class DenseCRF:
-    """Refines label probabilities by the picture's own edges.
+    """Refines label probabilities by the image's own edges.
 
     Mean field in a fully connected CRF (Krähenbühl & Koltun, NeurIPS 2011).
 
@@ -29,9 +29,9 @@ class DenseCRF:
         preset: a name of `PRESETS`, or parameters.
         backend: what computes it. "torch" filters on permutohedral lattices, on the device of what
             it is given, differentiably; "pydensecrf" is the field's CPU library, where installed;
-            "brute" compares all pairs of pixels of a small picture; "par" is no CRF but
+            "brute" compares all pairs of pixels of a small image; "par" is no CRF but
             pixel-adaptive refinement, which takes nothing but the iterations of the preset.
-        iterations: steps of mean field, in place of the preset's.
+        iterations: steps of mean field, instead of the preset's.
         downsample: how many times smaller to compute the messages ("torch") or all ("par"); 2 is
             half resolution.
         storage: what "torch" keeps values in between operations.
@@ -112,8 +112,8 @@ def _solver(
     if backend == "torch":
         if downsample == 1:
             return LatticeMeanField(parameters, dtype)
-        coarse = LatticeMeanField(coarse_parameters(parameters, downsample), dtype)
-        return lambda problems: solve_coarsely(problems, downsample, coarse)
+        small = LatticeMeanField(downsampled_parameters(parameters, downsample), dtype)
+        return lambda problems: solve_downsampled(problems, downsample, small)
     if backend == "par":
         return lambda problems: [par.solve(p, parameters.iterations, downsample) for p in problems]
     if downsample != 1:

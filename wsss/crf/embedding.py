@@ -1,4 +1,4 @@
-"""Points of a picture → vertices of the permutohedral lattice around them, and their weights.
+"""Points in feature space → vertices of the permutohedral lattice around them, and their weights.
 
 Adams, Baek & Davis, "Fast High-Dimensional Filtering Using the Permutohedral Lattice" (Eurographics
 2010), sections 3.1 and 3.2. A d-dimensional feature is carried onto the plane Σy = 0 of d + 1
@@ -12,6 +12,7 @@ point are the rounded point's number less the t of its m most negative remainder
 import ctypes
 import itertools
 import math
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,10 +20,16 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from wsss.crf.segment_sums import is_host
+
 BLOCK = 1 << 16  # points embedded at a time on a CPU: the temporaries stay in its cache
 MARGIN = 3  # a vertex is within 2 of its point in every w_j, and a neighbour 1 further
-SORTING_NETWORKS = {  # comparators that sort 3 (space) and 6 (space and colour) values
+BOX_LIMIT = 1 << 48  # keys of a larger box are hashed: those of many images must fit 63 bits
+SORTING_NETWORKS = {  # comparators that sort so many values; more are sorted by torch
+    2: ((0, 1),),
     3: ((0, 1), (1, 2), (0, 1)),
+    4: ((0, 1), (2, 3), (0, 2), (1, 3), (1, 2)),
+    5: ((0, 3), (1, 4), (0, 2), (1, 3), (0, 1), (2, 4), (1, 2), (3, 4), (2, 3)),
     6: (
         *((0, 5), (1, 3), (2, 4)),
         *((1, 2), (3, 4), (0, 3), (2, 5)),
@@ -35,16 +42,20 @@ SORTING_NETWORKS = {  # comparators that sort 3 (space) and 6 (space and colour)
 class KeySpace:
     """Numbers for all the vertices that features within known ranges can touch.
 
-    A vertex lies at w_j = z_j − z_{j+1} in a box that fits the ranges, and its key is its place in
+    A vertex lies at w_j = z_j − z_{j+1} in a box that fits the ranges, and its key is its index in
     the box, row by row; the box has an empty margin, so that a key ± a step never meets a
-    vertex that is no neighbour.
+    vertex that is no neighbour. Where the box has too many keys for an integer, the steps are
+    random numbers that sum to 0 modulo 2⁶⁴, and a key is a hash: two of a million vertices share
+    one with a probability of 10⁻⁷.
 
     Attributes:
         scales: d factors that carry features onto the plane.
         steps: d + 1 integers t_j, sum 0: what a step along an axis adds to the key.
         origin: the key of z = 0.
-        columns: the box's length along w_{d−1}, the direction in which keys are consecutive.
-        total: keys in the box; every key is in 0 … total − 1.
+        columns: the box's length along w_{d−1}, the direction in which keys are consecutive; 0 if
+            keys are hashes.
+        total: keys in the box; every key is in 0 … total − 1. What the next image's keys are
+            shifted by.
     """
 
     scales: tuple[float, ...]
@@ -54,27 +65,32 @@ class KeySpace:
     total: int
 
     def dtype(self, num_images: int) -> torch.dtype:
-        """The narrowest integers that hold the keys of so many pictures."""
-        return torch.int32 if self.total * num_images < 2**31 else torch.int64
+        """The narrowest integers that hold the keys of so many images."""
+        narrow = self.columns > 0 and self.total * num_images < 2**31
+        return torch.int32 if narrow else torch.int64
 
 
-def key_space(ranges: Sequence[float]) -> KeySpace:
-    """The key space of features f_j in 0 … ranges[j], which are in standard deviations.
+def key_space(bounds: Sequence[float | tuple[float, float]]) -> KeySpace:
+    """The key space of features in 0 … bounds[j] or bounds[j][0] … bounds[j][1].
 
-    The plane's coordinates are y_j = Σ_{k≥j} c_k − j·c_{j−1} with c_k = scale_k·f_k, hence
-    w_j = (y_j − y_{j+1})/(d + 1) = ((j + 2)·c_j − j·c_{j−1})/(d + 1).
+    Features are in standard deviations. The plane's coordinates are y_j = Σ_{k≥j} c_k − j·c_{j−1}
+    with c_k = scale_k·f_k, hence w_j = (y_j − y_{j+1})/(d + 1) = ((j + 2)·c_j − j·c_{j−1})/(d + 1).
     """
-    d = len(ranges)
+    d = len(bounds)
     # single precision where pydensecrf has it: another rounding is another lattice
     spread = _single(math.sqrt(2 / 3) * (d + 1))
     scales = tuple(_single(spread / math.sqrt((j + 1) * (j + 2))) for j in range(d))
-    lengths = [scale * r for scale, r in zip(scales, ranges, strict=True)]
+    pairs = [bound if isinstance(bound, tuple) else (0.0, bound) for bound in bounds]
+    least = [scale * pair[0] for scale, pair in zip(scales, pairs, strict=True)]
+    most = [scale * pair[1] for scale, pair in zip(scales, pairs, strict=True)]
     sizes, lows = [], []
     for j in range(d):
-        low = math.floor(-j * lengths[j - 1] / (d + 1)) - MARGIN
-        high = math.ceil((j + 2) * lengths[j] / (d + 1)) + MARGIN
+        low = math.floor(((j + 2) * least[j] - j * most[j - 1]) / (d + 1)) - MARGIN
+        high = math.ceil(((j + 2) * most[j] - j * least[j - 1]) / (d + 1)) + MARGIN
         sizes.append(high - low + 1)
         lows.append(low)
+    if math.prod(sizes) >= BOX_LIMIT:
+        return _hashed_key_space(scales)
     strides = [math.prod(sizes[j + 1 :]) for j in range(d)]
     return KeySpace(
         scales=scales,
@@ -85,6 +101,15 @@ def key_space(ranges: Sequence[float]) -> KeySpace:
     )
 
 
+def _hashed_key_space(scales: tuple[float, ...]) -> KeySpace:
+    draw = random.Random(len(scales))
+    steps = [draw.getrandbits(64) for _ in scales]
+    *signed, shift = (
+        (s + 2**63) % 2**64 - 2**63 for s in (*steps, -sum(steps), draw.getrandbits(64))
+    )
+    return KeySpace(scales, tuple(signed), origin=0, columns=0, total=shift)
+
+
 def embed(
     features: Sequence[Tensor], space: KeySpace, image_index: Tensor | None, num_images: int
 ) -> tuple[Tensor, Tensor]:
@@ -93,19 +118,19 @@ def embed(
     Args:
         features: d tensors (N,), float32, in standard deviations, within the space's ranges.
         space: numbers for the vertices.
-        image_index: (N,) integers, the picture each point belongs to; None for one picture.
-        num_images: how many pictures there are.
+        image_index: (N,) integers, the image each point belongs to; None for one image.
+        num_images: how many images there are.
 
     Returns:
-        keys: (N, d + 1), int32 or int64, of picture b within b·total … (b + 1)·total − 1.
+        keys: (N, d + 1), int32 or int64, of image b within b·total … (b + 1)·total − 1.
         weights: (N, d + 1) float32, barycentric: at least 0, summing to 1.
     """
     num_points, n = len(features[0]), len(features) + 1
     device, dtype = features[0].device, space.dtype(num_images)
     keys = torch.empty(num_points, n, dtype=dtype, device=device)
     weights = torch.empty(num_points, n, device=device)
-    offsets = torch.tensor(_simplex_offsets(space.steps), dtype=dtype, device=device)
-    block = BLOCK if device.type == "cpu" else num_points
+    steps = _steps(space.steps, dtype, device)
+    block = BLOCK if is_host(device) else max(1, num_points)
     for start in range(0, num_points, block):
         part = slice(start, start + block)
         plane = _elevate([f[part] for f in features], space.scales)
@@ -116,7 +141,7 @@ def embed(
             base.add_(z, alpha=step)
         if image_index is not None:
             base.add_(image_index[part].to(dtype), alpha=space.total)
-        torch.sub(base[:, None], offsets.index_select(0, _order_code(rest)), out=keys[part])
+        _subtract_offsets(base, rest, steps, out=keys[part])
         _barycentric(rest, weights[part])
     return keys, weights
 
@@ -151,17 +176,43 @@ def _order_code(rest: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _simplex_offsets(steps: tuple[int, ...]) -> list[list[int]]:
-    """((d + 1)!, d + 1): by Lehmer code, the sum of t over the m smallest remainders' axes."""
-    n = len(steps)
+def _steps(steps: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(d + 1,): kept, as a copy to a device makes the host wait."""
+    return torch.tensor(steps, dtype=dtype, device=device)
+
+
+@lru_cache(maxsize=16)
+def _axis_orders(n: int, device: torch.device) -> Tensor:
+    """(n!, n − 1) int64: by Lehmer code, the axes from the smallest remainder up to the second."""
     table = [[0] * n for _ in range(math.factorial(n))]
     for order in itertools.permutations(range(n)):  # axes from the largest remainder down
         rank = {axis: r for r, axis in enumerate(order)}
         code = 0
         for i in range(n - 1):
             code = code * (n - i) + sum(rank[j] < rank[i] for j in range(i + 1, n))
-        table[code] = list(itertools.accumulate((steps[a] for a in order[:0:-1]), initial=0))
-    return table
+        table[code] = list(order[:0:-1])
+    return torch.tensor(table, device=device)
+
+
+def _subtract_offsets(base: Tensor, rest: Tensor, steps: Tensor, out: Tensor) -> None:
+    """Keys of the simplex's vertices: vertex m is `base` less the m smallest remainders' steps.
+
+    Args:
+        base: (N,), the key of the rounded point.
+        rest: (d + 1, N), its remainders.
+        steps: (d + 1,).
+        out: (N, d + 1).
+    """
+    n = len(rest)
+    if n in SORTING_NETWORKS:  # as many orders as fit a table
+        orders = _axis_orders(n, rest.device)
+        offsets = steps.new_zeros(len(orders), n)
+        torch.cumsum(steps[orders], 1, out=offsets[:, 1:])
+        torch.sub(base[:, None], offsets.index_select(0, _order_code(rest)), out=out)
+        return
+    axes = rest.argsort(dim=0, descending=True, stable=True).flip(0)[:-1]
+    out[:, 0] = base
+    torch.sub(base[:, None], steps[axes].cumsum(0).t(), out=out[:, 1:])
 
 
 def _barycentric(rest: Tensor, out: Tensor) -> None:
@@ -171,8 +222,9 @@ def _barycentric(rest: Tensor, out: Tensor) -> None:
     remainders sorted downwards, and vertex 0 gets 1 + (r_(d) − r_(0))/(d + 1).
     """
     n = len(rest)
-    rows = list(rest.mul_(_single(1 / n)))
-    for a, b in SORTING_NETWORKS[n]:
+    scaled = rest.mul_(_single(1 / n))
+    rows = list(scaled if n in SORTING_NETWORKS else scaled.sort(0, descending=True).values)
+    for a, b in SORTING_NETWORKS.get(n, ()):
         rows[a], rows[b] = torch.maximum(rows[a], rows[b]), torch.minimum(rows[a], rows[b])
     torch.add(1 - rows[0], rows[-1], out=out[:, 0])
     for m in range(1, n):

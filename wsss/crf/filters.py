@@ -1,4 +1,4 @@
-"""Symmetrically normalised Gaussian filters on lattices, several as one linear operator."""
+"""Normalised Gaussian filters on lattices, several as one linear operator."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wsss.crf.bags import bag_sums, chunk_rows
 from wsss.crf.lattice import Lattice, blur
+from wsss.crf.segment_sums import bag_sums, chunk_rows
 
 
 @dataclass(frozen=True)
@@ -111,11 +111,16 @@ def join(
     return Filters(tuple(lattices), tuple(splats), vertices, slices, transposed)
 
 
-def symmetric_scale(lattice: Lattice) -> Tensor:
-    """(N,) float32: (K·1)^(−½), which on both sides normalises the kernel K symmetrically."""
+def row_sums(lattice: Lattice) -> Tensor:
+    """(N,) float32: K·1, the kernel's sum over all points for each."""
     one = torch.ones(len(lattice.vertices), dtype=torch.float32, device=lattice.weights.device)
     plain = join([lattice], [one], [one], torch.float32)
-    return (plain.apply(one[:, None])[:, 0] + 1e-20).rsqrt()
+    return plain.apply(one[:, None])[:, 0]
+
+
+def symmetric_scale(lattice: Lattice) -> Tensor:
+    """(N,) float32: (K·1)^(−½), which on both sides normalises the kernel K symmetrically."""
+    return (row_sums(lattice) + 1e-20).rsqrt()
 
 
 class DifferentiableFilter:

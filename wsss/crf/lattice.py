@@ -1,12 +1,15 @@
-"""The permutohedral lattice of a picture as index tensors, built by one sort."""
+"""The permutohedral lattice of points as index tensors, built by one sort."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from wsss.crf.bags import Bags, bag_sums, chunk_rows
 from wsss.crf.embedding import KeySpace, embed
+from wsss.crf.segment_sums import Bags, bag_sums, chunk_rows, is_host, make_bags
+
+TABLE_LIMIT = 256  # cells of the table of lines, for each vertex
 
 
 @dataclass(frozen=True)
@@ -64,17 +67,39 @@ def build_lattice(
         vertices=vertices.view(num_points, n),
         weights=weights,
         order=order,
-        members=Bags(points, offsets),
+        members=make_bags(points, offsets),
         neighbours=_find_neighbours(vertex_keys, space),
     )
 
 
 def _find_neighbours(keys: Tensor, space: KeySpace) -> Tensor:
-    """(d + 1, 3·(V + 1)) int32: rows of the vertex itself, key + step and key − step.
+    """(d + 1, 3·(V + 1)) int32: rows of the vertex itself, key + step and key − step."""
+    num, n = len(keys), len(space.steps)
+    rows = torch.arange(num, dtype=torch.int32, device=keys.device)
+    result = torch.full((n, num + 1, 3), num, dtype=torch.int32, device=keys.device)
+    result[:, :num, 0] = rows
+    # elsewhere a search among all keys is quick, and the number of lines one more thing to wait for
+    lines = space.columns > 0 and is_host(keys.device)
+    find = _line_finder(keys, space) if lines else None
+    for axis, step in enumerate(space.steps):
+        plus = find(step) if find else _find_keys(keys, step)
+        result[axis, :num, 1] = plus.int()
+        # who has me as plus, I have as minus; those without one write to the zero row
+        minus = torch.full((num + 1,), num, dtype=torch.int32, device=keys.device)
+        minus.scatter_(0, plus, rows)
+        result[axis, :num, 2] = minus[:num]
+    return result.view(n, -1)
+
+
+def _line_finder(keys: Tensor, space: KeySpace) -> Callable[[int], Tensor] | None:
+    """A function from a step to the rows of key + step, quicker than a search among all keys.
 
     Keys that share all but the last coordinate form a line. Lines find their neighbour lines by
-    binary search; a table (lines, columns) of each vertex's place within its line, 0 where there is
-    no vertex, finds the vertices: lines are several times fewer than vertices.
+    binary search; a table (lines, columns) of each vertex's position within its line, 0 where
+    there is no vertex, finds the vertices: lines are several times fewer than vertices.
+
+    Returns:
+        None where vertices are so far apart that the table would be larger than all else.
     """
     num, columns = len(keys), space.columns
     line_keys = keys.div(columns, rounding_mode="floor")
@@ -82,43 +107,37 @@ def _find_neighbours(keys: Tensor, space: KeySpace) -> Tensor:
     line_keys, line, counts = torch.unique_consecutive(
         line_keys, return_inverse=True, return_counts=True
     )
+    cells = (len(line_keys) + 1) * columns  # one more line, empty, for lines without a neighbour
+    if cells > TABLE_LIMIT * num:
+        return None
     ends = counts.cumsum(0)
     starts = torch.cat([ends - counts, ends[-1:]])
-    rows = torch.arange(num, device=keys.device)
-    place = rows - starts.index_select(0, line) + 1
-    # one more line, empty, for lines that have no neighbour
-    table = torch.zeros(
-        (len(line_keys) + 1) * columns, dtype=_place_dtype(columns), device=keys.device
-    )
-    table.scatter_(0, line * columns + column, place.to(table.dtype))
-    result = torch.full((len(space.steps), num + 1, 3), num, dtype=torch.int32, device=keys.device)
-    result[:, :num, 0] = rows.int()
-    for axis, step in enumerate(space.steps):
+    position = torch.arange(num, device=keys.device) - starts.index_select(0, line) + 1
+    table = torch.zeros(cells, dtype=_position_dtype(columns), device=keys.device)
+    table.scatter_(0, line * columns + column, position.to(table.dtype))
+
+    def find(step: int) -> Tensor:
         line_step = (step + 1) // columns  # steps are k·columns, 1 − columns, or −1
         other = line  # the last axis runs along the lines
         if line_step:
-            other = _find_lines(line_keys, line_step).index_select(0, line)
+            other = _find_keys(line_keys, line_step).index_select(0, line)
         cell = other * columns + (column + (step - line_step * columns))
-        place = table.index_select(0, cell)
-        found = starts.index_select(0, other) + place - 1
-        plus = torch.where(place > 0, found, num)
-        result[axis, :num, 1] = plus.int()
-        # who has me as plus, I have as minus; those without one write to the zero row
-        minus = torch.full((num + 1,), num, dtype=torch.int32, device=keys.device)
-        minus.scatter_(0, plus, rows.int())
-        result[axis, :num, 2] = minus[:num]
-    return result.view(len(space.steps), -1)
+        position = table.index_select(0, cell)
+        found = starts.index_select(0, other) + position - 1
+        return torch.where(position > 0, found, num)
+
+    return find
 
 
-def _find_lines(line_keys: Tensor, step: int) -> Tensor:
-    """(R,) int64: where line_keys + step is among the sorted line_keys, R where it is not."""
-    wanted = line_keys + step
-    place = torch.searchsorted(line_keys, wanted)
-    there = line_keys.index_select(0, place.clamp_max(len(line_keys) - 1)) == wanted
-    return torch.where(there, place, len(line_keys))
+def _find_keys(keys: Tensor, step: int) -> Tensor:
+    """(R,) int64: where keys + step is among the R sorted keys, R where it is not."""
+    wanted = keys + step
+    position = torch.searchsorted(keys, wanted)
+    there = keys.index_select(0, position.clamp_max(len(keys) - 1)) == wanted
+    return torch.where(there, position, len(keys))
 
 
-def _place_dtype(columns: int) -> torch.dtype:
+def _position_dtype(columns: int) -> torch.dtype:
     return torch.uint8 if columns < 2**8 else torch.int16 if columns < 2**15 else torch.int32
 
 

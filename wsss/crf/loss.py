@@ -23,7 +23,7 @@ class DenseCRFLoss(nn.Module):
     through them. Its gradient is the lattice's own: one more filtering.
 
     Args:
-        sxy: standard deviation of position, pixels of the given picture.
+        sxy: standard deviation of position, pixels of the given image.
         srgb: standard deviation of colour, grey levels.
         downsample: how many times smaller to compute it, by averages over blocks.
         normalised: whether to divide each label's cut by S_lᵀ·K̃·1, its association with all pixels,

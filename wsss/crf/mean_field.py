@@ -4,30 +4,29 @@ Q ← softmax(log p + Σ_k w_k·K̃_k·Q) with Potts compatibility, ten times or
 NeurIPS 2011, algorithm 1); values of a pixel's labels lie in one row, padded to whole vectors.
 """
 
-from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from wsss.crf.bags import chunk_rows
+from wsss.crf import spatial_cache
 from wsss.crf.embedding import key_space
 from wsss.crf.filters import DifferentiableFilter, Filters, join, symmetric_scale
+from wsss.crf.inputs import Problem
 from wsss.crf.lattice import Lattice, build_lattice
 from wsss.crf.presets import CRFParameters
-from wsss.crf.problem import Problem
+from wsss.crf.segment_sums import chunk_rows, is_host
 
 NEVER = -1e4  # the logit of a label that does not exist: its exponential is 0
 # While a kernel's normalised rows sum to 5 at most, messages stay under 88 and their exponentials
 # finite; Gaussian rows do: points near one point but far from each other are few in 5 dimensions.
 SAFE_WEIGHT = 16.0
-REMEMBERED_SIZES = 4  # spatial lattices kept: they depend on a picture's size alone
-REMEMBERED_PIXELS = 1 << 20
 
 
 @dataclass
 class LatticeMeanField:
-    """Solves problems by lattices; remembers the spatial lattices of the last few sizes.
+    """Solves problems by lattices.
 
     Attributes:
         parameters: the CRF's.
@@ -36,7 +35,6 @@ class LatticeMeanField:
 
     parameters: CRFParameters
     storage: torch.dtype = torch.float32
-    _spatial: OrderedDict[object, tuple[Lattice, Tensor]] = field(default_factory=OrderedDict)
 
     def __call__(self, problems: list[Problem]) -> list[Tensor]:
         """Marginals (L_i, H_i, W_i) of each problem."""
@@ -50,22 +48,17 @@ class LatticeMeanField:
             marginals = self._differentiable(kernels, unary, problems[0].compatibility)
         else:
             marginals = self._fast(kernels, unary.detach(), problems[0].compatibility)
-        return _pictures(marginals, problems)
+        return _split_images(marginals, problems)
 
     def _spatial_kernel(self, problems: list[Problem]) -> tuple[Lattice, Tensor]:
-        sizes = tuple(tuple(problem.image.shape[1:]) for problem in problems)
-        key = (sizes, problems[0].image.device)
-        if key not in self._spatial:
-            lattice = lattice_of([p.image for p in problems], self.parameters.gaussian_sxy)
-            self._spatial[key] = lattice, symmetric_scale(lattice)
-        self._spatial.move_to_end(key)
-        result = self._spatial[key]
-        pixels = sum(height * width for height, width in sizes)
-        if pixels > REMEMBERED_PIXELS:
-            del self._spatial[key]
-        elif len(self._spatial) > REMEMBERED_SIZES:
-            self._spatial.popitem(last=False)
-        return result
+        images, sxy = [problem.image for problem in problems], self.parameters.gaussian_sxy
+
+        def build() -> tuple[Lattice, Tensor]:
+            lattice = lattice_of(images, sxy)
+            return lattice, symmetric_scale(lattice)
+
+        sizes = tuple(tuple(image.shape[1:]) for image in images)
+        return spatial_cache.SHARED.get((sizes, sxy, images[0].device), build)
 
     def _bilateral_kernel(self, problems: list[Problem]) -> tuple[Lattice, Tensor]:
         p = self.parameters
@@ -100,7 +93,9 @@ class LatticeMeanField:
         filters = join(lattices, scales, slices, dtype)
         numbers = [abs(w) if isinstance(w, float) else SAFE_WEIGHT for w in weights]
         safe = compatibility is None and sum(numbers) < SAFE_WEIGHT
-        return _iterate(filters, unary, self.parameters.iterations, compatibility, safe, dtype)
+        marginals = normalise(unary.clone(), True).to(dtype)  # probabilities of 1e-5 at least
+        iterate([Term(filters, compatibility)], unary, marginals, self.parameters.iterations, safe)
+        return marginals.to(unary.dtype)
 
 
 def lattice_of(images: list[Tensor], sxy: float, srgb: float | None = None) -> Lattice:
@@ -118,7 +113,7 @@ def lattice_of(images: list[Tensor], sxy: float, srgb: float | None = None) -> L
     if srgb is not None:
         ranges += [255 / srgb] * 3
         for features, image in zip(per_image, images, strict=True):
-            features.extend((image.reshape(3, -1).float() / srgb).unbind())
+            features.extend(divide(image.reshape(3, -1).float(), srgb).unbind())
     features = [torch.cat(parts) for parts in zip(*per_image, strict=True)]
     index = None
     if len(images) > 1:
@@ -130,11 +125,25 @@ def lattice_of(images: list[Tensor], sxy: float, srgb: float | None = None) -> L
 
 
 def positions(image: Tensor, sxy: float) -> list[Tensor]:
-    """The x and y of every pixel, (H·W,) float32 each, in standard deviations."""
+    """The x and y of every pixel of (C, H, W), (H·W,) float32 each, in standard deviations."""
     _, height, width = image.shape
-    x = torch.arange(width, dtype=torch.float32, device=image.device) / sxy
-    y = torch.arange(height, dtype=torch.float32, device=image.device) / sxy
+    return grid(height, width, (sxy, sxy), image.device)
+
+
+def grid(height: int, width: int, sxy: tuple[float, float], device: torch.device) -> list[Tensor]:
+    """The x and y of every pixel, (H·W,) float32 each, in standard deviations."""
+    x = divide(torch.arange(width, dtype=torch.float32, device=device), sxy[0])
+    y = divide(torch.arange(height, dtype=torch.float32, device=device), sxy[1])
     return [x.repeat(height), y.repeat_interleave(width, output_size=height * width)]
+
+
+def divide(values: Tensor, sigma: float) -> Tensor:
+    """Values in standard deviations, rounded alike on every device.
+
+    CUDA multiplies with the reciprocal of a number, but divides by a tensor; another rounding
+    moves points to other simplices.
+    """
+    return values / torch.full((), sigma, dtype=values.dtype, device=values.device)
 
 
 def _can_batch(problems: list[Problem]) -> bool:
@@ -142,7 +151,7 @@ def _can_batch(problems: list[Problem]) -> bool:
     return (
         len({problem.log_probs.device for problem in problems}) == 1
         and len({problem.log_probs.dtype for problem in problems}) == 1
-        and problems[0].log_probs.device.type != "cpu"
+        and not is_host(problems[0].log_probs.device)
         and all(problem.compatibility is None for problem in problems)
     )
 
@@ -153,13 +162,14 @@ def _wants_grad(problems: list[Problem], parameters: CRFParameters) -> bool:
     return any(tensor.requires_grad for tensor in tensors)
 
 
-def _padded(num_labels: int) -> int:
+def padded_labels(num_labels: int) -> int:
+    """Columns that rows of so many labels have, whole vectors of the CPU."""
     return num_labels if num_labels <= 4 else -(-num_labels // 8) * 8
 
 
 def _rows(log_probs: list[Tensor]) -> Tensor:
-    """(N, L) of all pictures' (L_i, H_i, W_i), labels that do not exist at NEVER."""
-    width = _padded(max(len(p) for p in log_probs))
+    """(N, L) of all images' (L_i, H_i, W_i), labels that do not exist at NEVER."""
+    width = padded_labels(max(len(p) for p in log_probs))
     counts = [p[0].numel() for p in log_probs]
     rows = log_probs[0].new_full((sum(counts), width), NEVER)
     start = 0
@@ -169,12 +179,25 @@ def _rows(log_probs: list[Tensor]) -> Tensor:
     return rows
 
 
-def _pictures(marginals: Tensor, problems: list[Problem]) -> list[Tensor]:
+def _split_images(marginals: Tensor, problems: list[Problem]) -> list[Tensor]:
     parts = marginals.split([problem.log_probs[0].numel() for problem in problems])
     return [
         part[:, : len(p.log_probs)].t().contiguous().view(p.log_probs.shape)
         for part, p in zip(parts, problems, strict=True)
     ]
+
+
+@dataclass(frozen=True)
+class Term:
+    """Kernels whose messages share a compatibility.
+
+    Attributes:
+        filters: weights and normalisation are folded into them.
+        compatibility: None is Potts; (L, L) costs of two labels meeting, or their diagonal (L,).
+    """
+
+    filters: Filters
+    compatibility: Tensor | None = None
 
 
 def compatible(message: Tensor, compatibility: Tensor | None) -> Tensor:
@@ -183,37 +206,61 @@ def compatible(message: Tensor, compatibility: Tensor | None) -> Tensor:
         return message
     matrix = compatibility.to(message)
     spare = message.shape[1] - len(matrix)
+    if matrix.ndim == 1:
+        return message * -torch.nn.functional.pad(matrix, (0, spare))
     symmetric = torch.nn.functional.pad((matrix + matrix.t()) / 2, (0, spare, 0, spare))
     return -(message @ symmetric)
 
 
-def _iterate(
-    filters: Filters,
-    unary: Tensor,
-    iterations: int,
-    compatibility: Tensor | None,
-    safe: bool,
-    dtype: torch.dtype,
-) -> Tensor:
+def normalise(logits: Tensor, safe: bool, out: Tensor | None = None) -> Tensor:
+    """Softmax over rows, overwriting them.
+
+    Args:
+        logits: (N, L).
+        safe: whether exponentials are finite, and not all 0, without taking off the maximum;
+            torch's own softmax is slow over few labels.
+        out: what to write the result to, of the same shape and dtype; a new tensor or `logits`
+            unless given.
+    """
+    if not safe:
+        return logits.softmax(1) if out is None else torch.softmax(logits, 1, out=out)
+    likely = logits.exp_()
+    return torch.div(likely, likely.sum(1, keepdim=True), out=likely if out is None else out)
+
+
+def iterate(
+    terms: Sequence[Term], unary: Tensor, marginals: Tensor, iterations: int, safe: bool
+) -> None:
+    """Steps of mean field.
+
+    Args:
+        terms: of the pairwise energy.
+        unary: (N, L), log probabilities or negative energies.
+        marginals: (N, L), overwritten; their dtype is the one that values are kept in.
+        iterations: how many steps.
+        safe: as `normalise` takes it.
+    """
     num, width = unary.shape
     rows = min(num, chunk_rows(num, width, unary.device))
-    offsets = filters.slice_offsets(rows)
-
-    def normalise(logits: Tensor, safe: bool) -> Tensor:
-        """Softmax, without its maximum where that is safe: torch's is slow over few labels."""
-        if not safe:
-            return logits.softmax(1)
-        likely = logits.exp_()
-        return likely.div_(likely.sum(1, keepdim=True))
-
-    marginals = normalise(unary.clone(), True).to(dtype)  # probabilities of at least 1e-5 each
-    table = marginals.new_empty(filters.num_rows, width)
-    tables = table, torch.empty_like(table)
+    offsets = [term.filters.slice_offsets(rows) for term in terms]
+    same_dtype = marginals.dtype == unary.dtype
+    tables = []
+    for term in terms:
+        table = marginals.new_empty(term.filters.num_rows, width)
+        tables.append((table, torch.empty_like(table)))
     for _ in range(iterations):
-        values = filters.vertex_values(marginals, tables)
+        values = [
+            term.filters.vertex_values(marginals, pair)
+            for term, pair in zip(terms, tables, strict=True)
+        ]
         for start in range(0, num, rows):
             stop = min(num, start + rows)
-            message = filters.slice_rows(values, offsets, start, stop).to(unary.dtype)
-            logits = compatible(message, compatibility).add_(unary[start:stop])
-            marginals[start:stop] = normalise(logits, safe)
-    return marginals.to(unary.dtype)
+            logits = unary[start:stop]
+            for term, table, marks in zip(terms, values, offsets, strict=True):
+                message = term.filters.slice_rows(table, marks, start, stop).to(unary.dtype)
+                logits = compatible(message, term.compatibility).add_(logits)
+            logits = logits if terms else logits.clone()
+            if same_dtype:
+                normalise(logits, safe, out=marginals[start:stop])
+            else:
+                marginals[start:stop] = normalise(logits, safe)

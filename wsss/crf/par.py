@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from wsss.crf.bags import bag_sums
-from wsss.crf.problem import Problem
+from wsss.crf.inputs import Problem
+from wsss.crf.segment_sums import bag_sums
 
 DILATIONS = (1, 2, 4, 8, 12, 24)
 SHARPNESS = 0.3  # the paper's w₁: spreads a difference is divided by
@@ -30,7 +30,7 @@ def solve(problem: Problem, iterations: int, downsample: int) -> Tensor:
     """Refined probabilities, differentiable with respect to the given ones.
 
     Args:
-        problem: the picture; a compatibility is not used.
+        problem: the image; a compatibility is not used.
         iterations: how often to average.
         downsample: how many times smaller to compute it.
 

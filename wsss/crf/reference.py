@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wsss.crf.inputs import Problem
 from wsss.crf.presets import CRFParameters
-from wsss.crf.problem import Problem
 from wsss.errors import WsssError
 
 

@@ -42,9 +42,13 @@ def normalise(image: Image) -> torch.Tensor:
     Returns:
         (3, H, W) float32, contiguous.
     """
-    planes = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()
-    scale, shift = torch.from_numpy(_SCALE), torch.from_numpy(_SHIFT)
-    return planes.mul_(scale[:, None, None]).add_(shift[:, None, None])
+    return normalise_pixels(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))))
+
+
+def normalise_pixels(pixels: torch.Tensor) -> torch.Tensor:
+    """`normalise` where the tensor is: (..., 3, H, W) uint8 → the same float32."""
+    scale, shift = (torch.from_numpy(v).to(pixels.device) for v in (_SCALE, _SHIFT))
+    return pixels.float().mul_(scale[:, None, None]).add_(shift[:, None, None])
 
 
 def to_pixels(image: torch.Tensor) -> torch.Tensor:

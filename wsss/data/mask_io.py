@@ -4,7 +4,6 @@ Every stage that writes or reads a mask does it here, so that a mask is the same
 everywhere: mode P, value = class index with background 0, 255 = void or not confident.
 """
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -15,8 +14,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from wsss.data.image_header import open_image
 from wsss.errors import WsssError
+from wsss.files import write_atomic, write_text
 from wsss.labels import CLASS_NAMES_FILE, IGNORE_INDEX, class_lines
-from wsss.run_dir import write_text
 
 _INDEX_MODES = ("1", "P", "L", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
@@ -121,18 +120,7 @@ def write_mask(
     notes = PngInfo()
     if origin is not None:
         notes.add_text(_ORIGIN, origin)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(temporary, format="PNG", pnginfo=notes)
-        temporary.replace(path)
-    except OSError as error:
-        if temporary.exists():
-            temporary.unlink()
-        raise WsssError(
-            f"The mask {path} could not be written ({error.strerror or error}); expected a "
-            "writable folder with free space: make room or choose another run folder."
-        ) from error
+    write_atomic(path, lambda target: image.save(target, format="PNG", pnginfo=notes))
 
 
 def _as_bytes(mask: NDArray[np.integer]) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from glmix.checkpoints import describe_mismatch
 from wsss.errors import WsssError, first_line
-from wsss.run_dir import write_atomic
+from wsss.files import write_atomic
 
 Model = TypeVar("Model", bound=nn.Module)
 

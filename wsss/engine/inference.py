@@ -1,62 +1,212 @@
-"""Pseudo-masks image by image: finished ones are kept, and shards share the work."""
+"""The loop for everything made per image: read ahead, compute in batches, write behind.
 
-import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+On a CPU images are computed one at a time, in their order, so that answers are bit for bit those of
+each image alone. On a device images of one shape are batched while threads decode ahead and write
+behind.
+"""
 
-from wsss.data.images import Sample
-from wsss.engine.profile import Stopwatch
-from wsss.engine.progress import track
-from wsss.errors import WsssError
-from wsss.run_dir import RunDir
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wsss.data.augment import limit_side
+from wsss.data.images import Sample, read_image
+from wsss.engine.progress import Tracker
+from wsss.engine.runtime import Runtime
+
+Item = TypeVar("Item")
+Input = TypeVar("Input")
+Output = TypeVar("Output")
+
+BATCH = 16
+"""Images that a device computes at once."""
+PARTS = ("read", "compute", "write")
 
 
-def make_masks(
-    run_dir: RunDir,
-    samples: Sequence[Sample],
-    make: Callable[[Sample], None],
-    beside: Sequence[Callable[[str], Path]],
-    overwrite: bool,
-    shard: tuple[int, int],
-    watch: Stopwatch,
-) -> None:
-    """Make the missing masks of a shard; the stage is finished when none is missing.
+class Loaded(NamedTuple):
+    """An image in memory.
+
+    Attributes:
+        sample: what it is.
+        image: (H, W, 3) uint8 RGB, reduced to the largest side.
+        size: rows and columns of the whole image.
+    """
+
+    sample: Sample
+    image: NDArray[np.uint8]
+    size: tuple[int, int]
+
+
+def load(sample: Sample, max_side: int | None) -> Loaded:
+    """Read an image, reduced to a long side of `max_side` if it is longer."""
+    whole = read_image(sample.path)
+    return Loaded(sample, limit_side(whole, max_side), (whole.shape[0], whole.shape[1]))
+
+
+def to_device(images: Sequence[NDArray[np.uint8]], device: torch.device) -> Tensor:
+    """Images (H, W, 3) of one shape → (B, 3, H, W) uint8, as bytes to the device."""
+    stacked = torch.from_numpy(np.stack(images))
+    if device.type != "cpu":
+        stacked = stacked.pin_memory().to(device, non_blocking=True)
+    return stacked.permute(0, 3, 1, 2).contiguous()
+
+
+@dataclass(frozen=True)
+class Steps(Generic[Item, Input, Output]):
+    """What is done for an image; reading and writing may run in threads, computing does not.
+
+    Attributes:
+        read: an item from disk.
+        shape: only inputs of one shape are computed together.
+        compute: inputs of one shape → outputs in their order.
+        write: an output to disk.
+    """
+
+    read: Callable[[Item], Input]
+    shape: Callable[[Input], Hashable]
+    compute: Callable[[list[Input]], Iterable[Output]]
+    write: Callable[[Output], None]
+
+
+@dataclass
+class Usage:
+    """Where the time of a loop went, in seconds of its main thread.
+
+    Attributes:
+        images: that were made.
+        waited: part → seconds: `read` and `write` where the main thread waited for them, `compute`
+            the rest, in which the device is fed.
+    """
+
+    images: int = 0
+    waited: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
+
+    def __str__(self) -> str:
+        total = sum(self.waited.values())
+        shares = ", ".join(
+            f"{part} {seconds / max(total, 1e-9):.0%}" for part, seconds in self.waited.items()
+        )
+        return f"{self.images / max(total, 1e-9):.1f} images/s ({shares})"
+
+
+def process(
+    items: Sequence[Item], steps: Steps[Item, Input, Output], runtime: Runtime, title: str
+) -> Usage:
+    """Read, compute and write every item.
 
     Args:
-        run_dir: of the run.
-        samples: all of them, whatever the shard.
-        make: writes the files of one image, its pseudo-mask last.
-        beside: id → file that a finished image has beside its pseudo-mask.
-        overwrite: recompute the shard's masks.
-        shard: (i, n) takes every n-th image, from the i-th.
-        watch: what `make` counts its parts by; reported at the end.
-    """
+        items: what to make; a killed loop leaves what it wrote whole.
+        steps: what is done for an item.
+        runtime: on a CPU batches are single images and, without workers, no threads are used.
+        title: shown in progress.
 
-    def made(sample: Sample) -> bool:
-        return all(of(sample.id).is_file() for of in (run_dir.pseudo_mask, *beside))
-
-    share = samples[shard[0] :: shard[1]]
-    for sample in share if overwrite else ():
-        # now, not one by one: if this start is cut short, the next may not keep an old mask
-        run_dir.pseudo_mask(sample.id).unlink(missing_ok=True)
-    todo = [sample for sample in share if not made(sample)]
-    for sample in track(todo, "generate-pseudo-masks", len(todo)):
-        make(sample)
-    time = {"timed_images": len(todo), "ms_per_image": watch.per_unit(len(todo))}
-    if todo and watch.seconds:
-        parts = ", ".join(f"{part} {ms:.1f}" for part, ms in watch.per_unit(len(todo)).items())
-        print(f"generate-pseudo-masks  ms per image: {parts}", file=sys.stderr)
-    if all(made(sample) for sample in samples):
-        run_dir.finish("pseudo_masks", {"images": len(samples), **time})
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """`i/n` → (i, n).
+    Returns:
+        Where the time went.
 
     Raises:
-        WsssError: it isn't of that form, or i is not a shard of n.
+        Exception: whatever reading, computing or writing an item raises; what was written stays.
     """
-    first, _, count = text.partition("/")
-    if not (first.isdigit() and count.isdigit() and int(first) < int(count)):
-        raise WsssError(f"--shard is {text!r}: expected i/n with 0 ≤ i < n, such as 0/2.")
-    return int(first), int(count)
+    batch = 1 if runtime.device.type == "cpu" else BATCH
+    usage = Usage()
+    with (
+        Tracker(title, len(items), quiet=not runtime.is_main) as tracker,
+        _Threads(runtime.workers, ahead=2 * batch) as readers,
+        _Threads(min(runtime.workers, 4), ahead=4 * batch) as writers,
+    ):
+        inputs = _timed(readers.map(steps.read, items), usage, "read")
+        for group in _batches(inputs, steps.shape, batch):
+            start = time.perf_counter()
+            outputs = list(steps.compute(group))
+            usage.waited["compute"] += time.perf_counter() - start
+            start = time.perf_counter()
+            for output in outputs:
+                writers.submit(steps.write, output)
+            usage.waited["write"] += time.perf_counter() - start
+            usage.images += len(group)
+            tracker.advance(len(group))
+        start = time.perf_counter()
+        writers.finish()
+        usage.waited["write"] += time.perf_counter() - start
+    return usage
+
+
+def _timed(inputs: Iterator[Input], usage: Usage, part: str) -> Iterator[Input]:
+    while True:
+        start = time.perf_counter()
+        try:
+            found = next(inputs)
+        except StopIteration:
+            return
+        finally:
+            usage.waited[part] += time.perf_counter() - start
+        yield found
+
+
+def _batches(
+    inputs: Iterable[Input], shape: Callable[[Input], Hashable], size: int
+) -> Iterator[list[Input]]:
+    """Groups of one shape, of `size` where as many are at hand; every input once."""
+    waiting: dict[Hashable, list[Input]] = defaultdict(list)
+    held = 0
+    for one in inputs:
+        group = waiting[shape(one)]
+        group.append(one)
+        held += 1
+        if len(group) < size and held >= 4 * size:
+            # rare shapes don't pile up: the fullest group goes as it is
+            group = max(waiting.values(), key=len)
+        if len(group) >= size or held >= 4 * size:
+            held -= len(group)
+            yield waiting.pop(shape(group[0]))
+    yield from waiting.values()
+
+
+class _Threads:
+    """A bounded number of calls ahead in threads; without threads, calls are made at once."""
+
+    def __init__(self, threads: int, ahead: int) -> None:
+        self._pool = ThreadPoolExecutor(threads) if threads else None
+        self._ahead = ahead + threads
+        self._pending: deque[Future[object]] = deque()
+
+    def __enter__(self) -> "_Threads":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def map(self, call: Callable[[Item], Input], items: Iterable[Item]) -> Iterator[Input]:
+        """Results in the order of the items."""
+        if self._pool is None:
+            yield from map(call, items)
+            return
+        pending: deque[Future[Input]] = deque()
+        for item in items:
+            pending.append(self._pool.submit(call, item))
+            if len(pending) >= self._ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+    def submit(self, call: Callable[[Item], object], item: Item) -> None:
+        """Call, now or later; waits where too many calls are pending."""
+        if self._pool is None:
+            call(item)
+            return
+        self._pending.append(self._pool.submit(call, item))
+        while len(self._pending) >= self._ahead:
+            self._pending.popleft().result()
+
+    def finish(self) -> None:
+        """Wait for every call."""
+        while self._pending:
+            self._pending.popleft().result()

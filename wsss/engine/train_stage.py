@@ -2,52 +2,45 @@
 
 import math
 import sys
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 from torch.utils.data import Dataset
 
-from wsss.config import OptimConfig, RunConfig
+from wsss.config import OptimConfig
 from wsss.engine.checkpoint import save_model
 from wsss.engine.loop import LossFunction, check_batch, train
 from wsss.engine.parameter_groups import parameter_groups
 from wsss.engine.runtime import Runtime
 from wsss.engine.schedule import schedule_of
-from wsss.run_dir import RunDir
-
-Stage = Literal["train_cls", "train_seg"]
+from wsss.run.state import Work
 
 FEW = 200
 """Below this many steps a warning is printed."""
 
 
 def train_stage(
-    config: RunConfig,
-    stage: Stage,
+    work: Work,
     runtime: Runtime,
     model: nn.Module,
     backbone: nn.Module,
     dataset: Dataset[Any],
     loss_function: LossFunction,
-    run_dir: RunDir,
-    again: bool,
 ) -> nn.Module:
     """Begin a stage and train it by its settings: `loop.train` with the files of its run.
 
     Args:
-        config: of the run.
-        stage: names the section of the config and the folder.
+        work: the stage; names the section of the config and the folder.
         runtime: device, processes, precision.
         model: on the runtime's device; trained in place.
         backbone: the part of it that was pretrained.
         dataset: map-style with a length, keyed by (epoch, index).
         loss_function: see `loop.train`.
-        run_dir: of the run.
-        again: forget what an earlier start left of the stage.
 
     Returns:
         The trained model, in eval mode.
     """
+    config, run, stage = work.config, work.run, work.stage
     settings: OptimConfig = getattr(config, stage)
     images = len(dataset)  # type: ignore[arg-type]
     schedule = schedule_of(settings, images)
@@ -62,7 +55,7 @@ def train_stage(
         settings.backbone_lr_factor,
         settings.weight_decay,
     )
-    run_dir.begin(stage, config, again)
+    work.begin(alone=runtime.is_main)
     return train(
         runtime,
         model,
@@ -72,14 +65,14 @@ def train_stage(
         schedule,
         title=title,
         seed=config.seed,
-        checkpoint=run_dir.checkpoint(stage),
-        log=run_dir.log(stage),
+        checkpoint=run.checkpoint(stage),
+        log=run.log(stage),
         save_every=config.runtime.save_every,
-        tensorboard=run_dir.stage(stage) if config.runtime.tensorboard else None,
+        tensorboard=run.stage(stage) if config.runtime.tensorboard else None,
     )
 
 
-def _short(stage: Stage, title: str, settings: OptimConfig, steps: int, images: int) -> str:
+def _short(stage: str, title: str, settings: OptimConfig, steps: int, images: int) -> str:
     """The warning about a training of few steps."""
     enough = math.ceil(FEW * settings.batch_size / max(1, images))
     return (
@@ -90,13 +83,9 @@ def _short(stage: Stage, title: str, settings: OptimConfig, steps: int, images: 
 
 
 def deliver(
-    run_dir: RunDir,
-    stage: Stage,
-    model: nn.Module,
-    metadata: dict[str, Any],
-    summary: dict[str, Any],
+    work: Work, model: nn.Module, metadata: dict[str, Any], summary: dict[str, Any]
 ) -> None:
     """Write the weights, mark the stage finished, and only then drop its checkpoint."""
-    save_model(run_dir.model(stage), model, metadata)
-    run_dir.finish(stage, summary)
-    run_dir.checkpoint(stage).unlink(missing_ok=True)
+    save_model(work.run.model(work.stage), model, metadata)
+    work.finish(summary)
+    work.run.checkpoint(work.stage).unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from torch.export import Dim, ExportedProgram
 from glmix.clustering import regional_means
 from wsss.errors import WsssError, first_line
 from wsss.export.load import KEY, LEAST, MULTIPLE, Card
-from wsss.run_dir import write_atomic
+from wsss.files import write_atomic
 
 _LARGEST = 1 << 15  # pixels per side that a graph is checked for
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wsss.config import EvaluateConfig, PredictionMode
+from wsss.config import PredictionMode
 from wsss.crf import make_crf
 from wsss.data import augment
 from wsss.seeding.cam import fold_flip, resize, scaled_size, with_flip
@@ -88,33 +88,33 @@ class View(NamedTuple):
 
 @torch.inference_mode()
 def predict_views(
-    model: nn.Module, image: Tensor, views: Sequence[View], tile: int | None = None
+    model: nn.Module, images: Tensor, views: Sequence[View], tile: int | None = None
 ) -> list[Tensor]:
     """Probabilities by each view; what several views share is computed once.
 
     Args:
         model: images (B, 3, H, W) → logits (B, C + 1, H, W).
-        image: (1, 3, H, W), normalised.
+        images: (B, 3, H, W), normalised.
         views: at least one.
         tile: side of the windows that larger images are cut into, None for no limit.
 
     Returns:
-        A tensor (C + 1, H, W) per view, each pixel summing to 1.
+        A tensor (B, C + 1, H, W) per view, each pixel summing to 1.
     """
-    size = (image.shape[-2], image.shape[-1])
+    size = (images.shape[-2], images.shape[-1])
     totals: list[Tensor | None] = [None] * len(views)
     for scale in dict.fromkeys(scale for view in views for scale in view.scales):
         takers = [i for i, view in enumerate(views) if scale in view.scales]
-        scaled = resize(image, scaled_size(*size, scale)) if scale != 1.0 else image
+        scaled = resize(images, scaled_size(*size, scale)) if scale != 1.0 else images
         flipped = any(views[i].flip for i in takers)
         batch = with_flip(scaled) if flipped else scaled
         probs = resize(tiled(model, batch, tile).float(), size).softmax(dim=1)
         for i in takers:
-            seen = fold_flip(probs) if views[i].flip else probs[: len(image)]
+            seen = fold_flip(probs) if views[i].flip else probs[: len(images)]
             before = totals[i]
             totals[i] = seen if before is None else before + seen
     means = zip(totals, views, strict=True)
-    return [total[0] / len(set(view.scales)) for total, view in means if total is not None]
+    return [total / len(set(view.scales)) for total, view in means if total is not None]
 
 
 Mask = NDArray[np.uint8]
@@ -123,32 +123,33 @@ Mask = NDArray[np.uint8]
 @torch.inference_mode()
 def predict_masks(
     model: nn.Module,
-    image: NDArray[np.uint8],
+    pixels: Tensor,
     modes: Sequence[PredictionMode],
-    settings: EvaluateConfig,
-    device: torch.device,
-) -> list[Mask]:
-    """Segment one image in several ways; what they share is computed once.
+    sizes: Sequence[tuple[int, int]],
+    tile: int | None = None,
+) -> list[list[Mask]]:
+    """Segment images of one shape in several ways; what they share is computed once.
 
     Args:
         model: normalised images → logits.
-        image: (H, W, 3) uint8 RGB.
+        pixels: (B, 3, H, W) uint8 RGB, on the model's device.
         modes: scales, flip and CRF of each mask.
-        settings: its `max_side` and `tile`.
-        device: of the model.
+        sizes: rows and columns of each image's masks.
+        tile: see `predict_views`.
 
     Returns:
-        A mask (H, W) of class indices per mode.
+        Of each image a mask of class indices per mode, of the image's size.
     """
-    small = augment.limit_side(image, settings.max_side)
     views = list(dict.fromkeys(View(mode.scales, mode.flip) for mode in modes))
-    tensor = augment.normalise(small)[None].to(device)
-    probs = dict(zip(views, predict_views(model, tensor, views, settings.tile), strict=True))
-    pixels = torch.from_numpy(small).permute(2, 0, 1).to(device)
-    masks = []
+    images = augment.normalise_pixels(pixels)
+    probs = dict(zip(views, predict_views(model, images, views, tile), strict=True))
+    masks: list[list[Mask]] = [[] for _ in sizes]
     for mode in modes:
-        (found,) = refine([pixels], [probs[View(mode.scales, mode.flip)]], make_crf(mode.crf))
-        masks.append(label_at(found, image.shape[:2]).cpu().numpy())
+        found = probs[View(mode.scales, mode.flip)]
+        for own, refined, size in zip(
+            masks, refine(list(pixels), list(found), make_crf(mode.crf)), sizes, strict=True
+        ):
+            own.append(label_at(refined, size).cpu().numpy())
     return masks
 
 

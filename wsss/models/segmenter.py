@@ -10,7 +10,6 @@ from torch import Tensor, nn
 import glmix
 from wsss.config import RunConfig
 from wsss.errors import WsssError
-from wsss.models.inference import View, predict_views
 
 # The library's class of each decoder; the library is loaded when one is built.
 _LIBRARY = "segmentation_models_pytorch"
@@ -84,23 +83,6 @@ class Segmenter(nn.Module):
         padding = (0, -width % 32, 0, -height % 32)
         logits: Tensor = self.net(F.pad(images, padding, mode="replicate"))
         return logits[..., :height, :width]
-
-
-def predict_probs(
-    model: nn.Module, image: Tensor, scales: Sequence[float] = (1.0,), flip: bool = False
-) -> Tensor:
-    """Class probabilities of one image, averaged over scales and flip.
-
-    Args:
-        model: images → logits.
-        image: (1, 3, H, W), normalised.
-        scales: of the image's sides.
-        flip: also the mirror image.
-
-    Returns:
-        (C + 1, H, W), sums to 1.
-    """
-    return predict_views(model, image, [View(tuple(scales), flip)])[0]
 
 
 def segmenter_metadata(config: RunConfig, class_names: Sequence[str]) -> dict[str, Any]:

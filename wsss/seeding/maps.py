@@ -34,7 +34,7 @@ class Evidence(NamedTuple):
     def of_tagged(self, tags: Tensor) -> "Evidence":
         """Class activation of the classes that any image is tagged with, 0 where an image isn't."""
         own = tagged(tags)
-        mask = tags[:, own].repeat(2 if self.flipped else 1, 1)
+        mask = tags[:, own].repeat(2 if self.flipped else 1, 1).to(self.cam.device)
         return self._replace(cam=self.cam[:, own] * mask[..., None, None])
 
     def folded(self, maps: Tensor) -> Tensor:
@@ -42,9 +42,9 @@ class Evidence(NamedTuple):
         return fold_flip(maps) if self.flipped else maps
 
 
-def tagged(tags: Tensor) -> Tensor:
+def tagged(tags: Tensor) -> list[int]:
     """Indices of the classes that any of B images is tagged with; tags (B, C) in {0, 1}."""
-    return tags.any(dim=0).nonzero().flatten()
+    return tags.any(dim=0).nonzero().flatten().tolist()
 
 
 def score_maps(
@@ -54,7 +54,7 @@ def score_maps(
 
     Args:
         evidence: at every scale.
-        tags: (B, C) in {0, 1}; classes that an image isn't tagged with score 0.
+        tags: (B, C) in {0, 1}, on the CPU; classes that an image isn't tagged with score 0.
         seeding: walks and background evidence.
         size: (H, W) of the maps.
 

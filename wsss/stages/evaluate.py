@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from wsss.config import RunConfig
+from wsss.config.schema import PredictConfig, SeedsConfig, ViewsConfig
 from wsss.data.images import Sample, TaggedDataset
 from wsss.data.mask_io import read_mask
 from wsss.data.masks import mask_path, read_pair, true_masks
@@ -20,11 +21,14 @@ from wsss.data.open import open_tagged
 from wsss.engine.progress import track
 from wsss.engine.runtime import start
 from wsss.errors import WsssError
+from wsss.files import write_atomic, write_json, write_text
+from wsss.labels import BACKGROUND
 from wsss.metrics.confusion import ConfusionMatrix
 from wsss.metrics.split_scores import SplitScores, summary
+from wsss.metrics.threshold_sweep import ThresholdSweep
 from wsss.report.confusion import confusion_csv, confusion_image
 from wsss.report.sheet import contact_sheet, mask_over
-from wsss.run_dir import RunDir, write_atomic, write_json, write_text
+from wsss.run.state import Run
 from wsss.seeding.cam import resize
 from wsss.seeding.masks import margins, seed_mask
 from wsss.seeding.walks import Walk
@@ -32,11 +36,7 @@ from wsss.seeding.walks import Walk
 Kind = Literal["cam", "seeds", "pseudo-masks", "predictions"]
 KINDS: tuple[Kind, ...] = ("cam", "seeds", "pseudo-masks", "predictions")
 WORST = 12  # images on the sheet of the worst
-SWEEP = np.round(np.arange(0.05, 1.0, 0.05), 2)
-# the settings that each kind depends on
-_PREDICTED = {"scales", "flip", "crf", "max_side", "tile"}
-_CAM = ("scales", "flip")
-_SEEDS = (*_CAM, "walks", "border")
+SWEEP = tuple(round(0.05 * k, 2) for k in range(1, 20))
 
 
 def run(config: RunConfig, of: Kind, split: str | None = None) -> Path:
@@ -51,20 +51,20 @@ def run(config: RunConfig, of: Kind, split: str | None = None) -> Path:
     """
     root = true_masks(config.data)
     split = split or (config.data.val_split if of == "predictions" else config.data.score_split)
-    run_dir = RunDir(config.run)
+    run = Run(config.run)
     start(config.runtime, config.seed)
     tagged = open_tagged(config.data, split)
     if of in ("cam", "seeds"):
-        scores = _score_seeds(config, run_dir, tagged, root, "cam" if of == "cam" else "seed")
+        scores = _score_seeds(config, run, tagged, root, "cam" if of == "cam" else "seed")
     elif of == "pseudo-masks":
-        masks = [run_dir.pseudo_mask(p.id) for p in tagged.samples]
+        masks = [run.pseudo_mask(p.id) for p in tagged.samples]
         scores = _score_masks(config, tagged, root, [masks])[0].summary()
     else:
-        scores = _score_predictions(config, run_dir, tagged, root, split)
-    path = run_dir.evaluation(of, split)
+        scores = _score_predictions(config, run, tagged, root, split)
+    path = run.evaluation(of, split)
     write_json(
         path,
-        {"of": of, "split": split, **scores, "protocol": _protocol(config, run_dir, of)},
+        {"of": of, "split": split, **scores, "protocol": _protocol(config, run, of)},
     )
     return path
 
@@ -96,10 +96,10 @@ def _score_masks(
 
 
 def _score_predictions(
-    config: RunConfig, run_dir: RunDir, tagged: TaggedDataset, root: Path, split: str
+    config: RunConfig, run: Run, tagged: TaggedDataset, root: Path, split: str
 ) -> dict[str, Any]:
     """The scores of the config's own scales, flip and CRF, and beside them every column's."""
-    folders = run_dir.predictions(config, split)
+    folders = run.columns(config.evaluate, split)
     masks = {
         name: [folder / f"{p.id}.png" for p in tagged.samples] for name, folder in folders.items()
     }
@@ -108,11 +108,11 @@ def _score_predictions(
     modes = config.evaluate.columns()
     own = next(name for name, mode in modes.items() if mode == config.evaluate.own)
     matrix, names = columns[own].confusion.matrix, columns[own].names
-    write_text(run_dir.confusion(split), confusion_csv(matrix, names))
+    write_text(run.confusion(split), confusion_csv(matrix, names))
     image = confusion_image(matrix, names)
-    write_atomic(run_dir.report / f"confusion_{split}.png", image.save)
+    write_atomic(run.report / f"confusion_{split}.png", image.save)
     worst = columns[own].worst(WORST)
-    _draw_worst(run_dir, split, [tagged.samples[i] for i in worst], root, folders[own])
+    _draw_worst(run, split, [tagged.samples[i] for i in worst], root, folders[own])
     return {
         **columns[own].summary(),
         "columns": {
@@ -122,50 +122,39 @@ def _score_predictions(
     }
 
 
-def _draw_worst(
-    run_dir: RunDir, split: str, samples: Sequence[Sample], root: Path, masks: Path
-) -> None:
+def _draw_worst(run: Run, split: str, samples: Sequence[Sample], root: Path, masks: Path) -> None:
     rows = []
     for sample in samples:
         image, target = read_pair(sample.path, mask_path(root, sample.id))
         pred = read_mask(masks / f"{sample.id}.png")
         rows.append([image, mask_over(pred, image), mask_over(target, image)])
     sheet = contact_sheet(rows, ("image", "prediction", "truth"), width=240)
-    write_atomic(run_dir.report / f"worst_{split}.png", sheet.save)
+    write_atomic(run.report / f"worst_{split}.png", sheet.save)
 
 
 def _score_seeds(
-    config: RunConfig, run_dir: RunDir, tagged: TaggedDataset, root: Path, key: str
+    config: RunConfig, run: Run, tagged: TaggedDataset, root: Path, key: str
 ) -> dict[str, Any]:
     rule = config.pseudo_masks.background
-    _require([run_dir.seed(p.id) for p in tagged.samples])
-    confusion = _confusion(config, tagged)
-    sweep = [_confusion(config, tagged) for _ in SWEEP]
+    _require([run.seed(p.id) for p in tagged.samples])
+    names = (BACKGROUND, *tagged.class_names)
+    confusion = ConfusionMatrix(len(names), unsure=config.evaluate.unsure)
+    sweep = ThresholdSweep(len(names), SWEEP)
     for sample in track(tagged.samples, "evaluate", len(tagged)):
         target = read_pair(sample.path, mask_path(root, sample.id))[1]
-        scores, labels = _soft(run_dir, sample, key)
+        scores, labels = _soft(run, sample, key)
         confusion.update(target, seed_mask(margins(scores, rule, target.shape), labels))
-        full = resize(scores[None], (target.shape[0], target.shape[1]))[0]
-        for threshold, matrix in zip(SWEEP, sweep, strict=True):
-            matrix.update(target, seed_mask(full - float(threshold), labels))
-    means = [matrix.compute().miou for matrix in sweep]
-    found = {
-        **summary(confusion, ("background", *tagged.class_names)),
-        "images": len(tagged),
-    }
-    if np.isnan(means).all():  # true masks of void alone
+        sweep.update(target, resize(scores[None], (target.shape[0], target.shape[1]))[0], labels)
+    found = {**summary(confusion, names), "images": len(tagged)}
+    threshold, miou = sweep.best()
+    if np.isnan(miou):  # ground truth of void alone
         return found
-    best = int(np.nanargmax(means))
-    return {**found, "oracle": {"threshold": float(SWEEP[best]), "miou": means[best]}}
+    return {**found, "oracle": {"threshold": threshold, "miou": miou}}
 
 
-def _soft(run_dir: RunDir, sample: Sample, key: str) -> tuple[torch.Tensor, torch.Tensor]:
-    with np.load(run_dir.seed(sample.id)) as soft:
+def _soft(run: Run, sample: Sample, key: str) -> tuple[torch.Tensor, torch.Tensor]:
+    with np.load(run.seed(sample.id)) as soft:
         return torch.from_numpy(soft[key]).float(), torch.from_numpy(soft["labels"])
-
-
-def _confusion(config: RunConfig, tagged: TaggedDataset) -> ConfusionMatrix:
-    return ConfusionMatrix(len(tagged.class_names) + 1, unsure=config.evaluate.unsure)
 
 
 def _require(paths: Sequence[Path]) -> None:
@@ -177,15 +166,15 @@ def _require(paths: Sequence[Path]) -> None:
         )
 
 
-def _protocol(config: RunConfig, run_dir: RunDir, of: Kind) -> dict[str, Any]:
+def _protocol(config: RunConfig, run: Run, of: Kind) -> dict[str, Any]:
     """What a figure depends on; for masks, the settings that they were made with."""
     stage = "train_seg" if of == "predictions" else "pseudo_masks"
-    made = run_dir.made_with(stage, config)
+    made = run.made_with(stage, config)
     common = {"ignored": 255, "resolution": "original", "seed": made["seed"]}
     if config.round > 1:
         common["round"] = config.round
     if of == "predictions":
-        settings = config.evaluate.model_dump(mode="json", include=_PREDICTED)
+        settings = config.evaluate.model_dump(mode="json", include=set(PredictConfig.model_fields))
         return {**common, "tags": "not given", **settings}
     common["tags"] = "given"
     unsure = {"unsure": config.evaluate.unsure}
@@ -195,7 +184,7 @@ def _protocol(config: RunConfig, run_dir: RunDir, of: Kind) -> dict[str, Any]:
     masks["walks"] = [_told(walk) for walk in masks["walks"]]
     if of == "pseudo-masks":
         return {**common, **masks, **unsure}
-    kept = {key: masks[key] for key in (_CAM if of == "cam" else _SEEDS)}
+    kept = {key: masks[key] for key in (ViewsConfig if of == "cam" else SeedsConfig).model_fields}
     # the threshold is none of the soft seeds', but of this scoring
     return {**common, **kept, "background": config.pseudo_masks.background, "crf": "none"}
 

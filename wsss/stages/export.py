@@ -15,8 +15,9 @@ from wsss.errors import WsssError
 from wsss.export.load import CARD_FILE, WEIGHTS_FILE, Card, card_of
 from wsss.export.model_card import model_card
 from wsss.export.write import save_exported, save_onnx
+from wsss.files import write_json, write_text
 from wsss.models.segmenter import Segmenter, build_segmenter
-from wsss.run_dir import RunDir, write_json, write_text
+from wsss.run.state import Run
 
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2", "safetensors": ".safetensors", "hub": ""}
 
@@ -38,13 +39,13 @@ def run(config: RunConfig, to: str, out: Path | None = None, half: bool = False)
         raise WsssError(f"--to is {to!r}: expected one of {', '.join(SUFFIXES)}.")
     if half and to != "safetensors":
         raise WsssError(f"--half is for safetensors alone, not for {to}: leave it out.")
-    run_dir = RunDir(config.run)
+    run = Run(config.run)
     suffix = SUFFIXES[to]
-    path = out or run_dir.root / "export" / (f"model{suffix}" if suffix else to)
+    path = out or run.root / "export" / (f"model{suffix}" if suffix else to)
     if suffix and path.suffix != suffix:
         raise WsssError(f"--out is {path}: expected a name that ends in {suffix}.")
     model, metadata = load_trained(
-        run_dir.model("train_seg"), "segmenter", build_segmenter, torch.device("cpu")
+        run.model("train_seg"), "segmenter", build_segmenter, torch.device("cpu")
     )
     card = card_of(metadata)
     if to == "onnx":
@@ -54,11 +55,11 @@ def run(config: RunConfig, to: str, out: Path | None = None, half: bool = False)
     elif to == "safetensors":
         save_model(path, model.bfloat16() if half else model, card)
     else:
-        _save_hub(path, run_dir, model, card)
+        _save_hub(path, run, model, card)
     return path
 
 
-def _save_hub(folder: Path, run_dir: RunDir, model: Segmenter, card: Card) -> None:
+def _save_hub(folder: Path, run: Run, model: Segmenter, card: Card) -> None:
     """`model.safetensors`, `config.json`, `preprocessor_config.json`, `README.md`."""
     save_model(folder / WEIGHTS_FILE, model, card)
     labels = {str(i): name for i, name in enumerate(card["classes"])}
@@ -74,10 +75,10 @@ def _save_hub(folder: Path, run_dir: RunDir, model: Segmenter, card: Card) -> No
     write_json(folder / "preprocessor_config.json", _preprocessor(card))
     scores = [
         json.loads(path.read_text())
-        for path in sorted((run_dir.root / "evaluation").glob("predictions_*.json"))
+        for path in sorted((run.root / "evaluation").glob("predictions_*.json"))
     ]
     parameters = sum(p.numel() for p in model.parameters())
-    text = model_card(run_dir.root.name, card, scores, parameters, run_dir.has_true_masks)
+    text = model_card(run.root.name, card, scores, parameters, run.has_ground_truth)
     write_text(folder / "README.md", text)
 
 

@@ -21,6 +21,7 @@ from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, Transfe
 from wsss.data import mask_io
 from wsss.data.download import Archive, download
 from wsss.errors import WsssError
+from wsss.files import write_text
 from wsss.formats import voc
 
 log = logging.getLogger(__name__)
@@ -164,6 +165,4 @@ def _sbd_mask(name: str, read: Callable[[], bytes]) -> NDArray[np.uint8]:
 
 
 def _write_list(path: Path, ids: list[str]) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(f"{id_}\n" for id_ in ids))
-    temporary.replace(path)
+    write_text(path, "".join(f"{id_}\n" for id_ in ids))

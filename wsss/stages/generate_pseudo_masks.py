@@ -6,7 +6,9 @@ segmenter, `train_seg/model.safetensors`. Writes `pseudo_masks/<id>.png`. Each i
 that a killed stage resumes where it stopped and shards share the work.
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,30 +19,30 @@ from torch import Tensor
 
 from wsss.config import PseudoMasksConfig, RunConfig
 from wsss.crf import DenseCRF, make_crf
-from wsss.data.augment import limit_side, normalise, resize_mask
-from wsss.data.images import Sample, read_image
+from wsss.data.augment import normalise_pixels, resize_mask
+from wsss.data.images import Sample
 from wsss.data.mask_io import read_mask, write_class_names, write_mask
 from wsss.data.open import open_stage
 from wsss.engine.checkpoint import load_trained
-from wsss.engine.inference import make_masks
+from wsss.engine.inference import Loaded, Steps, load, process, to_device
 from wsss.engine.profile import Stopwatch
 from wsss.engine.runtime import Runtime, require_one_process, start
+from wsss.files import write_atomic
 from wsss.models.classifier import TagClassifier, build_classifier
+from wsss.models.inference import View, predict_views
 from wsss.models.multiscale import check_walks, observe, seed_size
-from wsss.models.segmenter import build_segmenter, predict_probs
-from wsss.run_dir import RunDir, write_atomic
+from wsss.models.segmenter import build_segmenter
+from wsss.run.state import Run, Work
 from wsss.seeding.maps import score_maps
 from wsss.seeding.masks import among_tags, harden, margins, mix_in, refine, seed_probabilities
 from wsss.seeding.walks import Seeding
-
-Image = NDArray[np.uint8]
 
 
 def run(
     config: RunConfig,
     overwrite: bool = False,
     shard: tuple[int, int] = (0, 1),
-    train_again: bool = False,
+    recomputed: str | None = None,
 ) -> Path:
     """Make the pseudo-masks of a run's round, or the rest of them; returns their folder.
 
@@ -48,47 +50,92 @@ def run(
         config: of the round.
         overwrite: recompute all of them.
         shard: (i, n) takes every n-th image, from the i-th.
-        train_again: the training on the masks is to be repeated: it may have had other settings.
+        recomputed: the first stage that is going to be recomputed, whose settings may differ.
     """
     first = config.round == 1
     if not first:
         _require_former(config)
     data, digests = open_stage(config.data, config.seed, "pseudo_masks")
-    again = "pseudo_masks" if overwrite else "train_seg" if train_again else None
-    run_dir = RunDir.create(config, digests, again)
-    folder = run_dir.stage("pseudo_masks")
-    if run_dir.finished("pseudo_masks") and not overwrite:
+    work = Work(config, "pseudo_masks", digests, overwrite, recomputed)
+    folder = work.run.stage("pseudo_masks")
+    if not work.needed:
         return folder
     if first:
-        run_dir.require("train_cls")
+        work.run.require("train_cls")
     else:
         require_one_process()
     runtime = start(config.runtime, config.seed)
     watch = Stopwatch(runtime.device)
     crf, confidence = _crf_and_confidence(config)
     source = (FromSeeds if first else FromSegmenter)(config, data.class_names, runtime, watch)
-    run_dir.begin("pseudo_masks", config, overwrite)
+    work.begin("" if shard == (0, 1) else f"-{shard[0]}-of-{shard[1]}")
     write_class_names(folder, data.class_names)
 
     @torch.inference_mode()
-    def make(sample: Sample) -> None:
-        whole = read_image(sample.path)
-        image = limit_side(whole, config.data.max_side)
-        probs = source(sample, image)
-        pixels = torch.from_numpy(image).permute(2, 0, 1).to(runtime.device)
+    def compute(batch: list[Loaded]) -> list[Made]:
+        pixels = to_device([one.image for one in batch], runtime.device)
+        probs, softs = source([one.sample for one in batch], pixels)
         with watch("crf"):
-            (probs,) = refine([pixels], [probs], crf)
-        mask = harden(probs, [tag + 1 for tag in sample.tags], confidence).cpu().numpy()
-        write_mask(run_dir.pseudo_mask(sample.id), resize_mask(mask, whole.shape[:2]))
+            probs = refine(list(pixels), probs, crf)
+        return [
+            Made(one, harden(prob, labels_of(one.sample), confidence).cpu().numpy(), soft)
+            for one, prob, soft in zip(batch, probs, softs, strict=True)
+        ]
 
-    beside = [run_dir.seed] if first else []
-    make_masks(run_dir, data.samples, make, beside, overwrite, shard, watch)
+    def write(made: Made) -> None:
+        sample, soft = made.loaded.sample, made.soft
+        if soft is not None:
+            write_atomic(work.run.seed(sample.id), soft.save)
+        # last: an image with a mask is finished
+        write_mask(work.run.pseudo_mask(sample.id), resize_mask(made.mask, made.loaded.size))
+
+    steps = Steps(
+        partial(load, max_side=config.data.max_side), lambda one: one.image.shape, compute, write
+    )
+    files = (work.run.seed, work.run.pseudo_mask) if first else (work.run.pseudo_mask,)
+    todo = _missing(work, data.samples[shard[0] :: shard[1]], files)
+    usage = process(todo, steps, runtime, "generate-pseudo-masks")
+    per_image = watch.per_unit(len(todo))
+    if todo:
+        parts = ", ".join(f"{part} {ms:.1f}" for part, ms in per_image.items())
+        print(f"generate-pseudo-masks  {usage}  ms per image: {parts}", file=sys.stderr)
+    if not any(_incomplete(sample, files) for sample in data.samples):
+        timing = {"timed_images": len(todo), "ms_per_image": per_image}
+        work.finish({"images": len(data.samples), **timing})
+    work.release()
     return folder
+
+
+class Made(NamedTuple):
+    """A finished image: its mask at the size it was computed at, and seeds of the first round."""
+
+    loaded: Loaded
+    mask: NDArray[np.uint8]
+    soft: "SoftSeeds | None"
+
+
+def labels_of(sample: Sample) -> list[int]:
+    """Mask values of an image's tags."""
+    return [tag + 1 for tag in sample.tags]
+
+
+def _incomplete(sample: Sample, files: Sequence[Callable[[str], Path]]) -> bool:
+    return not all(of(sample.id).is_file() for of in files)
+
+
+def _missing(
+    work: Work, share: Sequence[Sample], files: Sequence[Callable[[str], Path]]
+) -> list[Sample]:
+    """What of a shard's share has to be made."""
+    for sample in share if work.overwrite else ():
+        # now, not one by one: if this start is cut short, the next may not keep an old mask
+        work.run.pseudo_mask(sample.id).unlink(missing_ok=True)
+    return [sample for sample in share if _incomplete(sample, files)]
 
 
 def _require_former(config: RunConfig) -> None:
     option = f" --round {config.round - 1}" if config.round > 2 else ""
-    RunDir.of_round(config, config.round - 1).require("train_seg", option)
+    Run.of_round(config, config.round - 1).require("train_seg", option)
 
 
 def _crf_and_confidence(config: RunConfig) -> tuple[DenseCRF | None, float]:
@@ -99,93 +146,98 @@ def _crf_and_confidence(config: RunConfig) -> tuple[DenseCRF | None, float]:
     return make_crf(later.crf, later.crf_iterations), later.confidence
 
 
-class FromSeeds:
-    """Probabilities by the classifier: class activation → slots → seeds, which are kept.
+Probabilities = tuple[list[Tensor], list["SoftSeeds | None"]]
+"""Of each image (L + 1, H, W), background first, each pixel summing to 1; and its soft seeds."""
 
-    Called with an image's record and its pixels (H, W, 3), returns (L + 1, H, W), background first,
-    each pixel summing to 1; L of the image's own tags.
-    """
+
+class FromSeeds:
+    """Probabilities by the classifier: class activation → slots → seeds."""
 
     def __init__(
         self, config: RunConfig, class_names: tuple[str, ...], runtime: Runtime, watch: Stopwatch
     ) -> None:
-        self.run_dir, self.settings, self.watch = RunDir(config.run), config.pseudo_masks, watch
-        weights, self.device = self.run_dir.model("train_cls"), runtime.device
+        self.settings, self.watch = config.pseudo_masks, watch
+        weights = Run(config.run).model("train_cls")
         self.model, _ = load_trained(
             weights, "classifier", build_classifier, runtime.device, class_names
         )
         check_walks(self.settings.seeding, self.model)
 
-    def __call__(self, sample: Sample, image: Image) -> Tensor:
-        """(L + 1, H, W) of an image (H, W, 3) uint8, whose seeds are written."""
-        soft = soft_seeds(self.model, image, sample.tags, self.settings, self.watch)
-        write_atomic(
-            self.run_dir.seed(sample.id), lambda path: np.savez_compressed(path, **soft._asdict())
-        )
-        # from what is kept, so that the masks follow from the files
-        return seed_probs(soft, image.shape[:2], self.settings, self.device)
+    def __call__(self, samples: Sequence[Sample], pixels: Tensor) -> Probabilities:
+        """Of images (B, 3, H, W) uint8 of one shape."""
+        tags = [sample.tags for sample in samples]
+        softs = soft_seeds(self.model, pixels, tags, self.settings, self.watch)
+        size = tuple(pixels.shape[-2:])
+        return [seed_probs(soft, size, self.settings) for soft in softs], list(softs)
 
 
 class SoftSeeds(NamedTuple):
     """Scores in 0…1 of an image's own tags; L of them.
 
     Attributes:
-        labels: (L,) mask values, class index + 1.
+        labels: L mask values, class index + 1.
         cam: (L, h, w) float16, plain class activation.
         seed: (L, h, w) float16, class activation after the walk through the slots.
     """
 
-    labels: NDArray[np.uint8]
-    cam: NDArray[np.float16]
-    seed: NDArray[np.float16]
+    labels: list[int]
+    cam: Tensor
+    seed: Tensor
+
+    def save(self, path: Path) -> None:
+        """Write them as .npz."""
+        labels = np.array(self.labels, np.uint8)
+        np.savez_compressed(
+            path, labels=labels, cam=self.cam.cpu().numpy(), seed=self.seed.cpu().numpy()
+        )
 
 
+@torch.inference_mode()
 def soft_seeds(
     model: TagClassifier,
-    image: Image,
-    tags: Sequence[int],
+    pixels: Tensor,
+    tags: Sequence[Sequence[int]],
     settings: PseudoMasksConfig,
     watch: Stopwatch,
-) -> SoftSeeds:
-    """Class activation and slot seeds of an image over scales and flip.
+) -> list[SoftSeeds]:
+    """Class activation and slot seeds of images over scales and flip.
 
     Args:
         model: classifier in eval mode.
-        image: (H, W, 3) uint8 RGB.
-        tags: class indices from 0.
+        pixels: (B, 3, H, W) uint8 RGB, on the model's device.
+        tags: class indices from 0, of each image.
         settings: scales, flip, walks.
         watch: of the time of network and walk.
     """
-    own, size = list(tags), seed_size(*image.shape[:2])
-    labels = np.array([tag + 1 for tag in own], np.uint8)
-    if not own:
-        empty = np.zeros((0, *size), np.float16)
-        return SoftSeeds(labels, empty, empty)
-    device = model.bias.device
-    mask = torch.zeros(1, len(model.bias), dtype=torch.bool, device=device)
-    mask[0, own] = True
-    with watch("network"):
-        images = normalise(image)[None].to(device)
-        evidence = observe(model, images, settings.scales, settings.flip)
-    with watch("cam"):
-        cam = score_maps(evidence, mask, Seeding(), size)
-    with watch("walk"):
-        seed = score_maps(evidence, mask, settings.seeding, size)
-    return SoftSeeds(
-        labels, *(maps[0, own].cpu().numpy().astype(np.float16) for maps in (cam, seed))
-    )
+    mask = torch.zeros(len(tags), len(model.bias), dtype=torch.bool)
+    for row, own in zip(mask, tags, strict=True):
+        row[list(own)] = True
+    size = seed_size(pixels.shape[-2], pixels.shape[-1])
+    cam = seed = torch.zeros(*mask.shape, *size)
+    if mask.any():
+        with watch("network"):
+            evidence = observe(model, normalise_pixels(pixels), settings.scales, settings.flip)
+        with watch("cam"):
+            cam = score_maps(evidence, mask, Seeding(), size)
+        with watch("walk"):
+            seed = score_maps(evidence, mask, settings.seeding, size)
+    return [
+        SoftSeeds([tag + 1 for tag in own], cam[i, list(own)].half(), seed[i, list(own)].half())
+        for i, own in enumerate(tags)
+    ]
 
 
-def seed_probs(
-    soft: SoftSeeds, size: tuple[int, ...], settings: PseudoMasksConfig, device: torch.device
-) -> Tensor:
-    """Probabilities (L + 1, H, W) of background and an image's tags at its size (H, W)."""
-    scores = torch.from_numpy(soft.seed).to(device).float()
-    return seed_probabilities(margins(scores, settings.background, size), settings.sharpness)
+def seed_probs(soft: SoftSeeds, size: tuple[int, ...], settings: PseudoMasksConfig) -> Tensor:
+    """Probabilities (L + 1, H, W) of background and an image's tags at its size (H, W).
+
+    From the rounded scores that are kept, so that the masks follow from the files.
+    """
+    above = margins(soft.seed.float(), settings.background, size)
+    return seed_probabilities(above, settings.sharpness)
 
 
 class FromSegmenter:
-    """Probabilities by the former round's segmenter, given the tags; called as `FromSeeds`.
+    """Probabilities by the former round's segmenter, given the tags.
 
     It was trained on masks of many images, so it knows a class better than a single image's seeds
     do, and the tags forbid what it mistakes for another.
@@ -194,23 +246,28 @@ class FromSegmenter:
     def __init__(
         self, config: RunConfig, class_names: tuple[str, ...], runtime: Runtime, watch: Stopwatch
     ) -> None:
-        self.former = RunDir.of_round(config, config.round - 1)
-        self.settings, self.watch, self.device = config.self_training, watch, runtime.device
+        self.former = Run.of_round(config, config.round - 1)
+        self.settings, self.watch = config.self_training, watch
         weights = self.former.model("train_seg")
         self.model, _ = load_trained(
             weights, "segmenter", build_segmenter, runtime.device, class_names
         )
 
-    def __call__(self, sample: Sample, image: Image) -> Tensor:
-        """(L + 1, H, W) of an image (H, W, 3) uint8."""
-        labels = [tag + 1 for tag in sample.tags]
+    def __call__(self, samples: Sequence[Sample], pixels: Tensor) -> Probabilities:
+        """Of images (B, 3, H, W) uint8 of one shape."""
+        view = View(self.settings.scales, self.settings.flip)
         with self.watch("network"):
-            images = normalise(image)[None].to(self.device)
-            probs = predict_probs(self.model, images, self.settings.scales, self.settings.flip)
-        own = among_tags(probs, labels)
+            (probs,) = predict_views(self.model, normalise_pixels(pixels), [view])
+        return [
+            self._mixed(among_tags(own, labels_of(sample)), sample)
+            for own, sample in zip(probs, samples, strict=True)
+        ], [None] * len(samples)
+
+    def _mixed(self, probs: Tensor, sample: Sample) -> Tensor:
+        """With the former round's mask of the image mixed in, where there is one."""
         path = self.former.pseudo_mask(sample.id)
         # a round may take images that the former left out
-        if self.settings.former_masks > 0 and path.is_file():
-            old = torch.from_numpy(resize_mask(read_mask(path), image.shape[:2])).to(self.device)
-            own = mix_in(own, old, labels, self.settings.former_masks)
-        return own
+        if self.settings.former_masks == 0 or not path.is_file():
+            return probs
+        old = torch.from_numpy(resize_mask(read_mask(path), (probs.shape[1], probs.shape[2])))
+        return mix_in(probs, old.to(probs.device), labels_of(sample), self.settings.former_masks)

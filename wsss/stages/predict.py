@@ -8,12 +8,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import nn
 
 from wsss.config import PredictionMode, RunConfig
+from wsss.config.schema import PredictConfig
 from wsss.data.find_images import describe_left_out, find_images, one_of_each_name, without_suffix
-from wsss.data.images import IMAGE_SUFFIXES, Sample, read_image
+from wsss.data.images import IMAGE_SUFFIXES, Sample
 from wsss.data.mask_io import (
     read_origin,
     refuse_other_class_names,
@@ -23,14 +25,14 @@ from wsss.data.mask_io import (
 )
 from wsss.data.open import open_tagged
 from wsss.engine.checkpoint import load_trained
-from wsss.engine.progress import track
+from wsss.engine.inference import Loaded, Steps, load, process, to_device
 from wsss.engine.runtime import Runtime, start
 from wsss.errors import WsssError
 from wsss.export.load import model_files, open_network
-from wsss.models.inference import predict_masks
+from wsss.models.inference import Mask, predict_masks
 from wsss.models.segmenter import build_segmenter
 from wsss.run.fingerprint import content_digest, origin_of
-from wsss.run_dir import RunDir
+from wsss.run.state import Run
 
 SHIPPED = "voc61_nano.safetensors"
 
@@ -58,13 +60,13 @@ def run(
         WsssError: no segmenter, no images, images that their masks would replace, or files that
             were not made here in the place of masks.
     """
-    run_dir = RunDir(config.run)
+    run = Run(config.run)
     if isinstance(images, Path) or len(images) == 1:
         named = images if isinstance(images, Path) else images[0]
     else:
         named = images[0].parent
     name = named.stem if named.is_file() else named.resolve().name
-    folder = out or run_dir.root / "predictions" / name
+    folder = out or run.root / "predictions" / name
     samples, notes = _search(images, folder)
     for sample in samples:
         if (folder / f"{sample.id}.png").resolve() == sample.path.resolve():
@@ -77,7 +79,7 @@ def run(
         refuse_to_replace(folder / f"{sample.id}.png" for sample in samples)
     for note in notes:
         print(f"predict  {note}", file=sys.stderr)
-    weights = model or run_dir.model("train_seg")
+    weights = model or run.model("train_seg")
     runtime = start(config.runtime, config.seed)
     network, card = open_network(weights, build_segmenter, runtime.device)
     if not overwrite:
@@ -95,14 +97,14 @@ def run_split(config: RunConfig, split: str | None = None) -> Path:
     Returns:
         The folder of the masks that the config's own scales, flip and CRF make.
     """
-    run_dir = RunDir(config.run)
-    run_dir.require("train_seg")
+    run = Run(config.run)
+    run.require("train_seg")
     split = split or config.data.val_split
     data = open_tagged(config.data, split)
     columns = config.evaluate.columns()
-    paths = run_dir.predictions(config, split)
+    paths = run.columns(config.evaluate, split)
     folders = {columns[name]: path for name, path in paths.items()}
-    weights = run_dir.model("train_seg")
+    weights = run.model("train_seg")
     runtime = start(config.runtime, config.seed)
     for folder in folders.values():
         refuse_to_replace(folder / f"{sample.id}.png" for sample in data.samples)
@@ -114,51 +116,6 @@ def run_split(config: RunConfig, split: str | None = None) -> Path:
     for folder in folders.values():
         write_class_names(folder, data.class_names)
     return folders[config.evaluate.own]
-
-
-def sort_arguments(
-    source: Path | None, settings: Sequence[str] | None, images: Path | None, model: Path | None
-) -> tuple[Path | None, list[str], list[Path]]:
-    """Sort out images, or beside a model a setting, that were given in place of the run.
-
-    Args:
-        source: what stands first: a config, the folder of a run, images, or `key=value`.
-        settings: the rest.
-        images: images that were named as such.
-        model: file or folder of a model.
-
-    Returns:
-        `source`, None without a run; `settings`; the images, none if none were given.
-
-    Raises:
-        WsssError: a file stands there that is not an image.
-    """
-    rest = list(settings or [])
-    given = [] if images is None else [images]
-    if source is not None and images is None:
-        _refuse_other_files([source, *map(Path, rest)])
-        named = [text for text in rest if "=" not in text and _is_images(Path(text))]
-        rest, given = [text for text in rest if text not in named], [*map(Path, named)]
-        if _is_images(source):
-            return None, rest, [source, *given]
-    if model is not None and source is not None and "=" in str(source) and not source.exists():
-        return None, [str(source), *rest], given
-    return source, rest, given
-
-
-def _refuse_other_files(paths: Sequence[Path]) -> None:
-    for path in paths:
-        if path.is_file() and path.suffix.lower() not in (*IMAGE_SUFFIXES, ".yaml", ".yml"):
-            raise WsssError(
-                f"{path} is not an image that predict looks for; expected "
-                f"{', '.join(IMAGE_SUFFIXES)}: convert it."
-            )
-
-
-def _is_images(source: Path) -> bool:
-    if source.is_dir():
-        return not (source / "config.yaml").is_file()
-    return source.suffix.lower() in IMAGE_SUFFIXES
 
 
 def shipped_model() -> Path:
@@ -186,8 +143,8 @@ def _predict(
     overwrite: bool,
 ) -> None:
     """Make the masks that are missing, or were made of another image or model, or otherwise."""
-    settings = config.evaluate.model_dump(mode="json", include={"tile", "max_side"})
-    todo: list[tuple[Sample, dict[PredictionMode, tuple[Path, str]]]] = []
+    settings = config.evaluate.model_dump(mode="json", include=set(PredictConfig.model_fields))
+    todo: list[_Wanted] = []
     for sample in samples:
         wanted = {
             mode: (
@@ -202,12 +159,45 @@ def _predict(
             if overwrite or read_origin(path) != origin
         }
         if missing:
-            todo.append((sample, missing))
-    for sample, targets in track(todo, "predict", len(todo)):
-        image = read_image(sample.path)
-        masks = predict_masks(network, image, list(targets), config.evaluate, runtime.device)
-        for (path, origin), mask in zip(targets.values(), masks, strict=True):
-            write_mask(path, mask, origin=origin)
+            todo.append(_Wanted(sample, missing))
+
+    def compute(batch: list[_Read]) -> list[_Predicted]:
+        pixels = to_device([one.loaded.image for one in batch], runtime.device)
+        targets, sizes = batch[0].targets, [one.loaded.size for one in batch]
+        found = predict_masks(network, pixels, list(targets), sizes, config.evaluate.tile)
+        return [_Predicted(one.targets, masks) for one, masks in zip(batch, found, strict=True)]
+
+    steps: Steps[_Wanted, _Read, _Predicted] = Steps(
+        lambda one: _Read(load(one.sample, config.evaluate.max_side), one.targets),
+        lambda one: (one.loaded.image.shape, *one.targets),
+        compute,
+        _write,
+    )
+    process(todo, steps, runtime, "predict")
+
+
+Targets = Mapping[PredictionMode, tuple[Path, str]]
+"""Mode → the file of its mask and what the mask is made of."""
+
+
+class _Wanted(NamedTuple):
+    sample: Sample
+    targets: Targets
+
+
+class _Read(NamedTuple):
+    loaded: Loaded
+    targets: Targets
+
+
+class _Predicted(NamedTuple):
+    targets: Targets
+    masks: list[Mask]
+
+
+def _write(predicted: _Predicted) -> None:
+    for (path, origin), mask in zip(predicted.targets.values(), predicted.masks, strict=True):
+        write_mask(path, mask, origin=origin)
 
 
 def find(images: Path | Sequence[Path], masks: Path) -> list[Sample]:

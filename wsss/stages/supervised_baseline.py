@@ -18,8 +18,9 @@ from wsss.data.masks import has_masks, mask_path, read_pair
 from wsss.data.open import open_stage
 from wsss.engine.progress import track
 from wsss.errors import WsssError
+from wsss.files import write_atomic, write_json
 from wsss.report.columns import FIGURES
-from wsss.run_dir import RunDir, config_of_round, write_atomic, write_json
+from wsss.run.state import GROUND_TRUTH, Run, Work, config_of_round
 
 
 def prepare(config: RunConfig) -> RunConfig:
@@ -34,9 +35,9 @@ def prepare(config: RunConfig) -> RunConfig:
         WsssError: the weak run isn't finished or has other settings; a true mask is missing.
     """
     data, digests = open_stage(config.data, config.seed, "train_seg")
-    weak = RunDir(config.run, digests)
+    weak = Run(config.run)
     weak.require("train_seg")
-    weak.check_settings("train_seg", config)
+    weak.check("train_seg", config, digests)
     samples = data.samples
     root = config.data.root
     if root is None or not has_masks(root):
@@ -46,13 +47,16 @@ def prepare(config: RunConfig) -> RunConfig:
         )
     first = config_of_round(config, 1)
     baseline = _baseline_config(first)
-    _forget_others(RunDir(baseline.run, digests), baseline)
-    run_dir = RunDir.create(baseline, digests)
-    if not run_dir.finished("pseudo_masks"):
-        _copy_classifier(RunDir(first.run), run_dir)
-        run_dir.begin("pseudo_masks", baseline)
-        _copy_masks(run_dir, root, samples)
-        run_dir.finish_true_masks(len(samples))
+    run = Run(baseline.run)
+    for stage in ("pseudo_masks", "train_seg"):
+        if run.changes(stage, baseline, digests):
+            run.forget(stage)
+    work = Work(baseline, "pseudo_masks", digests)
+    if work.needed:
+        _copy_classifier(Run(first.run), run)
+        work.begin()
+        _copy_masks(run, root, samples)
+        work.finish({"images": len(samples), "from": GROUND_TRUTH})
     return baseline
 
 
@@ -60,7 +64,7 @@ def _baseline_config(first: RunConfig) -> RunConfig:
     """What remains of the settings where the masks are true ones."""
     return first.model_copy(
         update={
-            "run": RunDir(first.run).ceiling,
+            "run": Run(first.run).ceiling,
             # how pseudo-masks are made does not affect the baseline, so changing it makes nothing
             # stale
             "pseudo_masks": PseudoMasksConfig(),
@@ -72,8 +76,8 @@ def _baseline_config(first: RunConfig) -> RunConfig:
 def compare(config: RunConfig, split: str) -> Path:
     """Write the weak run's scores as shares of the baseline's, by column; returns the path."""
     weak, baseline = (
-        json.loads(RunDir(root).evaluation("predictions", split).read_text())
-        for root in (config.run, RunDir(config_of_round(config, 1).run).ceiling)
+        json.loads(Run(root).evaluation("predictions", split).read_text())
+        for root in (config.run, Run.of_round(config, 1).ceiling)
     )
     columns = {}
     for name, tags in weak["columns"].items():
@@ -83,7 +87,7 @@ def compare(config: RunConfig, split: str) -> Path:
             "full": {figure: full[figure] for figure in FIGURES},
             "ratio": {f: _ratio(tags[f], full[f]) for f in FIGURES},
         }
-    path = RunDir(config.run).evaluation("ceiling", split)
+    path = Run(config.run).evaluation("ceiling", split)
     write_json(path, {"of": "ceiling", "split": split, "seed": config.seed, "columns": columns})
     return path
 
@@ -93,23 +97,15 @@ def _ratio(tags: float | None, full: float | None) -> float | None:
     return tags / full if tags is not None and full else None
 
 
-def _forget_others(run_dir: RunDir, baseline: RunConfig) -> None:
-    for stage in ("pseudo_masks", "train_seg"):
-        try:
-            run_dir.check_settings(stage, baseline)
-        except WsssError:
-            run_dir.reset(stage)
-
-
-def _copy_classifier(weak: RunDir, run_dir: RunDir) -> None:
+def _copy_classifier(weak: Run, run: Run) -> None:
     """What the encoder of either starts from."""
     source = weak.model("train_cls")
     if source.is_file():
-        write_atomic(run_dir.model("train_cls"), partial(shutil.copyfile, source))
+        write_atomic(run.model("train_cls"), partial(shutil.copyfile, source))
 
 
-def _copy_masks(run_dir: RunDir, root: Path, samples: Sequence[Sample]) -> None:
+def _copy_masks(run: Run, root: Path, samples: Sequence[Sample]) -> None:
     for sample in track(samples, "copy true masks", len(samples)):
-        source, path = mask_path(root, sample.id), run_dir.pseudo_mask(sample.id)
+        source, path = mask_path(root, sample.id), run.pseudo_mask(sample.id)
         read_pair(sample.path, source)  # a mask that doesn't fit is reported before training
         write_atomic(path, partial(shutil.copyfile, source))

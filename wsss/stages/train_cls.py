@@ -20,43 +20,37 @@ from wsss.data.tags import TagTrainingSet
 from wsss.engine.progress import track
 from wsss.engine.runtime import Runtime, start
 from wsss.engine.train_stage import deliver, train_stage
+from wsss.files import write_json
 from wsss.metrics.average_precision import average_precision
 from wsss.metrics.split_scores import known
 from wsss.models.classifier import ClassifierOutput, TagClassifier, new_classifier
-from wsss.run_dir import RunDir, write_json
+from wsss.run.state import Work
 from wsss.seeding.cam import resize, scaled_size
 
 
 def run(config: RunConfig, overwrite: bool = False) -> Path:
     """Train the classifier of a run, or go on with it; returns the path of its weights."""
     tagged, digests = open_stage(config.data, config.seed, "train_cls")
-    run_dir = RunDir.create(config, digests, again="train_cls" if overwrite else None)
-    path = run_dir.model("train_cls")
-    if run_dir.finished("train_cls") and not overwrite:
+    work = Work(config, "train_cls", digests, overwrite)
+    path = work.run.model("train_cls")
+    if not work.needed:
         return path
     runtime = start(config.runtime, config.seed)
     settings = config.train_cls
     train, held = tagged.split_holdout(settings.holdout, config.seed)
     model = new_classifier(config, len(tagged.class_names)).to(runtime.device)
-    _train(config, run_dir, runtime, model, train, overwrite)
+    _train(work, runtime, model, train)
     metrics = {"train_images": len(train), "held_images": len(held)}
     if runtime.is_main:
         if len(held):
             metrics |= _score(model, held, runtime, config.data.max_side)
-        write_json(run_dir.stage("train_cls") / "metrics.json", metrics)
-        deliver(run_dir, "train_cls", model, _metadata(config, tagged), metrics)
+        write_json(work.run.metrics, metrics)
+        deliver(work, model, _metadata(config, tagged), metrics)
     return path
 
 
-def _train(
-    config: RunConfig,
-    run_dir: RunDir,
-    runtime: Runtime,
-    model: TagClassifier,
-    train: TaggedDataset,
-    again: bool,
-) -> None:
-    settings = config.train_cls
+def _train(work: Work, runtime: Runtime, model: TagClassifier, train: TaggedDataset) -> None:
+    config, settings = work.config, work.config.train_cls
     dataset = TagTrainingSet(
         train,
         settings.crop,
@@ -71,10 +65,7 @@ def _train(
         output = cast(ClassifierOutput, trained(images))
         return model.loss(output, tags, settings.slot_loss)
 
-    backbone = model.backbone
-    train_stage(
-        config, "train_cls", runtime, model, backbone, dataset, loss_function, run_dir, again
-    )
+    train_stage(work, runtime, model, model.backbone, dataset, loss_function)
 
 
 @torch.inference_mode()

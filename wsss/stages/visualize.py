@@ -13,20 +13,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wsss.config import RunConfig
-from wsss.data.augment import limit_side, normalise, resize_mask
-from wsss.data.images import Sample, read_image
+from wsss.data.augment import normalise, resize_mask
+from wsss.data.images import Sample
 from wsss.data.mask_io import read_mask
 from wsss.data.masks import has_masks, mask_path, true_masks
 from wsss.data.open import open_tagged
 from wsss.engine.checkpoint import load_trained
+from wsss.engine.inference import load, to_device
 from wsss.engine.runtime import Runtime, start
 from wsss.errors import WsssError
+from wsss.files import write_atomic
 from wsss.models.classifier import ClassifierOutput, TagClassifier, build_classifier
 from wsss.models.inference import predict_masks
 from wsss.models.segmenter import Segmenter, build_segmenter
 from wsss.report.failures import KINDS, failures
 from wsss.report.sheet import contact_sheet, heat, mask_over, slots_over
-from wsss.run_dir import RunDir, write_atomic
+from wsss.run.state import Run
 from wsss.seeding.cam import resize, scaled_size
 from wsss.seeding.masks import margins, seed_mask
 from wsss.seeding.walks import blocks_of
@@ -53,74 +55,74 @@ def run(
         out: path of the sheet instead of the run's report folder.
         worst: kind of failure, whose worst pseudo-masks are shown instead of a random choice.
     """
-    run_dir = RunDir(config.run)
+    run = Run(config.run)
     runtime = start(config.runtime, config.seed)
     split = split or config.data.score_split
     # the rounds after the first have neither classifier nor seeds of their own
-    first = RunDir.of_round(config, 1)
+    first = Run.of_round(config, 1)
     if worst is not None:
-        ids = _worst(config, run_dir, split, count, worst)
+        ids = _worst(config, run, split, count, worst)
     samples = _choose(config, first, split, count, ids)
     classifier, _ = load_trained(
         first.model("train_cls"), "classifier", build_classifier, runtime.device
     )
     segmenter = None
-    if run_dir.finished("train_seg"):
+    if run.finished("train_seg"):
         segmenter, _ = load_trained(
-            run_dir.model("train_seg"), "segmenter", build_segmenter, runtime.device
+            run.model("train_seg"), "segmenter", build_segmenter, runtime.device
         )
-    rows = [_row(config, run_dir, sample, classifier, segmenter, runtime) for sample in samples]
+    rows = [_row(config, run, sample, classifier, segmenter, runtime) for sample in samples]
     titles = ["image", "CAM", "slots", "slot seed", "pseudo-mask"]
     titles += ["prediction"] if segmenter else []
     titles += ["truth"] if _truth(config) else []
     sheet = contact_sheet(rows, titles)
     name = split if worst is None else f"{split}_{worst}"
-    path = out or run_dir.report / f"{name}.png"
+    path = out or run.report / f"{name}.png"
     write_atomic(path, sheet.save)
     return path
 
 
 def _choose(
-    config: RunConfig, run_dir: RunDir, split: str, count: int, ids: Sequence[str]
+    config: RunConfig, run: Run, split: str, count: int, ids: Sequence[str]
 ) -> list[Sample]:
     samples = open_tagged(config.data, split).samples
     known = {sample.id: sample for sample in samples}
     for image_id in ids:
         if image_id not in known:
             raise WsssError(f"The split {split} has no image {image_id!r}: give ids of it.")
-        if not run_dir.seed(image_id).is_file():
+        if not run.seed(image_id).is_file():
             raise WsssError(
-                f"{image_id} has no seeds in {run_dir.root}: run generate-pseudo-masks on a "
+                f"{image_id} has no seeds in {run.root}: run generate-pseudo-masks on a "
                 "data.mask_split that holds it, or give other ids."
             )
     if ids:
         return [known[image_id] for image_id in ids]
-    ready = [p for p in samples if run_dir.seed(p.id).is_file()]
+    ready = [p for p in samples if run.seed(p.id).is_file()]
     ready = [p for p in ready if p.tags] or ready
     if not ready:
         raise WsssError(
-            f"{run_dir.root} has no seeds of the split {split}: run generate-pseudo-masks first."
+            f"{run.root} has no seeds of the split {split}: run generate-pseudo-masks first."
         )
     order = np.random.default_rng(config.seed).permutation(len(ready))[:count]
     return [ready[i] for i in sorted(order)]
 
 
-def _worst(config: RunConfig, run_dir: RunDir, split: str, count: int, kind: str) -> list[str]:
+def _worst(config: RunConfig, run: Run, split: str, count: int, kind: str) -> list[str]:
     """Ids of the images whose pseudo-masks fail worst in one way, the worst first."""
     if kind not in KINDS:
         raise WsssError(f"--worst is {kind!r}: expected one of {', '.join(KINDS)}.")
     root = true_masks(config.data)
     bad: dict[str, float] = {}
     for sample in open_tagged(config.data, split).samples:
-        if not run_dir.pseudo_mask(sample.id).is_file():
+        if not run.pseudo_mask(sample.id).is_file():
             continue
-        pred = read_mask(run_dir.pseudo_mask(sample.id))
+        pred = read_mask(run.pseudo_mask(sample.id))
         target = read_mask(mask_path(root, sample.id))
         bad[sample.id] = failures(pred, target, [t + 1 for t in sample.tags]).get(kind, 0.0)
     found = [id_ for id_ in sorted(bad, key=lambda i: -bad[i]) if bad[id_] > 0][:count]
     if not found:
         raise WsssError(
-            f"No pseudo-mask of the split {split} in {run_dir.root} fails by {kind}: take another "
+            f"No pseudo-mask of the split {split} in {run.root} fails by {kind}: take another "
             f"of {', '.join(KINDS)}, or run generate-pseudo-masks first."
         )
     return found
@@ -133,19 +135,19 @@ def _truth(config: RunConfig) -> bool:
 @torch.inference_mode()
 def _row(
     config: RunConfig,
-    run_dir: RunDir,
+    run: Run,
     sample: Sample,
     classifier: TagClassifier,
     segmenter: Segmenter | None,
     runtime: Runtime,
 ) -> list[Cell]:
-    whole = read_image(sample.path)
-    image = limit_side(whole, config.data.max_side)
+    image = load(sample, config.data.max_side).image
     tensor = normalise(image)[None].to(runtime.device)
-    row = [image, *_making(config, run_dir, sample, image, classifier(_strides(tensor)))]
+    row = [image, *_making(config, run, sample, image, classifier(_strides(tensor)))]
     if segmenter is not None:
-        own = config.evaluate.own
-        (mask,) = predict_masks(segmenter, whole, [own], config.evaluate, runtime.device)
+        seen = load(sample, config.evaluate.max_side)
+        pixels, modes = to_device([seen.image], runtime.device), [config.evaluate.own]
+        ((mask,),) = predict_masks(segmenter, pixels, modes, [seen.size], config.evaluate.tile)
         row.append(_shown(mask, image))
     if _truth(config):
         assert config.data.root is not None
@@ -159,10 +161,10 @@ def _shown(mask: Cell, image: Cell) -> Cell:
 
 
 def _making(
-    config: RunConfig, run_dir: RunDir, sample: Sample, image: Cell, output: ClassifierOutput
+    config: RunConfig, run: Run, sample: Sample, image: Cell, output: ClassifierOutput
 ) -> list[Cell]:
     """How a pseudo-mask came about: class activation, slots, slot seed, the mask."""
-    with np.load(RunDir.of_round(config, 1).seed(sample.id)) as soft:
+    with np.load(Run.of_round(config, 1).seed(sample.id)) as soft:
         plain = soft["cam"].astype(np.float32)
         scores = torch.from_numpy(soft["seed"]).float()
         labels = torch.from_numpy(soft["labels"])
@@ -174,7 +176,7 @@ def _making(
         heat(plain.max(axis=0, initial=0), image),
         slots_over(chosen.logits[0].argmax(0).reshape(chosen.grid).cpu().numpy(), image),
         mask_over(seed_mask(above, labels).numpy(), image),
-        _shown(read_mask(run_dir.pseudo_mask(sample.id)), image),
+        _shown(read_mask(run.pseudo_mask(sample.id)), image),
     ]
 
 

@@ -17,8 +17,8 @@ from PIL import Image
 
 from wsss.data.mask_io import palette, read_mask
 from wsss.errors import WsssError
+from wsss.files import write_atomic
 from wsss.formats.voc import NUM_CLASSES, read_split_list
-from wsss.run_dir import write_atomic
 
 FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"
 

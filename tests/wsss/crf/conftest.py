@@ -1,11 +1,11 @@
-"""A drawn picture for every test that needs just one."""
+"""A synthetic image for every test that needs just one."""
 
 import pytest
 from torch import Tensor
 
-from .drawing import draw
+from .synthetic import draw
 
 
 @pytest.fixture
-def drawn() -> tuple[Tensor, Tensor]:
+def synthetic() -> tuple[Tensor, Tensor]:
     return draw(37, 50, 3)

@@ -1,4 +1,4 @@
-"""The call: structures, label subsets, and a sentence for what is no picture."""
+"""The call: structures, label subsets, and a sentence for what is not an image."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from torch import Tensor
 from wsss.crf import DenseCRF
 from wsss.errors import WsssError
 
-from .drawing import draw
+from .synthetic import draw
 
 BACKENDS = ["torch", "pydensecrf", "brute", "par"]
 
@@ -19,7 +19,7 @@ def crf(request: pytest.FixtureRequest) -> DenseCRF:
     return DenseCRF("irn", backend=request.param)
 
 
-def test_batch_and_list_give_the_same(crf: DenseCRF) -> None:
+def test_dense_crf_of_batch_and_list_is_the_same(crf: DenseCRF) -> None:
     pairs = [draw(20, 30, 3, seed) for seed in (0, 1)]
     images, probs = [p[0] for p in pairs], [p[1] for p in pairs]
     batch = crf(torch.stack(images), torch.stack(probs))
@@ -29,7 +29,7 @@ def test_batch_and_list_give_the_same(crf: DenseCRF) -> None:
     torch.testing.assert_close(batch.sum(1), torch.ones(2, 20, 30))
 
 
-def test_own_labels_alone_take_part(crf: DenseCRF) -> None:
+def test_dense_crf_lets_own_labels_alone_take_part(crf: DenseCRF) -> None:
     image, probs = draw(20, 30, 6)
     own = [4, 0]
     refined = crf([image], [probs], labels=[own])[0]
@@ -38,7 +38,7 @@ def test_own_labels_alone_take_part(crf: DenseCRF) -> None:
     assert refined[[1, 2, 3, 5]].abs().max() == 0
 
 
-def test_different_sizes_and_label_counts(crf: DenseCRF) -> None:
+def test_dense_crf_takes_different_sizes_and_label_counts(crf: DenseCRF) -> None:
     pairs = [draw(20, 30, 3), draw(11, 9, 5)]
     refined = crf([p[0] for p in pairs], [p[1] for p in pairs])
     assert [tuple(r.shape) for r in refined] == [(3, 20, 30), (5, 11, 9)]
@@ -46,7 +46,7 @@ def test_different_sizes_and_label_counts(crf: DenseCRF) -> None:
         torch.testing.assert_close(r, crf([image], [probs])[0], atol=1e-6, rtol=0)
 
 
-def test_one_pixel_and_one_label(crf: DenseCRF) -> None:
+def test_dense_crf_takes_one_pixel_and_one_label(crf: DenseCRF) -> None:
     image = torch.full((1, 3, 1, 1), 7, dtype=torch.uint8)
     probs = torch.tensor([0.3, 0.7]).view(1, 2, 1, 1)
     refined = crf(image, probs)
@@ -54,13 +54,13 @@ def test_one_pixel_and_one_label(crf: DenseCRF) -> None:
     assert crf(image, probs, labels=[[0]]).flatten().tolist() == pytest.approx([1.0, 0.0])
 
 
-def test_grey_pictures_count_as_rgb(crf: DenseCRF) -> None:
+def test_dense_crf_takes_grey_images_as_rgb(crf: DenseCRF) -> None:
     image, probs = draw(20, 30, 3)
     grey = image[:1]
     torch.testing.assert_close(crf([grey], [probs])[0], crf([grey.expand(3, -1, -1)], [probs])[0])
 
 
-def test_zero_probability_of_all_own_labels_is_uniform(crf: DenseCRF) -> None:
+def test_dense_crf_makes_zero_probability_of_all_own_labels_uniform(crf: DenseCRF) -> None:
     image, probs = draw(20, 30, 3)
     probs[:] = torch.tensor([0.0, 0.0, 1.0])[:, None, None]
     refined = crf([image], [probs], labels=[[0, 1]])[0]
@@ -82,13 +82,13 @@ def _ruin(probs: Tensor, value: float) -> Tensor:
         (7.0, "sum to .* at one pixel and 7.* at another"),
     ],
 )
-def test_probabilities_that_are_none(value: float, says: str) -> None:
+def test_dense_crf_refuses_values_that_are_no_probabilities(value: float, says: str) -> None:
     image, probs = draw(20, 30, 3)
     with pytest.raises(WsssError, match=says):
         DenseCRF()([image], [_ruin(probs, value)])
 
 
-def test_shapes_that_do_not_fit() -> None:
+def test_dense_crf_refuses_shapes_that_do_not_fit() -> None:
     image, probs = draw(20, 30, 3)
     crf = DenseCRF()
     for images, prob, labels, says in (

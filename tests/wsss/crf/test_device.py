@@ -4,11 +4,13 @@ Without a GPU this is shown on fake tensors: they have a device and shapes but n
 read by the host, and any operation between devices, is an error. `NoHops` refuses both by name as
 well, and does so on real tensors where there is a GPU. How many vertices a lattice has is the one
 thing only values tell: the fake has as many as it can have. (On a real device `unique_consecutive`
-waits for that count, once a lattice, to size its output.)
+waits for that count, once a lattice, to size its output; the tests count these waits.)
 """
 
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -16,9 +18,13 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from wsss.crf import DenseCRF, DenseCRFLoss
+from wsss.crf import DenseCRF, DenseCRFLoss, segment_sums, spatial_cache
+from wsss.crf.compat import densecrf
+from wsss.crf.embedding import _axis_orders, _steps
+from wsss.crf.mean_field import lattice_of
+from wsss.crf.spatial_cache import SpatialCache
 
-from .drawing import draw
+from .synthetic import draw
 
 CUDA = torch.device("cuda", 0)
 
@@ -29,11 +35,13 @@ class NoHops(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.calls = 0
+        self.waits = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         name = str(func)
+        self.waits += func is torch.ops.aten.unique_consecutive.default
         if func is torch.ops.aten.unique_consecutive.default and isinstance(args[0], FakeTensor):
             return [torch.empty_like(args[0], dtype=d) for d in (args[0].dtype, *2 * [torch.int64])]
         assert "_local_scalar_dense" not in name, f"{name} reads a value"
@@ -60,6 +68,18 @@ OPTIONS = [
 ]
 
 
+@pytest.fixture
+def _nothing_kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fake tensors neither meet tensors that are kept between calls nor are kept themselves."""
+    monkeypatch.setattr(spatial_cache, "SHARED", SpatialCache())
+    for kept in (_axis_orders, _steps):
+        kept.cache_clear()
+    yield
+    for kept in (_axis_orders, _steps):
+        kept.cache_clear()
+
+
+@pytest.mark.usefixtures("_nothing_kept")
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_fake_tensors_stay_on_their_device(options: dict[str, Any]) -> None:
     with FakeTensorMode(), NoHops() as hops:
@@ -68,6 +88,8 @@ def test_fake_tensors_stay_on_their_device(options: dict[str, Any]) -> None:
         outcome = solve_and_lose(image, probs, **options)
     assert all(t.device == CUDA for t in outcome)
     assert hops.calls > 50
+    lattices = 1 if "backend" in options else 3
+    assert hops.waits == lattices  # for the number of vertices
 
 
 def test_the_proof_can_fail() -> None:
@@ -79,6 +101,49 @@ def test_the_proof_can_fail() -> None:
             NoHops(),
         ):
             escape(torch.empty(image_size, device=CUDA))
+
+
+@pytest.mark.parametrize(
+    "options", [*OPTIONS[:3], {"preset": "psa"}, {"preset": "deeplab"}], ids=str
+)
+def test_the_devices_path_equals_the_cpus(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the CPU: two-level bags, one lattice for the batch, a search among all keys."""
+    pairs = [draw(60, 80, 9), draw(41, 52, 3, seed=1)]
+    images, probs = [p[0] for p in pairs], [p[1] for p in pairs]
+    expected = DenseCRF(**options)(images, probs, [[0, 3, 8], [2, 0]])
+    monkeypatch.setattr(segment_sums, "HOST_TYPES", ())
+    monkeypatch.setattr(spatial_cache, "SHARED", SpatialCache())
+    found = DenseCRF(**options)(images, probs, [[0, 3, 8], [2, 0]])
+    tolerance = 2e-2 if options.get("storage") else 3e-5
+    for a, b in zip(expected, found, strict=True):
+        torch.testing.assert_close(a, b, atol=tolerance, rtol=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_gpu_lattice_equals_the_cpus() -> None:
+    image, _ = draw(40, 50, 3)
+    cpu, gpu = (lattice_of([i], 80, 13) for i in (image, image.to(CUDA)))
+    assert torch.equal(gpu.vertices.cpu(), cpu.vertices)
+    assert torch.equal(gpu.weights.cpu(), cpu.weights)
+    assert torch.equal(gpu.neighbours.cpu(), cpu.neighbours)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("compat", [3.0, np.eye(3, dtype=np.float32)], ids=["number", "matrix"])
+def test_gpu_drop_in_equals_the_cpus(compat: Any) -> None:
+    image, probs = draw(40, 50, 3)
+    found = []
+    for device in ("cpu", CUDA):
+        crf = densecrf.DenseCRF2D(50, 40, 3, device=device)
+        crf.setUnaryEnergy(-probs.log().reshape(3, -1).numpy())
+        crf.addPairwiseGaussian(3, compat)
+        crf.addPairwiseBilateral(80, 13, image.permute(1, 2, 0).contiguous().numpy(), compat)
+        found.append(crf.inference(5))
+    np.testing.assert_allclose(*found, atol=1e-3)
 
 
 @pytest.mark.gpu

@@ -9,7 +9,7 @@ from wsss.crf.filters import DifferentiableFilter, symmetric_scale
 from wsss.crf.mean_field import lattice_of
 from wsss.errors import WsssError
 
-from .drawing import draw
+from .synthetic import draw
 
 
 def small() -> tuple[Tensor, Tensor]:
@@ -18,7 +18,7 @@ def small() -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("backend", ["torch", "brute"])
-def test_unary_and_weights(backend: str) -> None:
+def test_dense_crf_has_gradients_of_unary_and_weights(backend: str) -> None:
     image, logits = small()
     weights = torch.tensor([2.0, 3.0], dtype=torch.float64, requires_grad=True)
 
@@ -29,7 +29,7 @@ def test_unary_and_weights(backend: str) -> None:
     assert torch.autograd.gradcheck(marginals, [logits.requires_grad_(), weights])
 
 
-def test_cost_matrix_and_coarse_messages() -> None:
+def test_downsample_has_gradients_of_unary_and_cost_matrix() -> None:
     image, logits = small()
     matrix = (1 - torch.eye(3, dtype=torch.float64)).requires_grad_()
 
@@ -40,7 +40,7 @@ def test_cost_matrix_and_coarse_messages() -> None:
     assert torch.autograd.gradcheck(marginals, [logits.requires_grad_(), matrix])
 
 
-def test_filter_twice() -> None:
+def test_filter_has_second_derivatives() -> None:
     image, logits = small()
     lattice = lattice_of([image], 8, 30)
     apply = DifferentiableFilter(lattice, symmetric_scale(lattice), torch.float64)
@@ -48,7 +48,7 @@ def test_filter_twice() -> None:
     assert torch.autograd.gradgradcheck(lambda x: apply(x).square(), [x])
 
 
-def test_the_path_with_gradient_gives_the_same_marginals() -> None:
+def test_dense_crf_with_gradient_gives_the_same_marginals() -> None:
     image, probs = draw(40, 50, 7)
     plain = DenseCRF("irn")([image], [probs])[0]
     tracked = DenseCRF("irn")([image], [probs.requires_grad_()])[0]
@@ -83,7 +83,7 @@ def test_loss_has_a_gradient(normalised: bool) -> None:
     )
 
 
-def test_loss_prefers_the_pictures_own_edge() -> None:
+def test_loss_prefers_the_images_own_edge() -> None:
     image = torch.zeros(1, 3, 24, 24, dtype=torch.uint8)
     image[..., 12:] = 200
     loss = DenseCRFLoss(20, 15, downsample=1)

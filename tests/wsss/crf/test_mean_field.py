@@ -5,12 +5,12 @@ import torch
 
 from wsss.crf import PRESETS, CRFParameters, DenseCRF, mean_field
 
-from .drawing import draw
+from .synthetic import draw
 
 
 @pytest.mark.parametrize("num_labels", [2, 7])
 @pytest.mark.parametrize("preset", PRESETS)
-def test_equals_pydensecrf(preset: str, num_labels: int) -> None:
+def test_mean_field_equals_pydensecrf(preset: str, num_labels: int) -> None:
     pytest.importorskip("pydensecrf")
     pairs = [draw(60, 80, num_labels), draw(48, 31, num_labels, seed=1)]
     images, probs = [p[0] for p in pairs], [p[1] for p in pairs]
@@ -21,7 +21,7 @@ def test_equals_pydensecrf(preset: str, num_labels: int) -> None:
         assert (b - before).abs().max() > 0.1
 
 
-def test_equals_pydensecrf_with_a_cost_matrix() -> None:
+def test_mean_field_with_a_cost_matrix_equals_pydensecrf() -> None:
     pytest.importorskip("pydensecrf")
     matrix = torch.tensor([[0.0, 1.0, 3.0], [0.5, 0.1, 1.0], [2.0, 1.0, 0.0]])  # not symmetric
     parameters = CRFParameters(3, 3, 50, 5, 10, compatibility=matrix)
@@ -33,7 +33,7 @@ def test_equals_pydensecrf_with_a_cost_matrix() -> None:
     assert (ours - potts).abs().max() > 0.1
 
 
-def test_cost_matrix_of_own_labels() -> None:
+def test_mean_field_takes_own_labels_of_a_cost_matrix() -> None:
     matrix = torch.rand(4, 4, generator=torch.Generator().manual_seed(0))
     own = [3, 1]
     image, probs = draw(20, 25, 4)
@@ -44,20 +44,20 @@ def test_cost_matrix_of_own_labels() -> None:
     torch.testing.assert_close(refined, alone)
 
 
-def test_large_weights_stay_finite() -> None:
+def test_mean_field_of_large_weights_stays_finite() -> None:
     image, probs = draw(40, 50, 3)
     refined = DenseCRF(CRFParameters(3, 300, 50, 5, 1000))([image], [probs])[0]
     torch.testing.assert_close(refined.sum(0), torch.ones(40, 50))
 
 
-def test_exponentials_and_softmax_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_normalise_by_exponentials_equals_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
     image, probs = draw(40, 50, 3)
     quick = DenseCRF("irn")([image], [probs])[0]
     monkeypatch.setattr(mean_field, "SAFE_WEIGHT", 0.0)
     torch.testing.assert_close(DenseCRF("irn")([image], [probs])[0], quick, atol=1e-5, rtol=0)
 
 
-def test_two_runs_give_the_same_bits() -> None:
+def test_mean_field_gives_the_same_bits_in_every_run() -> None:
     image, probs = draw(60, 80, 21)
     runs = [DenseCRF("deeplab")([image], [probs])[0] for _ in range(2)]
     crf = DenseCRF("deeplab")
@@ -65,7 +65,7 @@ def test_two_runs_give_the_same_bits() -> None:
     assert all(torch.equal(run, runs[0]) for run in runs)
 
 
-def test_one_lattice_for_the_batch_equals_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mean_field_of_a_batch_equals_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = [draw(30, 41, 5), draw(22, 18, 3, seed=1), draw(30, 41, 9, seed=2)]
     images, probs = [p[0] for p in pairs], [p[1] for p in pairs]
     loop = DenseCRF("irn")(images, probs)
@@ -76,7 +76,7 @@ def test_one_lattice_for_the_batch_equals_a_loop(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(("storage", "tolerance"), [("fp16", 0.02), ("bf16", 0.1)])
-def test_narrow_storage_is_near(storage: str, tolerance: float) -> None:
+def test_mean_field_in_narrow_storage_is_near(storage: str, tolerance: float) -> None:
     image, probs = draw(40, 50, 3)
     exact = DenseCRF("irn")([image], [probs])[0]
     narrow = DenseCRF("irn", storage=storage)([image], [probs])[0]  # type: ignore[arg-type]
@@ -85,6 +85,6 @@ def test_narrow_storage_is_near(storage: str, tolerance: float) -> None:
     assert (narrow.argmax(0) == exact.argmax(0)).float().mean() > 0.99
 
 
-def test_no_iterations_is_the_unary() -> None:
+def test_mean_field_without_iterations_is_the_unary() -> None:
     image, probs = draw(20, 25, 3)
     torch.testing.assert_close(DenseCRF("irn", iterations=0)([image], [probs])[0], probs)

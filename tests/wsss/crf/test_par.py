@@ -4,17 +4,17 @@ import torch
 
 from wsss.crf import DenseCRF, par
 
-from .drawing import draw
+from .synthetic import draw
 
 
-def test_neighbours_stop_at_the_border() -> None:
+def test_par_neighbours_stop_at_the_border() -> None:
     index = par._neighbours((2, 3), torch.device("cpu"))
     assert index.shape == (6, 48)
     assert index[0, :8].tolist() == [0, 0, 1, 0, 1, 3, 3, 4]  # around the top left corner
     assert index[4, 40:].tolist() == [0, 1, 2, 3, 5, 3, 4, 5]  # 24 pixels away: all corners, edges
 
 
-def test_weights_are_the_papers_on_a_step() -> None:
+def test_par_weights_are_the_papers_on_a_step() -> None:
     image = torch.zeros(3, 5, 5)
     image[:, :, 3:] = 90.0
     index = par._neighbours((5, 5), torch.device("cpu"))
@@ -31,7 +31,7 @@ def test_weights_are_the_papers_on_a_step() -> None:
     assert weights[12][around > 0].sum() < 0.01
 
 
-def test_constant_stays_constant_and_edges_stay() -> None:
+def test_par_keeps_constants_and_edges() -> None:
     image = torch.zeros(3, 40, 40, dtype=torch.uint8)
     image[:, :, 20:] = 200
     probs = torch.full((2, 40, 40), 0.5)
@@ -44,7 +44,7 @@ def test_constant_stays_constant_and_edges_stay() -> None:
     assert refined[:, 19].max() < 0.6
 
 
-def test_half_resolution_is_near() -> None:
+def test_par_at_half_resolution_is_near() -> None:
     image, probs = draw(40, 51, 3)
     whole = DenseCRF(backend="par")([image], [probs])[0]
     half = DenseCRF(backend="par", downsample=2)([image], [probs])[0]
@@ -53,7 +53,7 @@ def test_half_resolution_is_near() -> None:
     assert 0 < (whole - half).abs().mean() < 0.05
 
 
-def test_has_a_gradient() -> None:
+def test_par_has_a_gradient() -> None:
     image, probs = draw(6, 7, 2)
     probs = probs.double().requires_grad_()
     crf = DenseCRF(backend="par", iterations=2)

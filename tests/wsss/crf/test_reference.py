@@ -11,10 +11,10 @@ from wsss.crf import CRFParameters, DenseCRF
 from wsss.errors import WsssError
 
 
-def test_equals_the_fields_own_call(drawn: tuple[Tensor, Tensor]) -> None:
+def test_reference_equals_the_fields_own_call(synthetic: tuple[Tensor, Tensor]) -> None:
     dcrf = pytest.importorskip("pydensecrf.densecrf")
     utils = pytest.importorskip("pydensecrf.utils")
-    image, probs = drawn
+    image, probs = synthetic
     crf = dcrf.DenseCRF2D(image.shape[2], image.shape[1], len(probs))
     crf.setUnaryEnergy(utils.unary_from_softmax(probs.numpy()))
     crf.addPairwiseGaussian(sxy=3, compat=3)
@@ -26,9 +26,9 @@ def test_equals_the_fields_own_call(drawn: tuple[Tensor, Tensor]) -> None:
     assert (ours.argmax(0) != probs.argmax(0)).any()  # it did refine
 
 
-def test_potts_is_the_matrix_of_ones_off_the_diagonal(drawn: tuple[Tensor, Tensor]) -> None:
+def test_reference_takes_potts_as_ones_off_the_diagonal(synthetic: tuple[Tensor, Tensor]) -> None:
     pytest.importorskip("pydensecrf")
-    image, probs = drawn
+    image, probs = synthetic
     potts = CRFParameters(3, 3, 50, 5, 10)
     matrix = CRFParameters(3, 3, 50, 5, 10, compatibility=1 - torch.eye(3))
     one, other = (
@@ -37,10 +37,10 @@ def test_potts_is_the_matrix_of_ones_off_the_diagonal(drawn: tuple[Tensor, Tenso
     torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
 
 
-def test_missing_pydensecrf_gets_a_sentence(
-    drawn: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+def test_reference_says_that_pydensecrf_is_missing(
+    synthetic: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
-    image, probs = drawn
+    image, probs = synthetic
     with pytest.raises(WsssError, match=r"take backend='torch'.*pip install pydensecrf2"):
         DenseCRF(backend="pydensecrf")(image[None], probs[None])

@@ -7,7 +7,7 @@ from wsss.crf import hard_label_probs
 from wsss.errors import WsssError
 
 
-def test_hand_sized_mask() -> None:
+def test_hard_label_probs_of_a_hand_sized_mask() -> None:
     mask = torch.tensor([[0, 2, 255]], dtype=torch.uint8)
     probs = hard_label_probs(mask, 3, gt_prob=0.8, zero_unsure=False)
     expected = torch.tensor([[0.8, 0.1, 1 / 3], [0.1, 0.1, 1 / 3], [0.1, 0.8, 1 / 3]])
@@ -15,7 +15,7 @@ def test_hand_sized_mask() -> None:
 
 
 @pytest.mark.parametrize("zero_unsure", [True, False])
-def test_equals_pydensecrf(zero_unsure: bool) -> None:
+def test_hard_label_probs_equal_pydensecrf(zero_unsure: bool) -> None:
     utils = pytest.importorskip("pydensecrf.utils")
     mask = torch.randint(0, 4, (5, 7), generator=torch.Generator().manual_seed(0))
     labels = 3 if zero_unsure else 4
@@ -24,7 +24,7 @@ def test_equals_pydensecrf(zero_unsure: bool) -> None:
     torch.testing.assert_close(ours.flatten(1), torch.from_numpy(energy))
 
 
-def test_one_label_is_certain() -> None:
+def test_hard_label_probs_of_one_label_are_certain() -> None:
     probs = hard_label_probs(torch.tensor([[0, 255]]), 1, zero_unsure=False)
     assert probs.tolist() == [[[1.0, 1.0]]]
 
@@ -39,6 +39,8 @@ def test_one_label_is_certain() -> None:
         (torch.tensor([[0]]), 3, 1.0, "gt_prob is 1.0"),
     ],
 )
-def test_bad_masks(mask: torch.Tensor, num_labels: int, gt_prob: float, says: str) -> None:
+def test_hard_label_probs_refuse_bad_masks(
+    mask: torch.Tensor, num_labels: int, gt_prob: float, says: str
+) -> None:
     with pytest.raises(WsssError, match=says):
         hard_label_probs(mask, num_labels, gt_prob, zero_unsure=False)

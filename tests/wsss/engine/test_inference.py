@@ -1,0 +1,107 @@
+"""The per-image loop: everything once, in batches of one shape, errors through threads."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from wsss.data.augment import normalise, normalise_pixels
+from wsss.data.images import Sample
+from wsss.engine import inference
+from wsss.engine.inference import Steps, load, process, to_device
+from wsss.engine.runtime import Runtime
+
+CPU = torch.device("cpu")
+DEVICE = torch.device("meta")  # any device but the CPU: batches are made, nothing is computed on it
+
+
+def steps(
+    done: list[int], groups: list[list[int]], read: Callable[[int], int] = lambda item: item
+) -> Steps[int, int, int]:
+    def compute(batch: list[int]) -> list[int]:
+        groups.append(batch)
+        return [10 * item for item in batch]
+
+    return Steps(read, lambda item: item % 3, compute, done.append)
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_process_on_a_cpu_takes_items_one_by_one_in_order(workers: int) -> None:
+    done: list[int] = []
+    groups: list[list[int]] = []
+    usage = process(range(20), steps(done, groups), Runtime(CPU, workers=workers), "test")
+    assert groups == [[i] for i in range(20)] and sorted(done) == [10 * i for i in range(20)]
+    assert usage.images == 20 and "images/s" in str(usage)
+
+
+@pytest.mark.parametrize("workers", [0, 4])
+@pytest.mark.parametrize("count", [1, 7, 200])
+def test_process_on_a_device_batches_items_of_one_shape(workers: int, count: int) -> None:
+    done: list[int] = []
+    groups: list[list[int]] = []
+    process(range(count), steps(done, groups), Runtime(DEVICE, workers=workers), "test")
+    assert sorted(done) == [10 * i for i in range(count)]
+    assert all(len({item % 3 for item in group}) == 1 for group in groups)
+    assert max(map(len, groups)) <= inference.BATCH
+    assert count < 200 or len(groups) <= count / inference.BATCH + 3
+
+
+def test_process_holds_few_inputs_of_rare_shapes() -> None:
+    held = 0
+
+    def read(item: int) -> int:
+        nonlocal held
+        held += 1
+        assert held <= 5 * inference.BATCH
+        return item
+
+    def compute(batch: list[int]) -> list[int]:
+        nonlocal held
+        held -= len(batch)
+        return batch
+
+    done: list[int] = []
+    every: Steps[int, int, int] = Steps(read, lambda item: item, compute, done.append)
+    process(range(500), every, Runtime(DEVICE), "test")
+    assert sorted(done) == list(range(500))
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+@pytest.mark.parametrize("part", ["read", "write"])
+def test_process_raises_what_a_step_raises_and_keeps_what_was_written(
+    workers: int, part: str
+) -> None:
+    done: list[int] = []
+
+    def fails(item: int) -> int:
+        if item in (9, 90):
+            raise KeyError(item)
+        done.append(item)
+        return item
+
+    def passes(item: int) -> int:
+        return item
+
+    chosen = {"read": passes, "write": passes, part: fails}
+    broken: Steps[int, int, int] = Steps(
+        chosen["read"], lambda item: 0, lambda batch: batch, chosen["write"]
+    )
+    with pytest.raises(KeyError):
+        process(range(50), broken, Runtime(CPU, workers=workers), "test")
+    assert set(range(9)) <= set(done) and threading.active_count() < 50
+
+
+def test_to_device_and_normalise_pixels_equal_normalise_of_each_image() -> None:
+    images = [np.random.default_rng(i).integers(0, 256, (5, 7, 3), np.uint8) for i in range(3)]
+    found = normalise_pixels(to_device(images, CPU))
+    assert torch.equal(found, torch.stack([normalise(image) for image in images]))
+
+
+def test_load_limits_the_side_and_knows_the_whole_size(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 20)).save(tmp_path / "a.png")
+    loaded = load(Sample("a", tmp_path / "a.png", ()), 10)
+    assert loaded.image.shape == (5, 10, 3) and loaded.size == (20, 40)

@@ -1,0 +1,358 @@
+"""Every setting of a run, a model per section.
+
+Adding a setting touches this module alone: what a stage depends on, what is compared when a run is
+resumed and what results tell of themselves follow from the section and from the marks `Since` and
+`Location`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    model_validator,
+)
+
+from wsss.seeding.walks import Border, Seeding, Walk
+
+
+class Section(BaseModel):
+    """A part of the config: unknown keys are refused, values are checked on assignment."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False)
+
+
+StageName = Literal["train_cls", "pseudo_masks", "train_seg"]
+
+
+@dataclass(frozen=True)
+class Since:
+    """Marks a setting that does not change the output of every stage that reads its section.
+
+    Attributes:
+        stage: the first whose output it changes; None where it changes none.
+        given: another setting of the section; while that is null, this one changes nothing.
+    """
+
+    stage: StageName | None
+    given: str | None = None
+
+
+@dataclass(frozen=True)
+class Location:
+    """Marks a path to read from: it may move, what lies there may not change."""
+
+
+def _rising(interval: tuple[float, float]) -> tuple[float, float]:
+    if interval[0] > interval[1]:
+        raise ValueError(f"{list(interval)} falls: write the smaller number first")
+    return interval
+
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+"""More than nothing and less than all."""
+
+Range = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)]
+"""Smallest and largest of what chance chooses among, both above 0."""
+
+
+class DataConfig(Section):
+    """What the run trains on and is scored on: a VOC folder, or one's own images with a CSV."""
+
+    root: Annotated[Path | None, Location()] = None
+    """Folder in VOC layout: JPEGImages, Annotations, ImageSets/Segmentation[, masks]."""
+    images: Annotated[Path | None, Location()] = None
+    """One's own images, with `tags`."""
+    tags: Annotated[Path | None, Location()] = None
+    """CSV `image,tags` of one's own images."""
+    class_names: tuple[str, ...] | None = Field(None, min_length=1)
+    """Classes of one's own images in the order of mask values; None takes the sorted tags."""
+    max_side: int | None = Field(1024, ge=32)
+    """Images and their masks are reduced to this long side to train and to make pseudo-masks,
+    which are written at the image's own size; null takes them as they are."""
+    train_split: str = "train_aug"
+    """Images whose tags train the classifier."""
+    mask_split: Annotated[str, Since("pseudo_masks")] = "train_aug"
+    """Images that get pseudo-masks, which train the segmenter."""
+    mask_images: Annotated[int | None, Since("pseudo_masks")] = Field(None, ge=1)
+    """Only so many of them, the images of `score_split` first; None takes all."""
+    score_split: Annotated[str, Since("pseudo_masks", given="mask_images")] = "train"
+    """Images on which seeds and pseudo-masks are scored, where there are true masks."""
+    val_split: Annotated[str, Since(None)] = "val"
+    """Images on which predictions are scored."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "DataConfig":
+        if self.root is None and self.images is None:
+            raise ValueError("no data: set data.root (VOC layout), or data.images and data.tags")
+        if self.root is not None and self.images is not None:
+            raise ValueError("both data.root and data.images are set: keep one of them")
+        if (self.images is None) != (self.tags is None):
+            raise ValueError("data.images and data.tags go together: set both")
+        if self.class_names is not None and self.images is None:
+            raise ValueError(
+                "data.class_names goes with data.images: a folder in VOC layout has its classes in "
+                "class_names.txt"
+            )
+        return self
+
+
+class BackboneConfig(Section):
+    """The GLNet under classifier and segmenter."""
+
+    name: str = "glnet_nano"
+    weights: Annotated[Path | Literal["pretrained"] | None, Location()] = "pretrained"
+    """`pretrained` finds them by the name; a released .pth or .safetensors; null: random ones."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """Further arguments of the model, as `glmix.GLNet` takes them."""
+
+
+class OptimConfig(Section):
+    """AdamW with warm-up and polynomial decay."""
+
+    epochs: float = Field(8, gt=0)
+    batch_size: int = Field(32, ge=1)
+    lr: float = Field(1e-3, gt=0)
+    backbone_lr_factor: float = Field(0.3, ge=0)
+    weight_decay: float = Field(0.05, ge=0)
+    warmup_steps: int = Field(100, ge=0)
+    poly_power: float = Field(0.9, ge=0)
+    clip_grad: float = Field(5.0, gt=0)
+    accumulate: int = Field(1, ge=1)
+    """Parts that a batch passes the network in, one after the other, where memory is short."""
+    ema: float = Field(0.0, ge=0, lt=1)
+    """Decay of the average of weights that is kept; 0 keeps the last ones."""
+
+    @property
+    def least_images(self) -> int:
+        """Images that the network takes at once, at least."""
+        return 1
+
+    @model_validator(mode="after")
+    def _equal_parts(self) -> "OptimConfig":
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"batch_size is {self.batch_size} and accumulate {self.accumulate}: expected equal "
+                "parts, take an accumulate that divides batch_size"
+            )
+        return self
+
+
+class TrainClsConfig(OptimConfig):
+    """Stage 1: the classifier, from tags."""
+
+    crop: int = Field(192, ge=16)
+    crop_area: Range = (0.25, 1.0)
+    jitter: float = Field(0.3, ge=0, le=1)
+    holdout: float = Field(0.05, ge=0, lt=1)
+    """Part of the training images held back for the mAP."""
+    pooling: Literal["mean", "lse"] = "lse"
+    """How class activation becomes a logit: its mean, or log-mean-exp for small objects."""
+    slot_block: str = "16.0"
+    """Block whose slots the auxiliary head classifies, as stride.index."""
+    slot_top: int = Field(6, ge=1)
+    slot_loss: float = Field(0.5, ge=0)
+    """Weight of the auxiliary loss."""
+
+
+class ViewsConfig(Section):
+    """How the classifier looks at an image: what class activation depends on."""
+
+    scales: tuple[PositiveFloat, ...] = Field((1.0, 1.5), min_length=1)
+    flip: bool = True
+
+
+class SeedsConfig(ViewsConfig):
+    """What the soft seeds depend on."""
+
+    walks: tuple[Walk, ...] = (Walk("16.0", 8), Walk("16.2", 8), Walk("16.4", 8))
+    """Random walks through slots; without any, the seeds are plain class activation."""
+    border: Border | None = Border()
+    """Background evidence from the image's border; null leaves the scores."""
+
+    @property
+    def seeding(self) -> Seeding:
+        """What makes the score maps."""
+        return Seeding(self.walks, self.border)
+
+
+class PseudoMasksConfig(SeedsConfig):
+    """Stage 2: class activation → slots → seeds → CRF → masks."""
+
+    background: Share | Literal["otsu", "mixture"] = "otsu"
+    """Score above which a class stands out: a number in (0, 1), or a rule per class and image."""
+    sharpness: float = Field(20.0, gt=0)
+    """Slope of the sigmoid that makes probabilities of scores."""
+    crf: str = "irn"
+    """Preset of the CRF, or `none`."""
+    crf_backend: Literal["torch", "pydensecrf"] = "torch"
+    crf_iterations: int = Field(10, ge=1)
+    confidence: float = Field(0.7, ge=0, lt=1)
+    """A pixel whose best marginal is lower becomes 255."""
+
+
+class MaskLossConfig(Section):
+    """What a pixel of a pseudo-mask costs; pseudo-masks are often wrong."""
+
+    kind: Literal["cross_entropy", "symmetric"] = "symmetric"
+    reverse_weight: float = Field(0.5, ge=0)
+    """Of the bounded term of `symmetric`."""
+    balanced: bool = True
+    """Background and foreground weigh the same, whatever their areas."""
+
+
+class TrainSegConfig(OptimConfig):
+    """Stage 3: the segmenter, from the pseudo-masks alone."""
+
+    decoder: Literal["segformer", "fpn", "upernet", "unet"] = "segformer"
+    decoder_args: dict[str, Any] = Field(default_factory=dict)
+    """Further arguments of the decoder, as segmentation-models-pytorch takes them."""
+    from_classifier: bool = True
+    """Start the encoder from the classifier's backbone instead of `backbone.weights`."""
+    batch_size: int = Field(16, ge=1)
+    crop: int = Field(256, ge=32)
+    scale: Range = (0.5, 2.0)
+    jitter: float = Field(0.3, ge=0, le=1)
+    ema: float = Field(0.998, ge=0, lt=1)
+    loss: MaskLossConfig = Field(default_factory=MaskLossConfig)
+
+    @property
+    def least_images(self) -> int:
+        """Images that the network takes at once, at least."""
+        # UPerNet normalises the mean of a whole image over the batch, which takes two images
+        other_norm = "decoder_use_norm" in self.decoder_args
+        return 2 if self.decoder == "upernet" and not other_norm else 1
+
+    @model_validator(mode="after")
+    def _enough_at_once(self) -> "TrainSegConfig":
+        if self.batch_size // self.accumulate < self.least_images:
+            raise ValueError(
+                f"decoder {self.decoder} takes two images at once at least, batch_size is "
+                f"{self.batch_size} and accumulate {self.accumulate}: raise batch_size, lower "
+                "accumulate, or take another decoder"
+            )
+        return self
+
+
+class SelfTrainingConfig(Section):
+    """Rounds after the first: masks by the segmenter of the round before, filtered by the tags."""
+
+    rounds: Annotated[int, Since(None)] = Field(1, ge=1)
+    """Rounds that `wsss run` goes through, the first among them."""
+    start: Annotated[Literal["former", "fresh"], Since("train_seg")] = "former"
+    """Start from the former round's segmenter, or as the first round did."""
+    scales: tuple[PositiveFloat, ...] = Field((0.75, 1.0, 1.25), min_length=1)
+    flip: bool = True
+    former_masks: float = Field(0.3, ge=0, lt=1)
+    """Weight of the former round's masks, mixed into the segmenter's probabilities."""
+    crf: str = "deeplab"
+    """Preset of the CRF, or `none`."""
+    crf_iterations: int = Field(10, ge=1)
+    confidence: float = Field(0.7, ge=0, lt=1)
+    """A pixel whose best marginal is lower becomes 255."""
+
+
+class PredictionMode(NamedTuple):
+    """How an image is looked at to predict its mask."""
+
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    crf: str = "none"
+
+
+class PredictConfig(Section):
+    """What a predicted mask depends on, beside the image and the model."""
+
+    scales: tuple[PositiveFloat, ...] = Field((1.0,), min_length=1)
+    flip: bool = False
+    crf: str = "none"
+    tile: int | None = Field(1024, ge=64)
+    """Larger images are cut into overlapping windows of this side; null for no limit."""
+    max_side: int | None = Field(1024, ge=32)
+    """Images are reduced to this long side first; null predicts at full resolution."""
+
+
+class EvaluateConfig(PredictConfig):
+    """Predictions and their scores: columns beside the config's own, what an unsure pixel is."""
+
+    unsure: Literal["background", "wrong"] = "background"
+    fast: bool = False
+    """Score predictions by `scales`, `flip` and `crf` alone, without the columns beside them."""
+    test_scales: tuple[PositiveFloat, ...] = Field((0.5, 0.75, 1.0, 1.25, 1.5, 1.75), min_length=1)
+    """Scales of the columns over scales and flip."""
+    test_crf: str = "deeplab"
+    """Preset of the column with a CRF."""
+
+    @property
+    def own(self) -> PredictionMode:
+        """The column that `predict` makes."""
+        return PredictionMode(self.scales, self.flip, self.crf)
+
+    def columns(self) -> dict[str, PredictionMode]:
+        """The columns of an evaluation by name.
+
+        `single` scale, over `scales` and flip, and that with a `crf`; before them, as `configured`,
+        the one that `predict` makes where it is none of the three. That one alone if `fast`; no
+        CRF where `test_crf` is `none`.
+        """
+        columns = {
+            "single": PredictionMode(),
+            "scales": PredictionMode(self.test_scales, True),
+            "crf": PredictionMode(self.test_scales, True, self.test_crf),
+        }
+        if self.test_crf == "none":
+            del columns["crf"]
+        if self.own not in columns.values():
+            columns = {"configured": self.own, **columns}
+        return {n: c for n, c in columns.items() if c == self.own or not self.fast}
+
+
+class AblateConfig(Section):
+    """The table of score maps and refinements on one classifier, or on several."""
+
+    runs: tuple[Path, ...] = ()
+    """Folders of the runs whose classifiers are compared; none takes the config's own."""
+    images: int | None = Field(None, ge=1)
+    """Only so many of `data.score_split`, drawn by `seed`; None takes all."""
+    fixed_cam: float = Field(0.1, gt=0, lt=1)
+    """The fixed threshold of maps that didn't walk."""
+    fixed_walk: float = Field(0.4, gt=0, lt=1)
+    """The fixed threshold of maps that walked."""
+    memory: bool = True
+    """Measure the peak memory of every row."""
+
+
+class RuntimeConfig(Section):
+    """Where and how the run computes; changes no stage's meaning."""
+
+    device: str = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    threads: int | None = Field(None, ge=1)
+    workers: int | None = Field(None, ge=0)
+    save_every: float = Field(60.0, ge=0)
+    """Seconds between checkpoints."""
+    tensorboard: bool = False
+
+
+class RunConfig(Section):
+    """A whole run."""
+
+    run: Path = Path("runs/default")
+    """The run folder."""
+    round: int = Field(1, ge=1)
+    """Round of self-training that the folder holds; set by --round."""
+    seed: int = Field(0, ge=0)
+    data: DataConfig
+    backbone: BackboneConfig = Field(default_factory=BackboneConfig)
+    train_cls: TrainClsConfig = Field(default_factory=TrainClsConfig)
+    pseudo_masks: PseudoMasksConfig = Field(default_factory=PseudoMasksConfig)
+    train_seg: TrainSegConfig = Field(default_factory=TrainSegConfig)
+    self_training: SelfTrainingConfig = Field(default_factory=SelfTrainingConfig)
+    evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
+    ablate: AblateConfig = Field(default_factory=AblateConfig)
+    runtime: RuntimeConfig = Field(default_factory=RuntimeConfig)

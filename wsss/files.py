@@ -1,0 +1,104 @@
+"""Files that are whole or absent: the one atomic writer, and folders."""
+
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from wsss.errors import WsssError, first_line
+
+_held: dict[Path, FileLock] = {}
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder with its parents.
+
+    Raises:
+        WsssError: the disk is read-only, or something else stands there.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WsssError(
+            f"The folder {path} can't be made ({error.strerror}): choose another one."
+        ) from None
+
+
+def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write through a temporary neighbour, so that `path` is whole or absent at any moment.
+
+    Raises:
+        WsssError: the disk is full, read-only or not writable.
+    """
+    make_folder(path.parent)
+    # the suffix stays last: some writers choose the format by it
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    except Exception as error:  # each library that writes has its own kind of error
+        raise WsssError(
+            f"{path} can't be written ({first_line(error)}): free the disk or choose another "
+            "folder; what is finished is kept."
+        ) from error
+    finally:
+        with suppress(OSError):  # a read-only disk refuses this, too; the first reason counts
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text atomically, as UTF-8."""
+
+    def write(target: Path) -> None:
+        target.write_text(text, encoding="utf-8")
+
+    write_atomic(path, write)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON atomically."""
+    write_text(path, json.dumps(values, indent=2, default=str) + "\n")
+
+
+def lock(path: Path, what: str) -> None:
+    """Keep other processes from what a lock file stands for, until `unlock` or the process's end.
+
+    The system releases it when the process ends, however it does.
+
+    Args:
+        path: of the lock file.
+        what: is locked, for the error.
+
+    Raises:
+        WsssError: another process holds it.
+    """
+    if path in _held:
+        return
+    make_folder(path.parent)
+    held = FileLock(path)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        raise WsssError(
+            f"Another process is making {what}: wait for it, or choose another run folder (run=…)."
+        ) from None
+    except (OSError, NotImplementedError):  # a file system without locks
+        return
+    _held[path] = held
+
+
+def unlock(path: Path) -> None:
+    """Release a lock of this process, if it holds it, and remove its file."""
+    if path in _held:
+        path.unlink(missing_ok=True)  # while it is held: nobody waits for it
+        _held.pop(path).release()
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed writers left below a folder."""
+    for temporary in folder.rglob(".*.tmp*"):
+        temporary.unlink(missing_ok=True)

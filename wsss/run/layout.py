@@ -1,0 +1,138 @@
+"""The file names of a run folder, known here and nowhere else.
+
+config.yaml            the merged config
+train_cls/             model.safetensors, metrics.json, log.jsonl, settings.json, done.json
+seeds/<id>.npz         soft seeds: class activation and slot seeds of the image's tags
+pseudo_masks/<id>.png  masks in the VOC palette, 255 where not confident; class_names.txt
+train_seg/             model.safetensors, log.jsonl, settings.json, done.json
+predictions/<split>/   <id>.png; <split>.<column>/ for the other columns of an evaluation
+evaluation/            <of>_<split>.json, confusion_<split>.csv
+ablation/              ablation.json, ablation.md; rows/<row>.npz, counts so far
+report/                index.html with images
+export/                models in other formats
+ceiling/               the fully supervised baseline, a run like this one
+round_2/               a run of its own: pseudo-masks made by the segmenter of this one, and the
+                       segmenter that they train; round_3/ lies in it, and so on
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from wsss.config import EvaluateConfig
+from wsss.files import make_folder
+
+
+class Layout:
+    """Paths of a run.
+
+    Attributes:
+        root: the run folder, which need not exist.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    @property
+    def config_file(self) -> Path:
+        """The merged config of the run."""
+        return self.root / "config.yaml"
+
+    def stage(self, name: str) -> Path:
+        """Folder of a stage, made where missing."""
+        path = self.root / name
+        make_folder(path)
+        return path
+
+    def model(self, stage: str) -> Path:
+        """Weights that a training stage leaves."""
+        return self.root / stage / "model.safetensors"
+
+    def checkpoint(self, stage: str) -> Path:
+        """State of an unfinished training."""
+        return self.root / stage / "checkpoint.pt"
+
+    def log(self, stage: str) -> Path:
+        """Log of a training, one JSON object per line."""
+        return self.root / stage / "log.jsonl"
+
+    def settings(self, stage: str) -> Path:
+        """Settings that a stage was begun with."""
+        return self.root / stage / "settings.json"
+
+    def done(self, stage: str) -> Path:
+        """Mark of a finished stage, with a summary."""
+        return self.root / stage / "done.json"
+
+    def lock(self, stage: str, part: str = "") -> Path:
+        """What keeps two processes from making one stage, or one part of it."""
+        return self.root / stage / f".lock{part}"
+
+    @property
+    def metrics(self) -> Path:
+        """Scores of the classifier."""
+        return self.root / "train_cls" / "metrics.json"
+
+    def seed(self, image_id: str) -> Path:
+        """Soft seeds of an image."""
+        return self.root / "seeds" / f"{image_id}.npz"
+
+    def pseudo_mask(self, image_id: str) -> Path:
+        """Pseudo-mask of an image."""
+        return self.root / "pseudo_masks" / f"{image_id}.png"
+
+    def prediction(self, split: str, image_id: str) -> Path:
+        """Predicted mask of an image."""
+        return self.predictions(split) / f"{image_id}.png"
+
+    def predictions(self, split: str, column: str = "") -> Path:
+        """Folder of a split's predicted masks, of the config's own column or of another one."""
+        return self.root / "predictions" / (f"{split}.{column}" if column else split)
+
+    def columns(self, settings: EvaluateConfig, split: str) -> dict[str, Path]:
+        """Folder of a split's predicted masks for every column of the evaluation, by its name."""
+        return {
+            name: self.predictions(split, "" if mode == settings.own else name)
+            for name, mode in settings.columns().items()
+        }
+
+    @property
+    def evaluations(self) -> Path:
+        """Folder of all scores."""
+        return self.root / "evaluation"
+
+    def evaluation(self, of: str, split: str) -> Path:
+        """Scores of one kind of mask on one split."""
+        return self.evaluations / f"{of.replace('-', '_')}_{split}.json"
+
+    def confusion(self, split: str) -> Path:
+        """Confusion matrix of the predictions on one split."""
+        return self.evaluations / f"confusion_{split}.csv"
+
+    @property
+    def ablation(self) -> Path:
+        """Folder of the ablation's counts and table."""
+        return self.root / "ablation"
+
+    @property
+    def report(self) -> Path:
+        """Folder of the page with images."""
+        return self.root / "report"
+
+    @property
+    def export(self) -> Path:
+        """Folder of models in other formats."""
+        return self.root / "export"
+
+    @property
+    def ceiling(self) -> Path:
+        """Run folder of the fully supervised baseline."""
+        return self.root / "ceiling"
+
+    def later_rounds(self) -> Iterable[Path]:
+        """Folders of the self-training rounds that are built on this one."""
+        return self.root.glob("round_*")
+
+
+def round_folder(first: Path, round: int) -> Path:
+    """Folder of a round of a run: each lies in the one that it is built on."""
+    return first.joinpath(*(f"round_{n}" for n in range(2, round + 1)))

@@ -1,0 +1,273 @@
+"""What is begun, finished or stale in a run folder."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from wsss.config import RunConfig, load, quoted, save
+from wsss.errors import WsssError
+from wsss.files import lock, make_folder, remove_temporaries, unlock, write_atomic, write_json
+from wsss.run.layout import Layout, round_folder
+from wsss.run.stages import STAGES, find, settings_of, stages_of
+
+GROUND_TRUTH = "ground truth"
+"""What masks are made from in the run of a fully supervised baseline."""
+_DIGEST = "images"
+"""Key of the digest of the classes' names and of every image's id and tags, beside settings."""
+
+
+class Run(Layout):
+    """A run folder: its paths, and what is finished in it."""
+
+    @classmethod
+    def of_round(cls, config: RunConfig, round: int) -> "Run":
+        """The folder of a round of the config's run."""
+        return cls(config_of_round(config, round).run)
+
+    def finished(self, stage: str) -> bool:
+        """Whether a stage is done."""
+        return self.done(stage).is_file()
+
+    def require(self, stage: str, option: str = "") -> Path:
+        """Folder of a finished stage.
+
+        Args:
+            stage: which.
+            option: of the command that makes it, with a space before it.
+
+        Raises:
+            WsssError: the stage isn't finished.
+        """
+        if not self.finished(stage):
+            command = next(one.command for one in STAGES if one.name == stage)
+            raise WsssError(
+                f"{self.root} has no finished {stage}: run `wsss {command}{option}` on it first."
+            )
+        return self.root / stage
+
+    def made_with(self, stage: str, config: RunConfig) -> dict[str, Any]:
+        """The settings that a stage was begun with; those of the config where it wasn't."""
+        path = self.settings(stage)
+        if path.is_file():
+            found: dict[str, Any] = json.loads(path.read_text())
+            return found
+        return settings_of(config, stage)
+
+    def check(
+        self, stage: str, config: RunConfig, digests: Mapping[str, str] | None = None
+    ) -> None:
+        """Refuse a stage that was begun otherwise than a config says.
+
+        Raises:
+            WsssError: it was begun with other settings, or from other images or tags.
+        """
+        changed = self.changes(stage, config, digests)
+        if not changed:
+            return
+        key, before, now = changed[0]
+        found = f"{key}={before!r}, now it is {now!r}"
+        if key == _DIGEST:
+            place = config.data.tags or config.data.root
+            found = f"other images, tags or classes than {place} holds now"
+        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        raise WsssError(
+            f"{self.root / stage} was made with {found}{more}: choose another run folder (run=…), "
+            f"or add --overwrite to `wsss {find(config, stage).command}` to recompute the stage."
+        )
+
+    def changes(
+        self, stage: str, config: RunConfig, digests: Mapping[str, str] | None = None
+    ) -> list[tuple[str, Any, Any]]:
+        """What a begun stage was made with otherwise.
+
+        Args:
+            stage: which.
+            config: the settings now.
+            digests: stage → digest of the images and tags now, as far as they were read.
+
+        Returns:
+            Key, value before and value now of each difference; none for a stage that isn't begun.
+        """
+        old = self.made_with(stage, config)
+        before, now = old.pop(_DIGEST, None), (digests or {}).get(stage)
+        other = before is not None and now is not None and before != now
+        changed = _differences(old, settings_of(config, stage))
+        return [*changed, *([(_DIGEST, before, now)] if other else [])]
+
+    @property
+    def has_ground_truth(self) -> bool:
+        """Whether this is a fully supervised baseline, whose masks are ground truth."""
+        path = self.done("pseudo_masks")
+        return path.is_file() and json.loads(path.read_text()).get("from") == GROUND_TRUTH
+
+    def forget(self, stage: str) -> None:
+        """Remove a stage and what is built on it, later rounds too, so that they are recomputed.
+
+        Nothing is left that a later start would take for finished work of the new settings, or
+        that the page would show beside it. Last stages go first, and marks before masks, so that
+        an interruption leaves nothing finished on what is gone.
+        """
+        first = next(i for i, one in enumerate(STAGES) if one.name == stage)
+        for one in reversed(STAGES[first:]):
+            for file in (self.checkpoint(one.name), self.settings(one.name), self.done(one.name)):
+                file.unlink(missing_ok=True)
+            for folder in one.outputs:
+                shutil.rmtree(self.root / folder, ignore_errors=True)
+            for of in one.scores:
+                for scores in self.evaluations.glob(f"{of}_*"):
+                    scores.unlink(missing_ok=True)
+        if stage == STAGES[0].name:  # the baseline starts from the same classifier
+            shutil.rmtree(self.ceiling, ignore_errors=True)
+        for sheet in self.report.glob("*.png"):
+            sheet.unlink(missing_ok=True)
+        for later in self.later_rounds():
+            shutil.rmtree(later, ignore_errors=True)
+
+
+class Work:
+    """A stage being made: checked when this is created, then begun, then finished.
+
+    Attributes:
+        run: the folder.
+        stage: name of the stage.
+        config: of the run.
+        overwrite: whether finished work of the stage is recomputed.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        stage: str,
+        digests: Mapping[str, str],
+        overwrite: bool = False,
+        recomputed: str | None = None,
+    ) -> None:
+        """Refuses to mix results of different settings in one run; changes nothing that is made.
+
+        Args:
+            config: of the run.
+            stage: to be made.
+            digests: stage → digest of the images and tags that it is made from, as far as known.
+            overwrite: recompute the stage.
+            recomputed: the first stage that is going to be recomputed: it and those after it may
+                have been made with other settings. The stage itself if `overwrite`.
+
+        Raises:
+            WsssError: a finished or begun stage was made with other settings, images or tags.
+        """
+        self.config, self.stage, self.overwrite = config, stage, overwrite
+        self.run, self._digests = Run(config.run), dict(digests)
+        self._lock: Path | None = None
+        make_folder(self.run.root)
+        recomputed = recomputed or (stage if overwrite else None)
+        for one in stages_of(config):
+            if one.name == recomputed:
+                break
+            self.run.check(one.name, config, digests)
+        if recomputed is None:
+            self._save()
+
+    @property
+    def needed(self) -> bool:
+        """Whether the stage has to be made."""
+        return self.overwrite or not self.run.finished(self.stage)
+
+    def begin(self, part: str = "", alone: bool = True) -> None:
+        """Note the settings that the stage is made with.
+
+        The last thing before its work, when all that can be refused was: what an earlier start left
+        of a stage that is recomputed goes now, with what is built on it. Pseudo-masks that another
+        shard is making by the same settings, which began to do so first, stay.
+
+        Args:
+            part: which part of the stage this process makes, such as a shard, where several do.
+            alone: whether this is the process that has to keep others away (not a further rank).
+
+        Raises:
+            WsssError: another process is making the stage, or this part of it.
+        """
+        if alone:
+            self._lock = self.run.lock(self.stage, part)
+            lock(self._lock, str(self.run.root / self.stage))
+        again = self.overwrite
+        if self.stage == "pseudo_masks":
+            # masks without settings are what is left of an interrupted removal
+            stale = self.run.changes(self.stage, self.config, self._digests)
+            begun = self.run.settings(self.stage).is_file() and not stale
+            again = not begun or self.run.finished(self.stage)
+        if again:
+            self.run.forget(self.stage)
+        self._save()
+        settings = settings_of(self.config, self.stage)
+        if self.stage in self._digests:
+            settings[_DIGEST] = self._digests[self.stage]
+        write_json(self.run.settings(self.stage), settings)
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Mark the stage finished; what killed starts left half written goes."""
+        for folder in {self.stage, *find(self.config, self.stage).outputs}:
+            remove_temporaries(self.run.root / folder)
+        write_json(self.run.done(self.stage), summary)
+        self.release()
+
+    def release(self) -> None:
+        """Let other processes make the stage, or the part of it that this one made."""
+        if self._lock is not None:
+            unlock(self._lock)
+
+    def _save(self) -> None:
+        write_atomic(self.run.config_file, lambda path: save(self.config, path))
+
+
+def open_run(root: Path, settings: Sequence[str] = ()) -> RunConfig:
+    """The config of an existing run, with settings on top.
+
+    Raises:
+        WsssError: there is no run at `root`.
+    """
+    file = Layout(root).config_file
+    if not file.is_file():
+        raise WsssError(f"{root} holds no run (no config.yaml): give the folder of a run.")
+    return load(file, [f"run={quoted(root)}", *settings])
+
+
+def read_config(path: Path | None, settings: Sequence[str] = ()) -> RunConfig:
+    """Config of a YAML file, or of the run in a folder, with `section.key=value` on top."""
+    if path is not None and path.is_dir():
+        return open_run(path, settings)
+    return load(path, settings)
+
+
+def read_round(path: Path | None, round: int, settings: Sequence[str] = ()) -> RunConfig:
+    """Config of a round of a run: its own where it was begun, else that of the first round.
+
+    Args:
+        path: YAML file, or folder of the run's first round.
+        round: which, from 1.
+        settings: `section.key=value`, on top.
+    """
+    if path is not None and Layout(round_folder(path, round)).config_file.is_file():
+        return open_run(round_folder(path, round), settings)
+    return config_of_round(read_config(path, settings), round)
+
+
+def config_of_round(config: RunConfig, round: int) -> RunConfig:
+    """The config of another round: the same settings in the folder of that round."""
+    # a relative path may be shorter than what it stands for, and a round a link to another disk
+    run = config.run if config.round == 1 else Path(os.path.abspath(config.run))  # noqa: PTH100
+    first = run if config.round == 1 else run.parents[config.round - 2]
+    return config.model_copy(update={"run": round_folder(first, round), "round": round})
+
+
+def _differences(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*new, *(k for k in old if k not in new)]
+        return [
+            found
+            for key in keys
+            for found in _differences(old.get(key), new.get(key), f"{prefix}.{key}".strip("."))
+        ]
+    return [] if old == new else [(prefix, old, new)]
