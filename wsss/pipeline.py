@@ -1,10 +1,14 @@
 """The stages in their order: what `wsss run` and `wsss quickstart` do."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from wsss.config import RunConfig
+from wsss.config import DataConfig, RunConfig
 from wsss.crf import make_crf
+from wsss.data.check_images import damaged_images
+from wsss.data.check_masks import check_true_masks, require
+from wsss.data.describe import describe_data
 from wsss.data.masks import has_masks, true_masks
 from wsss.data.open import open_masked, open_tagged
 from wsss.engine.runtime import require_one_process
@@ -48,6 +52,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     decoder_library()
     _check_crfs(config)
     class_names = _check_splits(config)
+    check_data(config)
     _check_networks(config, class_names)
     train_cls.run(config, overwrite)
     generate_pseudo_masks.run(config)
@@ -101,6 +106,45 @@ def _check_networks(config: RunConfig, class_names: Sequence[str]) -> None:
     classifier = new_classifier(config.model_copy(update={"backbone": untrained}), len(class_names))
     check_walks(config.pseudo_masks.seeding, classifier)
     build_segmenter(segmenter_metadata(config, class_names))
+
+
+def check_data(config: RunConfig, verify: bool = False) -> None:
+    """Show what the data hold, and refuse what would stop or spoil a later stage.
+
+    Args:
+        config: of the run.
+        verify: decode every image, not its header alone.
+
+    Raises:
+        WsssError: an image can't be read (unless `data.skip_damaged`), or a true mask that will be
+            scored holds values that are no classes.
+    """
+    data = config.data
+    described = describe_data(data, holdout=config.train_cls.holdout, seed=config.seed)
+    print("\n".join(described.lines()), file=sys.stderr)
+    listed = [open_tagged(data, split) for split in _splits(data)]
+    damaged = damaged_images((s.path for tagged in listed for s in tagged.samples), verify)
+    for sentence in damaged.values() if data.skip_damaged else ():
+        print(f"left out: {sentence}", file=sys.stderr)
+    if damaged and not data.skip_damaged:
+        more = f" ({len(damaged) - 1} more: wsss check-data names them)" if len(damaged) > 1 else ""
+        raise WsssError(
+            f"{next(iter(damaged.values()))}{more}; or leave such images out: "
+            "data.skip_damaged=true."
+        )
+    if data.root is not None and has_masks(data.root):
+        report = check_true_masks(data, (data.score_split, data.val_split))
+        for warning in report.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        require(report)
+
+
+def _splits(data: DataConfig) -> tuple[str, ...]:
+    """The lists that a run reads; one's own images have none, and are read once."""
+    if data.root is None:
+        return (data.train_split,)
+    scored = (data.val_split,) if has_masks(data.root) else ()
+    return tuple(dict.fromkeys((data.train_split, data.mask_split, *scored)))
 
 
 def _check_splits(config: RunConfig) -> tuple[str, ...]:
