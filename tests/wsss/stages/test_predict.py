@@ -249,11 +249,11 @@ def test_sort_images_of_a_command_line(
     assert sorted_out == expected
 
 
-@pytest.mark.parametrize("given", [["c.webp"], ["a.jpg", "c.webp"]])
+@pytest.mark.parametrize("given", [["c.svg"], ["a.jpg", "c.svg"]])
 def test_sort_images_refuses_a_file_that_is_no_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    touch(tmp_path, "a.jpg", "c.webp")
-    with pytest.raises(WsssError, match=r"c\.webp"):
+    touch(tmp_path, "a.jpg", "c.svg")
+    with pytest.raises(WsssError, match=r"c\.svg"):
         arguments.sort_images(Path(given[0]), given[1:], None, None)
