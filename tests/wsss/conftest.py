@@ -1,4 +1,4 @@
-"""A hand-made data set in VOC layout, and a local server; tests import `local_server` from here."""
+"""A hand-made data set in VOC layout, and a local server."""
 
 from collections.abc import Iterator
 from pathlib import Path

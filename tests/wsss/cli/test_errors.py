@@ -1,4 +1,4 @@
-"""Input that a user can mend: exit code 2, and one sentence that names the key or the path.
+"""Input that a user can correct: exit code 2, and one sentence that names the key or the path.
 
 Which input is refused is tested where it is read; here stand one of each way to the command line.
 """

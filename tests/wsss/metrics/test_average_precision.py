@@ -1,4 +1,4 @@
-"""Average precision of tags: by hand, against torchmetrics, on what does not fit."""
+"""Average precision of tags: by hand, against torchmetrics."""
 
 import math
 

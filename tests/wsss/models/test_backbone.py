@@ -1,4 +1,4 @@
-"""The GLNet of a config: names, arguments and weights that don't fit have a sentence."""
+"""The GLNet of a config: names, arguments and weights that don't fit are refused."""
 
 from collections.abc import Callable
 from pathlib import Path

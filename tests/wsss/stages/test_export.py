@@ -1,4 +1,4 @@
-"""Exported models answer like the trained one, at any size, and tell all that their user needs."""
+"""Exported models answer like the trained one, at any size, and carry all that a user needs."""
 
 import json
 import shutil

@@ -116,7 +116,7 @@ def model() -> TagClassifier:
     # on fresh weights every token belongs to all slots alike, unless the scale is set
     args = {"depths": [1] * 4, "embed_dims": [32] * 4, "slot_grid": [3, 3], "slot_scale": 30.0}
     model = TagClassifier(create_backbone("glnet_nano", None, args), 4, "16.0", 2).eval()
-    # an untrained map speaks for no class anywhere: let half of the locations do
+    # an untrained map is negative everywhere: without the bias half of it is positive
     torch.nn.init.zeros_(model.bias)
     return model
 

@@ -1,4 +1,4 @@
-"""Refining files: labels and maps in, masks out, a sentence for what is neither."""
+"""Refining files: labels and maps in, masks out."""
 
 from pathlib import Path
 

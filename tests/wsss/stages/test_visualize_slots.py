@@ -1,4 +1,4 @@
-"""`visualize_slots`: one PNG per image, or a sentence."""
+"""`visualize_slots`: one PNG per image."""
 
 from pathlib import Path
 
