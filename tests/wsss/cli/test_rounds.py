@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from wsss import pipeline
 from wsss.config import RunConfig, load
 from wsss.data import mask_io
 from wsss.data.augment import normalise
@@ -191,15 +190,3 @@ def test_round_three_lies_in_round_two(second: Path) -> None:
 
 def test_round_three_needs_round_two(finished: RunConfig) -> None:
     assert "wsss train-seg --round 2" in error("train-seg", finished.run, "--round", 3)
-
-
-def test_run_goes_through_all_rounds(run: RunConfig, capsys: pytest.CaptureFixture[str]) -> None:
-    rounds = {"rounds": 2, "crf": "none", "scales": (1.0,), "flip": False}
-    changes = {
-        "self_training": run.self_training.model_copy(update=rounds),
-        "evaluate": run.evaluate.model_copy(update={"fast": True}),
-    }
-    pipeline.run(run.model_copy(update=changes))
-    shown = capsys.readouterr().err
-    assert "predictions, round 2" in shown and "pseudo-masks, round 2" in shown
-    assert (run.run / "round_2" / "evaluation" / "predictions_val.json").is_file()
