@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from wsss.config import RunConfig
-from wsss.data.check_masks import check_masks, require
 from wsss.data.images import TaggedDataset
+from wsss.data.mask_io import check_values, read_mask
 from wsss.data.masks import MaskTrainingSet
 from wsss.data.open import open_stage
 from wsss.data.skip_damaged import SkipDamaged
@@ -38,7 +38,8 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     work.run.require("pseudo_masks")
     runtime = start(config.runtime, config.seed)
     dataset = _crops(work, tagged)
-    require(check_masks({str(mask): mask for _, mask in dataset.pairs}, tagged.class_names))
+    for changed in _newer([mask for _, mask in dataset.pairs], work.run.done("pseudo_masks")):
+        check_values(changed, read_mask(changed), tagged.class_names)
     metadata = segmenter_metadata(config, tagged.class_names)
     model = _build(config, metadata).to(runtime.device)
 
@@ -55,14 +56,19 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
 
 def _refuse_newer_masks(run: Run, tagged: TaggedDataset) -> None:
     """Refuse to call a segmenter finished whose masks were changed since it was trained."""
-    trained = run.done("train_seg").stat().st_mtime_ns
     masks = [run.pseudo_mask(sample.id) for sample in tagged.samples]
-    newer = [path for path in masks if path.is_file() and path.stat().st_mtime_ns > trained]
+    newer = _newer([path for path in masks if path.is_file()], run.done("train_seg"))
     if newer:
         raise WsssError(
             f"{len(newer)} of {len(masks)} pseudo-masks, {newer[0]} first, are newer than the "
             f"segmenter of {run.root}: add --overwrite to `wsss train-seg` to train on them."
         )
+
+
+def _newer(paths: Sequence[Path], mark: Path) -> list[Path]:
+    """The files that were changed since a mark was written."""
+    written = mark.stat().st_mtime_ns
+    return [path for path in paths if path.stat().st_mtime_ns > written]
 
 
 def _build(config: RunConfig, metadata: dict[str, Any]) -> Segmenter:

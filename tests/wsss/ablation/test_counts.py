@@ -78,13 +78,13 @@ def test_row_counts_load_continues_what_was_saved(row_counts: RowCounts, tmp_pat
     row_counts.save(path)
     loaded = RowCounts.load(path, 5, "these")
     assert (loaded.seconds, loaded.network, loaded.images) == (1.5, 2.5, 3)
-    np.testing.assert_array_equal(loaded.joint, row_counts.joint)
+    np.testing.assert_array_equal(loaded.sweep.joint, row_counts.sweep.joint)
     assert loaded.oracle() == row_counts.oracle()
     assert {rule: loaded.by_rule(rule) for rule in RULES} == {
         rule: row_counts.by_rule(rule) for rule in RULES
     }
     loaded.add_scores(*example(7), LABELS)
-    assert loaded.joint.sum() > row_counts.joint.sum()
+    assert loaded.sweep.joint.sum() > row_counts.sweep.joint.sum()
     assert [file.name for file in path.parent.iterdir()] == ["row.npz"]
 
 

@@ -68,7 +68,7 @@ def test_supervised_baseline_compare_gives_the_ratio_of_every_column(scored: Run
             assert column["ratio"][figure] == pytest.approx(tags / true)
     # the page is rewritten with every score
     page = (run.report / "index.html").read_text()
-    assert "Tags over true masks on val" in page and "scales + flip + CRF" in page
+    assert "Tags over full supervision on val" in page and "scales + flip + CRF" in page
 
 
 def test_supervised_baseline_prepare_changes_the_masks_alone(run: RunConfig) -> None:
