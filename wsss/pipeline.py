@@ -12,7 +12,7 @@ from wsss.errors import WsssError
 from wsss.formats.voc import split_ids
 from wsss.models.classifier import new_classifier
 from wsss.models.multiscale import check_walks
-from wsss.models.segmenter import build_segmenter, decoder_library, segmenter_metadata
+from wsss.models.segmenter import build_segmenter, segmenter_metadata
 from wsss.report.tables import show_ceiling, show_classes, show_summary
 from wsss.run.state import config_of_round
 from wsss.stages import (
@@ -45,7 +45,6 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
         )
     require_one_process()
     # before anything is trained: what would stop a later stage
-    decoder_library()
     _check_crfs(config)
     class_names = _check_splits(config)
     _check_networks(config, class_names)
