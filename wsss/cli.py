@@ -3,6 +3,8 @@
 Torch is imported by the stages alone, so that `wsss --help` is quick.
 """
 
+import io
+import os
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +27,9 @@ class Sentences(TyperGroup):
         """Run the command."""
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:  # whoever read the output has gone, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
         except WsssError as error:
             sentence = str(error)
         except OSError as error:
@@ -76,6 +81,18 @@ Round = Annotated[
 ]
 Split = Annotated[str | None, typer.Option(help="List of images, such as train or val.")]
 Images = Annotated[Path | None, typer.Option(help="Image, or folder of images.")]
+
+
+OwnImages = Annotated[Path | None, typer.Option("--images", help="Folder of your own images.")]
+OwnTags = Annotated[Path | None, typer.Option("--tags", help="CSV `image,tags` of them.")]
+
+
+def _own(images: Path | None, tags: Path | None) -> list[str]:
+    """Settings of one's own data that were given as options."""
+    from wsss.config import quoted
+
+    given = (("images", images), ("tags", tags))
+    return [f"data.{key}={quoted(value)}" for key, value in given if value]
 
 
 def _config(
@@ -178,19 +195,12 @@ def ablate(
 def run(
     source: Source = None,
     settings: Settings = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of your own images.")] = None,
-    tags: Annotated[Path | None, typer.Option(help="CSV `image,tags` of them.")] = None,
+    images: OwnImages = None,
+    tags: OwnTags = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Every stage in order, each skipped when finished; then scores and a page with images."""
-    from wsss.config import quoted
-
-    own = [
-        f"data.{key}={quoted(value)}"
-        for key, value in (("images", images), ("tags", tags))
-        if value
-    ]
-    config = _config(source, [*(settings or []), *own])
+    config = _config(source, [*(settings or []), *_own(images, tags)])
     from wsss import pipeline
 
     typer.echo(pipeline.run(config, overwrite))
@@ -358,16 +368,26 @@ def refine(
 
 
 @app.command("check-data")
-def check_data(source: Source = None, settings: Settings = None) -> None:
-    """Name every missing, unreadable or mismatched file at once."""
-    config = _config(source, settings)
+def check_data(
+    source: Source = None,
+    settings: Settings = None,
+    images: OwnImages = None,
+    tags: OwnTags = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Decode every image, not its header alone.")
+    ] = False,
+) -> None:
+    """Show what the data hold, and name every missing, unreadable or mismatched file at once."""
+    config = _config(source, [*(settings or []), *_own(images, tags)])
     from wsss.stages import check_data as stage
 
-    problems = stage.run(config.data)
+    problems = stage.run(config.data, verify)
     for problem in problems:
         typer.echo(problem)
     if problems:
         raise WsssError(f"{len(problems)} problems in the data: fix the files named above.")
+    for line in stage.describe(config):
+        typer.echo(line)
     typer.echo("The data are complete.")
 
 
@@ -384,4 +404,7 @@ def fetch_voc(
 
 def main() -> None:
     """Entry point."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a console that lacks a sign shows another
+            stream.reconfigure(errors="replace")
     app()

@@ -99,6 +99,7 @@ def test_ablate_over_several_classifiers_and_a_part_of_the_images(
     assert not (other / "ablation" / "ablation.json").exists()
 
 
+@pytest.mark.slow  # peak_memory has a fast test
 def test_ablate_measures_memory_for_small_and_large_images(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,10 +49,17 @@ def test_pipeline_run_writes_these_files(finished: RunConfig) -> None:
     }
 
 
-def test_pipeline_run_keeps_what_is_finished(finished: RunConfig, run: RunConfig) -> None:
+def test_pipeline_run_adds_rounds_and_keeps_what_is_finished(
+    finished: RunConfig, run: RunConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = times(run.run)
-    pipeline.run(run)
-    after = times(run.run)
+    rounds = {"rounds": 2, "crf": "none", "scales": (1.0,), "flip": False}
+    later = run.self_training.model_copy(update=rounds)
+    pipeline.run(run.model_copy(update={"self_training": later}))
+    shown = capsys.readouterr().err
+    assert "predictions, round 2" in shown and "pseudo-masks, round 2" in shown
+    assert (run.run / "round_2" / "evaluation" / "predictions_val.json").is_file()
+    after = {n: time for n, time in times(run.run).items() if not n.startswith("round_2/")}
     changed = {name for name, time in after.items() if before.get(name) != time}
     # figures, the page and the merged config are cheap and rewritten
     kept = {name for name in changed if not name.startswith(("evaluation/", "report/"))}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from shared_files import shared
 
+from tests.wsss.shared_files import shared
 from wsss.config import DataConfig
 from wsss.data.check_images import check_image
 from wsss.data.check_labels import label_warnings

@@ -17,6 +17,7 @@ from wsss.data import mask_io
 from wsss.data.augment import normalise
 from wsss.data.images import read_image
 from wsss.data.masks import mask_path
+from wsss.engine.inference import to_device
 from wsss.export.load import open_network
 from wsss.formats import voc
 from wsss.formats.voc import NUM_CLASSES
@@ -65,7 +66,8 @@ def test_shipped_model_recognises_voc_images() -> None:
     confusion = ConfusionMatrix(NUM_CLASSES)
     for id_ in voc.split_ids(SHARED_VOC, "val")[:12]:
         image = read_image(SHARED_VOC / "JPEGImages" / f"{id_}.jpg")
-        (mask,) = predict_masks(network, image, [settings.own], settings, CPU)
+        size = (image.shape[0], image.shape[1])
+        ((mask,),) = predict_masks(network, to_device([image], CPU), [settings.own], [size])
         confusion.update(mask_io.read_mask(mask_path(SHARED_VOC, id_)), mask)
     # background everywhere scores 0.05; 0.21 when this was written
     assert confusion.compute().miou > 0.12

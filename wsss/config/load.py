@@ -4,7 +4,7 @@ import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
@@ -73,16 +73,32 @@ def _apply(values: dict[str, Any], override: str) -> None:
     key, sign, text = override.partition("=")
     if not sign or not key:
         raise WsssError(f"{override!r} is not an override: write section.key=value.")
+    *parents, last = key.split(".")
     try:
-        value = yaml.safe_load(text)
+        # a folder may be called `2024` or `Photos #1`: a path is taken as it stands
+        value = text if _is_path(key) and _literal(text) else yaml.safe_load(text)
     except yaml.YAMLError:
         raise WsssError(f"The value in {override!r} is not valid YAML: quote it.") from None
-    *parents, last = key.split(".")
     for parent in parents:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise WsssError(f"{override!r}: {parent} is a single value, it has no keys below it.")
     values[last] = value
+
+
+def _is_path(key: str) -> bool:
+    """Whether a setting is a single path."""
+    model: Any = RunConfig
+    field = None
+    for part in key.split("."):
+        field = getattr(model, "model_fields", {}).get(part)
+        model = field.annotation if field else None
+    return field is not None and (field.annotation is Path or Path in get_args(field.annotation))
+
+
+def _literal(text: str) -> bool:
+    """Whether the text of a path is the path itself, neither null nor quoted."""
+    return text not in ("", "null") and text[0] not in "\"'"
 
 
 def _sentence(error: ValidationError, source: str) -> str:

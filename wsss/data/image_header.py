@@ -104,15 +104,15 @@ def read_header(path: Path) -> ImageHeader:
         return ImageHeader(width, height, file.mode, str(file.format))
 
 
-def ends_early(path: Path) -> bool:
-    """Whether the end mark of a JPEG or PNG is missing: the file may be cut off."""
+def may_be_cut_off(path: Path) -> bool:
+    """Whether a file may lack its end: no end mark in a JPEG or PNG, or another format."""
     with path.open("rb") as file:
         start = file.read(8)
         file.seek(max(path.stat().st_size - 4096, 0))
         end = file.read()
     if start[:2] == b"\xff\xd8":
         return b"\xff\xd9" not in end
-    return start == b"\x89PNG\r\n\x1a\n" and b"IEND" not in end
+    return start != b"\x89PNG\r\n\x1a\n" or b"IEND" not in end
 
 
 def orientation(image: Image.Image) -> int:

@@ -17,6 +17,8 @@ NO_TAG = frozenset(
 )
 """What a cell says when nothing is in the image; capitals don't matter."""
 
+MAX_LENGTH = 100  # a longer tag is a text, or a file that is no table
+
 _SEPARATORS = re.compile("[;|,\n\r\t，；、｜]+")
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
@@ -78,6 +80,8 @@ def _checked(tags: Iterable[str], names: Collection[str]) -> tuple[str, ...]:
         strange = next((character for character in _CODE if character in tag), None)
         if strange and tag not in names:
             raise ValueError(f"the tag holds {strange}")
+        if len(tag) > MAX_LENGTH:
+            raise ValueError(f"a tag of {len(tag)} characters")
     return tuple(kept)
 
 

@@ -132,8 +132,8 @@ def read_class_names(root: Path) -> tuple[str, ...]:
         strange = [line for line in counted if line not in class_lines(names)]
         if strange:
             raise WsssError(
-                f"{path} has the line {strange[0]!r} out of order; expected `value name` with the "
-                "values 0, 1, 2 and so on: renumber the classes, or leave all numbers out."
+                f"{path} has the line {strange[0][:60]!r} out of order; expected `value name` with "
+                "the values 0, 1, 2 and so on: renumber the classes, or leave all numbers out."
             )
     return check_class_names(names, str(path))
 

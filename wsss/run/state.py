@@ -9,6 +9,7 @@ from typing import Any
 
 from wsss import recipes
 from wsss.config import RunConfig, load, quoted, save
+from wsss.config.schema import Location
 from wsss.errors import WsssError
 from wsss.files import lock, make_folder, remove_temporaries, unlock, write_atomic, write_json
 from wsss.run.layout import Layout, round_folder
@@ -220,7 +221,9 @@ class Work:
             unlock(self._lock)
 
     def _save(self) -> None:
-        write_atomic(self.run.config_file, lambda path: save(self.config, path))
+        # a run may be opened from another folder
+        config = with_absolute_paths(self.config)
+        write_atomic(self.run.config_file, lambda path: save(config, path))
 
 
 def open_run(root: Path, settings: Sequence[str] = ()) -> RunConfig:
@@ -266,6 +269,20 @@ def config_of_round(config: RunConfig, round: int) -> RunConfig:
     run = config.run if config.round == 1 else Path(os.path.abspath(config.run))  # noqa: PTH100
     first = run if config.round == 1 else run.parents[config.round - 2]
     return config.model_copy(update={"run": round_folder(first, round), "round": round})
+
+
+def with_absolute_paths(config: RunConfig) -> RunConfig:
+    """A config whose paths to read from don't depend on the working directory."""
+    sections = {}
+    for name in ("data", "backbone"):
+        section = getattr(config, name)
+        paths = {
+            key: Path(os.path.abspath(value))  # noqa: PTH100 a link stays a link
+            for key, field in type(section).model_fields.items()
+            if Location() in field.metadata and isinstance(value := getattr(section, key), Path)
+        }
+        sections[name] = section.model_copy(update=paths)
+    return config.model_copy(update=sections)
 
 
 def _differences(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:

@@ -12,9 +12,10 @@ from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
-from wsss.config import DataConfig
+from wsss.config import DataConfig, RunConfig
 from wsss.data.check_images import check_image
 from wsss.data.check_masks import check_masks
+from wsss.data.describe import describe_data
 from wsss.data.masks import has_masks, mask_path
 from wsss.errors import WsssError
 from wsss.formats import voc
@@ -123,6 +124,11 @@ def run(data: DataConfig, verify: bool = False) -> list[str]:
     assert data.root is not None  # DataConfig has one source
     splits = tuple(dict.fromkeys((data.train_split, data.mask_split, *scored_splits(data))))
     return check_voc(data.root, splits, has_masks(data.root), verify, scored_splits(data))
+
+
+def describe(config: RunConfig) -> list[str]:
+    """What the data hold, as lines, and what in the tags will keep a classifier from learning."""
+    return describe_data(config.data, holdout=config.train_cls.holdout, seed=config.seed).lines()
 
 
 def scored_splits(data: DataConfig) -> tuple[str, str]:

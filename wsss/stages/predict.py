@@ -173,7 +173,7 @@ def _predict(
         compute,
         _write,
     )
-    process(todo, steps, runtime, "predict")
+    process(todo, steps, runtime, "predict", config.data.skip_damaged)
 
 
 Targets = Mapping[PredictionMode, tuple[Path, str]]

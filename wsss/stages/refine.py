@@ -3,7 +3,8 @@
 Reads label PNGs or maps and the images of the same names; writes `<out>/<name>.png`.
 """
 
-from collections import defaultdict
+import sys
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -17,7 +18,7 @@ from torch import Tensor
 from wsss.config import RuntimeConfig
 from wsss.crf import DenseCRF, hard_label_probs
 from wsss.crf.dense_crf import Backend
-from wsss.data.find_images import find_images, likely_images
+from wsss.data.find_images import describe_left_out, find_images, likely_images
 from wsss.data.images import IMAGE_SUFFIXES, read_image
 from wsss.data.mask_io import read_mask, read_origin, refuse_to_replace, write_mask
 from wsss.engine.progress import track
@@ -89,6 +90,7 @@ def run(
             todo.append((mask, image_path, target, origin))
     if not overwrite:
         refuse_to_replace(target for _, _, target, _ in todo)
+    _refuse_void_for_a_class([mask for mask, *_ in todo])
     for mask, image_path, target, origin in track(todo, "refine", len(todo)):
         refined = refine(mask, image_path, crf, gt_prob, where)
         write_mask(target, refined, _palette(mask), origin)
@@ -121,8 +123,26 @@ def refine(
     return labels[marginals.argmax(0).cpu()].numpy()
 
 
+def _refuse_void_for_a_class(masks: Sequence[Path]) -> None:
+    """Refuse masks of 0 and 255 alone: 255 means unsure, so that all would become 0."""
+    labels: set[int] = set()
+    for mask in masks:
+        if mask.suffix.lower() in MAP_SUFFIXES:
+            return
+        labels |= set(np.unique(read_mask(mask)).tolist())
+        if labels - {0, IGNORE_INDEX}:
+            return
+    if labels == {0, IGNORE_INDEX}:
+        raise WsssError(
+            f"The masks hold the values 0 and 255 alone, {masks[0]} first; expected labels, "
+            "because 255 means unsure and would become 0 everywhere: write 1, or another label, "
+            "in its place."
+        )
+
+
 def _find_masks(masks: Sequence[Path]) -> list[Path]:
     found: dict[str, Path] = {}
+    others: Counter[str] = Counter()
     for given in masks:
         if not given.exists():
             raise WsssError(f"There is no {given}; expected masks or folders of them: check it.")
@@ -133,6 +153,8 @@ def _find_masks(masks: Sequence[Path]) -> list[Path]:
                     raise WsssError(
                         f"{file} is not a mask; expected {', '.join(MASK_SUFFIXES)}: convert it."
                     )
+                if file.name[0] != ".":
+                    others["folders" if file.is_dir() else file.suffix.lower() or file.name] += 1
                 continue
             if file.stem in found:
                 raise WsssError(
@@ -145,6 +167,8 @@ def _find_masks(masks: Sequence[Path]) -> list[Path]:
             f"There is no mask in {', '.join(map(str, masks)) or 'no folder'}; expected "
             f"{', '.join(MASK_SUFFIXES)} files: give a folder that holds some."
         )
+    if others:
+        print(f"refine  left out, no masks: {describe_left_out(others)}", file=sys.stderr)
     return list(found.values())
 
 

@@ -134,7 +134,7 @@ def test_stage_commands_print_the_path_of_finished_work(
         (("--of", "seeds"), "seeds_train", 12),
         (("--of", "pseudo-masks"), "pseudo_masks_train", 12),
         (("--of", "predictions", "--fast"), "predictions_val", 4),
-        (("--split", "train", "--fast"), "predictions_train", 12),
+        (("--of", "seeds", "--split", "train_aug"), "seeds_train_aug", 12),
     ],
 )
 def test_evaluate_prints_its_file_and_a_table(
@@ -154,7 +154,7 @@ def test_evaluate_beside_the_ceiling_takes_predictions_alone(finished: RunConfig
 
 def test_visualize_prints_its_sheet(folder: Path, finished: RunConfig) -> None:
     sheet = folder / "sheet.png"
-    assert printed("visualize", folder, "--count", 2, "--out", sheet) == sheet and sheet.is_file()
+    assert printed("visualize", folder, "--count", 1, "--out", sheet) == sheet and sheet.is_file()
     found = printed("visualize", folder, "--ids", "train_00003,train_00001")
     assert found == folder / "report" / "train.png"
     # a class all over the image

@@ -8,6 +8,8 @@ import pytest
 
 from wsss.config import RunConfig
 from wsss.data import mask_io
+from wsss.data.images import Sample
+from wsss.engine.inference import Loaded
 from wsss.stages import predict
 
 from .command_line import error, printed
@@ -72,13 +74,13 @@ def test_predict_takes_a_largest_side(
     finished: RunConfig, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sides: list[object] = []
-    make = predict.predict_masks
+    read = predict.load
 
-    def spy(*arguments: object) -> object:
-        sides.append(arguments[3].max_side)  # type: ignore[attr-defined]
-        return make(*arguments)  # type: ignore[arg-type]
+    def spy(sample: Sample, max_side: int | None) -> Loaded:
+        sides.append(max_side)
+        return read(sample, max_side)
 
-    monkeypatch.setattr(predict, "predict_masks", spy)
+    monkeypatch.setattr(predict, "load", spy)
     common = ("predict", finished.run, "--images", photo)
     for side in (32, 0):
         printed(*common, "--max-side", side, "--overwrite", "--out", "masks")

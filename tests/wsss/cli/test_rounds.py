@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from wsss import pipeline
 from wsss.config import RunConfig, load
 from wsss.data import mask_io
 from wsss.data.augment import normalise
@@ -17,7 +16,8 @@ from wsss.data.images import read_image
 from wsss.engine.checkpoint import load_trained
 from wsss.formats.voc import read_voc
 from wsss.labels import IGNORE_INDEX
-from wsss.models.segmenter import build_segmenter, predict_probs
+from wsss.models.inference import View, predict_views
+from wsss.models.segmenter import build_segmenter
 from wsss.run.state import Run, config_of_round
 from wsss.seeding.masks import among_tags, harden
 
@@ -98,7 +98,9 @@ def test_round_masks_are_the_former_segmenters_among_the_tags(
     assert finished.data.root is not None
     for sample in read_voc(finished.data.root, "train").samples:
         labels = [tag + 1 for tag in sample.tags]
-        own = among_tags(predict_probs(model, normalise(read_image(sample.path))[None]), labels)
+        image = normalise(read_image(sample.path))[None]
+        ((probs,),) = predict_views(model, image, [View()])
+        own = among_tags(probs, labels)
         mask = mask_io.read_mask(Run(two_rounds / "round_2").pseudo_mask(sample.id))
         np.testing.assert_array_equal(mask, harden(own, labels, 0.7))
 
@@ -188,15 +190,3 @@ def test_round_three_lies_in_round_two(second: Path) -> None:
 
 def test_round_three_needs_round_two(finished: RunConfig) -> None:
     assert "wsss train-seg --round 2" in error("train-seg", finished.run, "--round", 3)
-
-
-def test_run_goes_through_all_rounds(run: RunConfig, capsys: pytest.CaptureFixture[str]) -> None:
-    rounds = {"rounds": 2, "crf": "none", "scales": (1.0,), "flip": False}
-    changes = {
-        "self_training": run.self_training.model_copy(update=rounds),
-        "evaluate": run.evaluate.model_copy(update={"fast": True}),
-    }
-    pipeline.run(run.model_copy(update=changes))
-    shown = capsys.readouterr().err
-    assert "predictions, round 2" in shown and "pseudo-masks, round 2" in shown
-    assert (run.run / "round_2" / "evaluation" / "predictions_val.json").is_file()

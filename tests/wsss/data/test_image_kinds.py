@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from wsss.data import image_header
-from wsss.data.image_header import ends_early, exif_orientation, read_header
+from wsss.data.image_header import exif_orientation, may_be_cut_off, read_header
 from wsss.data.images import read_image, to_eight_bits
 from wsss.errors import WsssError
 
@@ -197,6 +197,6 @@ def test_read_header_decodes_no_pixel(tmp_path: Path) -> None:
     for suffix in (".jpg", ".png"):
         path = tmp_path / f"a{suffix}"
         Image.fromarray(pixels).save(path)
-        assert not ends_early(path)
+        assert not may_be_cut_off(path)
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-        assert read_header(path)[:2] == (70, 90) and ends_early(path)
+        assert read_header(path)[:2] == (70, 90) and may_be_cut_off(path)

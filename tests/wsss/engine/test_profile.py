@@ -38,8 +38,8 @@ def test_stopwatch_counts_a_part_that_fails() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux reports the peak memory of a process")
-@pytest.mark.parametrize("mib", [64, 128])
-def test_peak_memory_is_what_the_work_held_at_once(mib: int) -> None:
+def test_peak_memory_is_what_the_work_held_at_once() -> None:
+    mib = 100
     values = mib * 2**20 // 4
 
     def work() -> None:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from shared_files import shared
 
+from tests.wsss.shared_files import shared
 from wsss.data.images import Sample
 from wsss.data.mask_io import write_class_names
 from wsss.errors import WsssError

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss.config import EvaluateConfig, PredictionMode
+from wsss.config import PredictionMode
 from wsss.data.augment import limit_side
 from wsss.models.inference import View, label_at, predict_masks, predict_views, starts, tiled
 from wsss.seeding.cam import resize
@@ -38,7 +38,7 @@ def test_predict_views_together_equal_views_alone() -> None:
     assert model.sizes == [(2, 3, 64, 96), (2, 3, 32, 64)]
     for view, probs in zip(views, together, strict=True):
         torch.testing.assert_close(probs, predict_views(Local(), image, [view])[0])
-        torch.testing.assert_close(probs.sum(0), torch.ones(64, 96))
+        torch.testing.assert_close(probs.sum(1), torch.ones(1, 64, 96))
     assert not torch.allclose(together[0], together[1])
 
 
@@ -94,11 +94,13 @@ def test_limit_side_keeps_the_proportion() -> None:
 
 
 def test_predict_masks_have_the_images_own_size() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 48, 64), np.uint8))
     model = Local()
     modes = [PredictionMode(), PredictionMode((1.0, 0.5), True), PredictionMode(crf="deeplab")]
-    settings = EvaluateConfig(max_side=64)
-    masks = predict_masks(model, image, modes, settings, torch.device("cpu"))
-    assert [(mask.shape, mask.dtype) for mask in masks] == [((90, 120), np.uint8)] * 3
-    assert model.sizes == [(2, 3, 48, 64), (2, 3, 32, 32)]
-    assert not np.array_equal(masks[0], masks[2])
+    first, second = predict_masks(model, pixels, modes, [(90, 120), (48, 64)])
+    assert [(mask.shape, mask.dtype) for mask in first] == [((90, 120), np.uint8)] * 3
+    assert model.sizes == [(4, 3, 48, 64), (4, 3, 32, 32)]
+    assert not np.array_equal(first[0], first[2])
+    (alone,) = predict_masks(Local(), pixels[1:], modes, [(48, 64)])
+    for mask, own in zip(second, alone, strict=True):
+        assert (mask == own).mean() >= 0.9999

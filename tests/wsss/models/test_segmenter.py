@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from wsss.errors import WsssError
 from wsss.models.backbone import create_backbone
-from wsss.models.segmenter import Segmenter, build_segmenter, predict_probs
+from wsss.models.inference import View, predict_views
+from wsss.models.segmenter import Segmenter, build_segmenter
 
 TINY: dict[str, Any] = {"depths": [1, 1, 1, 1], "embed_dims": [32, 32, 32, 32], "slot_grid": [2, 2]}
 DECODERS = ("segformer", "fpn", "upernet", "unet")
@@ -89,28 +90,35 @@ class Ramp(nn.Module):
         return torch.stack([torch.zeros_like(ramp), ramp], 1)
 
 
-def test_predict_probs_sum_to_one_over_scales_and_flip() -> None:
+def view(
+    model: nn.Module, image: Tensor, scales: tuple[float, ...] = (1.0,), flip: bool = False
+) -> Tensor:
+    ((probs,),) = predict_views(model, image, [View(scales, flip)])
+    return probs
+
+
+def test_predict_views_sum_to_one_over_scales_and_flip() -> None:
     model = segmenter().eval()
     image = random_images(40, 56)[:1]
     for scales, flip in (((1.0,), False), ((1.0,), True), ((0.5, 1.0, 1.5), True)):
-        probs = predict_probs(model, image, scales, flip)
+        probs = view(model, image, scales, flip)
         assert probs.shape == (4, 40, 56)
         torch.testing.assert_close(probs.sum(0), torch.ones(40, 56))
 
 
-def test_predict_probs_mirrors_the_flipped_image_back() -> None:
+def test_predict_views_mirrors_the_flipped_image_back() -> None:
     ramp = Ramp()
-    plain = predict_probs(ramp, torch.zeros(1, 3, 4, 9))
+    plain = view(ramp, torch.zeros(1, 3, 4, 9))
     torch.testing.assert_close(plain[1], torch.linspace(-1, 1, 9).sigmoid().expand(4, 9))
-    folded = predict_probs(ramp, torch.zeros(1, 3, 4, 9), flip=True)
+    folded = view(ramp, torch.zeros(1, 3, 4, 9), flip=True)
     # the ramp always points to the right, so the mean with its mirror image is level
     torch.testing.assert_close(folded, torch.full((2, 4, 9), 0.5))
     assert ramp.sizes == [(1, 3, 4, 9), (2, 3, 4, 9)]
 
 
-def test_predict_probs_scales_in_whole_strides() -> None:
+def test_predict_views_scales_in_whole_strides() -> None:
     ramp = Ramp()
-    predict_probs(ramp, torch.zeros(1, 3, 40, 100), (1.0, 0.5, 2.0))
+    view(ramp, torch.zeros(1, 3, 40, 100), (1.0, 0.5, 2.0))
     assert ramp.sizes == [(1, 3, 40, 100), (1, 3, 32, 64), (1, 3, 64, 192)]
 
 

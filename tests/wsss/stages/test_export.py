@@ -93,6 +93,7 @@ def test_export_card_holds_classes_palette_and_preprocessing(opened: Opened) -> 
     assert how["mean"] == [0.485, 0.456, 0.406] and how["std"] == [0.229, 0.224, 0.225]
 
 
+@pytest.mark.slow  # the command does so by a safetensors file
 def test_export_predicts_without_a_run(exported: Path, finished: RunConfig, tmp_path: Path) -> None:
     assert finished.data.root is not None
     alone = load(None, ["data.root=.", f"run={tmp_path / 'no run'}", "runtime.threads=1"])

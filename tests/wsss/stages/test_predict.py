@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from wsss import arguments
 from wsss.config import RunConfig
 from wsss.data import mask_io
 from wsss.engine.checkpoint import read_metadata
@@ -74,7 +75,7 @@ def test_predict_replaces_the_mask_of_a_changed_image(
     assert width(predict.run(finished, photos / "a", out)) == 50
 
 
-@pytest.mark.parametrize("to", ["run", "safetensors", "hub"])
+@pytest.mark.parametrize("to", ["run", "hub"])
 def test_predict_replaces_the_mask_of_another_model(
     finished: RunConfig, photos: Path, tmp_path: Path, to: str
 ) -> None:
@@ -82,8 +83,8 @@ def test_predict_replaces_the_mask_of_another_model(
         model = Path(shutil.copytree(finished.run, tmp_path / "run"))
         weights = Run(model).model("train_seg")
     else:
-        model = export.run(finished, to, tmp_path / f"m{export.SUFFIXES[to]}")
-        weights = model / "model.safetensors" if to == "hub" else model
+        model = export.run(finished, to, tmp_path / "hub")
+        weights = model / "model.safetensors"
     mask = predict.run(finished, photos / "a", tmp_path / "out", model=model) / "photo.png"
     made = mask.stat().st_mtime_ns
     os.utime(weights)  # the same, copied
@@ -226,7 +227,7 @@ def test_predict_find_refuses_images_without_a_mask_of_their_own(
         ("--model m run --images a.jpg", ("run", [], ["a.jpg"])),
     ],
 )
-def test_predict_sort_arguments_of_a_command_line(
+def test_sort_images_of_a_command_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     line: str,
@@ -242,17 +243,17 @@ def test_predict_sort_arguments_of_a_command_line(
             options[option] = Path(words[at + 1])  # type: ignore[assignment]
             del words[at : at + 2]
     source = Path(words[0]) if words else None
-    sorted_out = predict.sort_arguments(source, words[1:], options["--images"], options["--model"])
+    sorted_out = arguments.sort_images(source, words[1:], options["--images"], options["--model"])
     run, settings, images = found
     expected = (Path(run) if run else None, settings, [Path(image) for image in images])
     assert sorted_out == expected
 
 
-@pytest.mark.parametrize("given", [["c.webp"], ["a.jpg", "c.webp"]])
-def test_predict_sort_arguments_refuses_a_file_that_is_no_image(
+@pytest.mark.parametrize("given", [["c.svg"], ["a.jpg", "c.svg"]])
+def test_sort_images_refuses_a_file_that_is_no_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    touch(tmp_path, "a.jpg", "c.webp")
-    with pytest.raises(WsssError, match=r"c\.webp"):
-        predict.sort_arguments(Path(given[0]), given[1:], None, None)
+    touch(tmp_path, "a.jpg", "c.svg")
+    with pytest.raises(WsssError, match=r"c\.svg"):
+        arguments.sort_images(Path(given[0]), given[1:], None, None)

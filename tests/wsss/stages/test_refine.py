@@ -139,6 +139,21 @@ def test_refine_pairs_a_mask_with_its_image_beside_it(files: Path, place: str) -
     assert (read_mask(files / "out" / "a.png") == right_mask()).mean() > 0.97
 
 
+def test_refine_says_what_it_leaves_out(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "masks" / "b.tif").write_bytes(b"")
+    (files / "masks" / "more").mkdir()
+    refine.run([files / "masks"], files / "images", files / "out")
+    assert "refine  left out, no masks: 1 .tif, 1 folders" in capsys.readouterr().err
+
+
+def test_refine_refuses_masks_of_0_and_255_alone(files: Path) -> None:
+    binary = np.where(right_mask() > 0, 255, 0).astype(np.uint8)
+    write_mask(files / "masks" / "a.png", binary)
+    with pytest.raises(WsssError, match=r"0 and 255 alone, .*a\.png first; expected labels"):
+        refine.run([files / "masks"], files / "images", files / "out")
+    assert not (files / "out").exists()
+
+
 def test_refine_refuses_two_images_of_one_mask(files: Path) -> None:
     Image.new("RGB", (WIDTH, HEIGHT)).save(files / "images" / "a.jpg")
     with pytest.raises(WsssError, match=r"may be of .*a\.jpg or of .*a\.png; expected one image"):
