@@ -6,12 +6,14 @@ Torch is imported by the stages alone, so that `wsss --help` is quick.
 import io
 import os
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from wsss import __version__, recipes
 from wsss.errors import WsssError
 
 if TYPE_CHECKING:
@@ -41,14 +43,34 @@ class Sentences(TyperGroup):
 
 app = typer.Typer(
     cls=Sentences,
-    help="Semantic segmentation from image-level labels alone: tags in, masks out.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        python = ".".join(map(str, sys.version_info[:3]))
+        typer.echo(f"wsss {__version__} (Python {python}, torch {metadata.version('torch')})")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Versions in use."),
+    ] = False,
+) -> None:
+    """Semantic segmentation from image-level labels alone: tags in, masks out."""
+
+
 Source = Annotated[
-    Path | None, typer.Argument(metavar="CONFIG", help="YAML config, or the folder of a run.")
+    Path | None,
+    typer.Argument(
+        metavar="CONFIG",
+        help=f"YAML config, packaged recipe ({', '.join(recipes.names())}), or folder of a run.",
+    ),
 ]
 Settings = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="section.key=value")

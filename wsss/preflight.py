@@ -14,7 +14,7 @@ from wsss.errors import WsssError
 from wsss.formats.voc import split_ids
 from wsss.models.classifier import new_classifier
 from wsss.models.multiscale import check_walks
-from wsss.models.segmenter import build_segmenter, decoder_library, segmenter_metadata
+from wsss.models.segmenter import build_segmenter, segmenter_metadata
 from wsss.stages import evaluate
 
 
@@ -24,7 +24,6 @@ def check(config: RunConfig) -> None:
     Raises:
         WsssError: a later stage would be stopped or spoilt.
     """
-    decoder_library()
     _check_crfs(config)
     class_names = _check_splits(config)
     _check_data(config)

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import ValidationError
 
+from wsss import recipes
 from wsss.config.schema import RunConfig
 from wsss.errors import WsssError
 from wsss.seeding.walks import Walk
@@ -52,7 +53,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise WsssError(f"No config at {path}: give the path of a YAML file.") from None
+        raise WsssError(
+            f"No config at {path}: give the path of a YAML file, or the name of a packaged recipe "
+            f"({', '.join(recipes.names())})."
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise WsssError(f"{path} can't be read ({error}): give a YAML file.") from None
     except yaml.YAMLError as error:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from wsss import recipes
 from wsss.config import RunConfig, load, quoted, save
 from wsss.config.schema import Location
 from wsss.errors import WsssError
@@ -238,10 +239,15 @@ def open_run(root: Path, settings: Sequence[str] = ()) -> RunConfig:
 
 
 def read_config(path: Path | None, settings: Sequence[str] = ()) -> RunConfig:
-    """Config of a YAML file, or of the run in a folder, with `section.key=value` on top."""
+    """Config of a YAML file, a packaged recipe or the run in a folder, with settings on top.
+
+    Args:
+        path: which; a path that exists wins over a recipe of that name.
+        settings: `section.key=value`.
+    """
     if path is not None and path.is_dir():
         return open_run(path, settings)
-    return load(path, settings)
+    return load(path and recipes.find(path), settings)
 
 
 def read_round(path: Path | None, round: int, settings: Sequence[str] = ()) -> RunConfig:

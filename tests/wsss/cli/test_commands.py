@@ -1,6 +1,7 @@
 """Every command of the program: its help, what it prints, where it writes."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from wsss import __version__, recipes
 from wsss.cli import app, main
 from wsss.config import RunConfig
 from wsss.data import mask_io
@@ -48,14 +50,53 @@ def test_help_names_every_command() -> None:
     assert sorted(COMMANDS) == sorted(c.name or c.callback.__name__ for c in known)  # type: ignore[union-attr]
 
 
+# what must be quick runs in a process of its own, without what the tests have imported
+LIGHT = """
+import sys
+from wsss.cli import app
+try: app({arguments}, prog_name="wsss")
+except SystemExit as end: assert end.code == 0, end.code
+heavy = {{"torch", "timm", "cv2", "scipy", "numpy"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def light(*arguments: str, **environment: str) -> str:
+    """What a command prints that imports no torch."""
+    code = LIGHT.format(arguments=list(arguments))
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    ).stdout
+
+
 def test_help_imports_no_torch() -> None:
-    code = (
-        "import sys\nfrom wsss.cli import app\n"
-        "try: app(['--help'])\nexcept SystemExit as end: assert end.code == 0\n"
-        "heavy = {'torch', 'timm', 'cv2', 'scipy', 'numpy'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+    assert "train-cls" in light("--help")
+
+
+def test_help_of_a_command_names_the_packaged_recipes() -> None:
+    shown = " ".join(light("run", "--help", COLUMNS="200").split())
+    assert all(name in shown for name in recipes.names())
+
+
+def test_version_imports_no_torch() -> None:
+    assert light("--version").startswith(f"wsss {__version__} (Python 3.")
+
+
+@pytest.mark.parametrize(
+    ("shell", "words"),
+    [
+        ("bash", {"COMP_WORDS": "wsss generate", "COMP_CWORD": "1"}),
+        ("zsh", {"_TYPER_COMPLETE_ARGS": "wsss generate"}),
+        ("fish", {"_TYPER_COMPLETE_ARGS": "wsss gen", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}),
+    ],
+)
+def test_completion_imports_no_torch(shell: str, words: dict[str, str]) -> None:
+    shown = light(**words, _WSSS_COMPLETE=f"complete_{shell}")
+    assert "generate-pseudo-masks" in shown and "train-cls" not in shown
 
 
 def test_main_exits_with_code_2_and_a_sentence(
