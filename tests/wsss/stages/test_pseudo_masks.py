@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from wsss.arguments import parse_shard
 from wsss.config import PseudoMasksConfig
 from wsss.crf import DenseCRF
+from wsss.engine.inference import to_device
 from wsss.engine.profile import Stopwatch
 from wsss.errors import WsssError
 from wsss.models.backbone import create_backbone
@@ -30,16 +31,29 @@ def settings(**values: object) -> PseudoMasksConfig:
     return PseudoMasksConfig.model_validate({**chosen, **values})
 
 
+def seeds_of(
+    model: TagClassifier,
+    image: NDArray[np.uint8],
+    tags: tuple[int, ...],
+    chosen: PseudoMasksConfig,
+    watch: Stopwatch,
+) -> SoftSeeds:
+    """The seeds of one image, as arrays."""
+    (soft,) = soft_seeds(model, to_device([image], watch.device), [tags], chosen, watch)
+    return SoftSeeds(soft.labels, soft.cam.numpy(), soft.seed.numpy())
+
+
 def pseudo_mask(
     image: NDArray[np.uint8],
     soft: SoftSeeds,
     chosen: PseudoMasksConfig,
     crf: DenseCRF | None = None,
 ) -> NDArray[np.uint8]:
-    probs = seed_probs(soft, image.shape[:2], chosen, torch.device("cpu"))
+    soft = soft._replace(seed=torch.as_tensor(soft.seed))
+    probs = seed_probs(soft, image.shape[:2], chosen)
     (probs,) = refine([torch.from_numpy(image).permute(2, 0, 1)], [probs], crf)
     torch.testing.assert_close(probs.sum(0), torch.ones(image.shape[:2]))
-    return harden(probs, soft.labels.tolist(), chosen.confidence).numpy()
+    return harden(probs, list(soft.labels), chosen.confidence).numpy()
 
 
 @pytest.mark.parametrize(
@@ -79,7 +93,7 @@ def test_an_image_without_tags_is_background_for_sure(crf: DenseCRF | None) -> N
 
 def test_the_parts_are_timed(model: TagClassifier) -> None:
     watch = Stopwatch(torch.device("cpu"))
-    soft = soft_seeds(model, IMAGE, (1, 3), settings(), watch)
+    soft = seeds_of(model, IMAGE, (1, 3), settings(), watch)
     assert set(watch.per_unit(1)) == {"network", "cam", "walk"}
     assert len(soft.labels) == 2
 
@@ -94,8 +108,8 @@ def test_the_parts_are_timed(model: TagClassifier) -> None:
     ids=lambda walk: str(walk.get("kind", walk["block"])),
 )
 def test_every_kind_of_walk_makes_seeds(model: TagClassifier, walk: dict[str, object]) -> None:
-    default = soft_seeds(model, IMAGE, (1,), settings(), WATCH)
-    soft = soft_seeds(model, IMAGE, (1,), settings(walks=[walk]), WATCH)
+    default = seeds_of(model, IMAGE, (1,), settings(), WATCH)
+    soft = seeds_of(model, IMAGE, (1,), settings(walks=[walk]), WATCH)
     assert soft.seed.min() == 0 and soft.seed.max() == 1
     np.testing.assert_array_equal(soft.cam, default.cam)
     assert np.abs(soft.seed - default.seed).max() > 0.01
@@ -122,22 +136,22 @@ def model() -> TagClassifier:
 
 
 def test_soft_seeds_are_of_the_tags_alone(model: TagClassifier) -> None:
-    soft = soft_seeds(model, IMAGE, (1, 3), settings(), WATCH)
-    assert soft.labels.tolist() == [2, 4]
+    soft = seeds_of(model, IMAGE, (1, 3), settings(), WATCH)
+    assert soft.labels == [2, 4]
     for scores in (soft.cam, soft.seed):
         assert scores.shape == (2, 10, 14) and scores.dtype == np.float16
         assert scores.min() == 0 and scores.max() == 1
-    alone = soft_seeds(model, IMAGE, (3,), settings(), WATCH)
+    alone = seeds_of(model, IMAGE, (3,), settings(), WATCH)
     np.testing.assert_array_equal(alone.cam[0], soft.cam[1])
     np.testing.assert_allclose(alone.seed[0], soft.seed[1], atol=2e-3)
-    nothing = soft_seeds(model, IMAGE, (), settings(), WATCH)
+    nothing = seeds_of(model, IMAGE, (), settings(), WATCH)
     assert len(nothing.labels) == 0 and nothing.cam.shape == (0, 10, 14)
 
 
 def test_the_mirror_image_has_mirrored_seeds(model: TagClassifier) -> None:
     square = IMAGE[:, :32]
-    one = soft_seeds(model, square, (0, 2), settings(flip=True), WATCH)
-    other = soft_seeds(model, square[:, ::-1].copy(), (0, 2), settings(flip=True), WATCH)
+    one = seeds_of(model, square, (0, 2), settings(flip=True), WATCH)
+    other = seeds_of(model, square[:, ::-1].copy(), (0, 2), settings(flip=True), WATCH)
     np.testing.assert_allclose(one.cam, other.cam[..., ::-1], atol=5e-3)
     np.testing.assert_allclose(one.seed, other.seed[..., ::-1], atol=5e-3)
 
@@ -145,7 +159,7 @@ def test_the_mirror_image_has_mirrored_seeds(model: TagClassifier) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (5, 200), (33, 31)])
 def test_soft_seeds_of_any_size(model: TagClassifier, size: tuple[int, int]) -> None:
     image = np.resize(IMAGE, (*size, 3))
-    soft = soft_seeds(model, image, (0,), settings(scales=[0.5, 1.0]), WATCH)
+    soft = seeds_of(model, image, (0,), settings(scales=[0.5, 1.0]), WATCH)
     assert soft.seed.shape == (1, -(-size[0] // 4), -(-size[1] // 4))
     assert np.isfinite(soft.seed).all() and np.isfinite(soft.cam).all()
 
