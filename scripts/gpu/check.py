@@ -210,6 +210,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return [sys.executable, "-m", "gpu.part", name, *options]
 
     told = facts(environment)
+    if args.device == "auto" and "capability" not in told:
+        print("No CUDA device is here: add --device cpu --tiny to try it.", file=sys.stderr)
+        return 2
     left = 60 * args.minutes - (time.monotonic() - start)
     outcomes = run_parts(args.parts, command, out, left, environment, told)
     text = table(outcomes, told)

@@ -16,6 +16,7 @@ class Rows:
         self.job, self.files = job, files
         self.counts: Counter[str] = Counter()
 
+    @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Slow tests, such as those that compile, come last."""
         items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
@@ -45,6 +46,7 @@ class Rows:
 
 def run(job: Job) -> None:
     """Run them and count."""
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.environ.setdefault("WSSS_REFERENCE", str(job.folder / "glnet_reference"))
     files = [
         str(path)

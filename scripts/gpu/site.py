@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from gpu.facts import ROOT
@@ -13,17 +14,18 @@ NEEDED = ("pydantic", "annotated_types", "typer", "rich", "safetensors", "yaml",
           "scipy", "timm", "torchvision", "segmentation_models_pytorch", "pytest")  # fmt: skip
 
 
-def install(folder: Path) -> dict[str, str]:
+def install(folder: Path, more: Sequence[str] = ()) -> dict[str, str]:
     """The environment in which the parts run, with missing packages on its path.
 
     Args:
         folder: what `--prepare` laid out, with `wheels/`.
+        more: modules that are needed beside `NEEDED`.
 
     Raises:
         SystemExit: packages are missing, and so are their wheels, or pip refuses them.
     """
     paths = [str(ROOT / "scripts"), str(ROOT)]
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    missing = [name for name in (*NEEDED, *more) if importlib.util.find_spec(name) is None]
     if missing:
         wheels = sorted((folder / "wheels").glob("*.whl"))
         if not wheels:

