@@ -10,9 +10,10 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -60,6 +61,15 @@ def to_device(images: Sequence[NDArray[np.uint8]], device: torch.device) -> Tens
     if device.type != "cpu":
         stacked = stacked.pin_memory().to(device, non_blocking=True)
     return stacked.permute(0, 3, 1, 2).contiguous()
+
+
+Autocast = Callable[[], AbstractContextManager[Any]]
+"""A new context in which a network runs."""
+
+
+def network_autocast(runtime: Runtime) -> Autocast:
+    """The run's precision on a device; on a CPU, where masks don't depend on it, none."""
+    return nullcontext if runtime.device.type == "cpu" else runtime.autocast
 
 
 @dataclass(frozen=True)

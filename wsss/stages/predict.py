@@ -25,7 +25,7 @@ from wsss.data.mask_io import (
 )
 from wsss.data.open import open_tagged
 from wsss.engine.checkpoint import load_trained
-from wsss.engine.inference import Loaded, Steps, load, process, to_device
+from wsss.engine.inference import Loaded, Steps, load, network_autocast, process, to_device
 from wsss.engine.runtime import Runtime, start
 from wsss.errors import WsssError
 from wsss.export.load import model_files, open_network
@@ -164,7 +164,9 @@ def _predict(
     def compute(batch: list[_Read]) -> list[_Predicted]:
         pixels = to_device([one.loaded.image for one in batch], runtime.device)
         targets, sizes = batch[0].targets, [one.loaded.size for one in batch]
-        found = predict_masks(network, pixels, list(targets), sizes, config.evaluate.tile)
+        found = predict_masks(
+            network, pixels, list(targets), sizes, config.evaluate.tile, network_autocast(runtime)
+        )
         return [_Predicted(one.targets, masks) for one, masks in zip(batch, found, strict=True)]
 
     steps: Steps[_Wanted, _Read, _Predicted] = Steps(

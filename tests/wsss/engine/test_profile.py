@@ -50,3 +50,35 @@ def test_peak_memory_is_what_the_work_held_at_once() -> None:
     assert first is not None and second is not None
     for peak in (first, second):  # the second doesn't live on what the first gave back
         assert mib * 2**20 * 0.95 <= peak <= (mib + 24) * 2**20
+
+
+class Event:
+    """Of a queue that takes a quarter of a second between two marks; `waits` counts who waits."""
+
+    now, waits = 0.0, 0
+
+    def __init__(self, device: torch.device, enable_timing: bool) -> None:
+        assert device.type == "meta" and enable_timing
+
+    def record(self) -> None:
+        Event.now += 250
+        self.at = Event.now
+
+    def synchronize(self) -> None:
+        Event.waits += 1
+
+    def elapsed_time(self, last: "Event") -> float:
+        return last.at - self.at
+
+
+def test_a_device_is_waited_for_only_when_the_time_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch, "Event", Event)
+    watch = Stopwatch(torch.device("meta"))
+    for _ in range(2):
+        with watch("walk"):
+            pass
+    assert Event.waits == 0
+    assert watch.per_unit(5) == {"walk": 100.0}
+    assert watch.seconds == {"walk": 0.5} and Event.waits == 2
