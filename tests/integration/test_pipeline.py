@@ -1,6 +1,7 @@
 """The whole pipeline on synthetic images: what each stage leaves, nothing computed twice."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -133,10 +134,13 @@ def test_the_page_shows_figures_and_images(finished: RunConfig) -> None:
     page = (finished.run / "report" / "index.html").read_text()
     for text in ("pseudo-masks", "predictions", "oracle threshold", *CLASS_NAMES):
         assert text in page
-    assert '<img src="train.png"' in page
+    # it stands by itself: nothing is loaded from a file or an address
+    assert "Examples (train)" in page and not re.search(r'(src|href)="(?!data:)[^"]', page)
+    for name in finished.run.joinpath("pseudo_masks", "class_names.txt").read_text().splitlines():
+        assert f"</span>{name}</li>" in page
     with Image.open(finished.run / "report" / "train.png") as sheet:
         columns = ["image", "CAM", "slots", "seed", "pseudo-mask", "prediction", "truth"]
-        assert sheet.width == 154 * len(columns) + 4
+        assert sheet.width == 204 * len(columns) + 4
 
 
 def test_shards_make_the_same_files_as_one_process(finished: RunConfig, tmp_path: Path) -> None:
