@@ -1,4 +1,4 @@
-"""Which images a contact sheet shows: some without tags, some with false alarms, the rest by chance."""
+"""Which images a contact sheet shows: without tags, with false alarms, and by chance."""
 
 from pathlib import Path
 
