@@ -51,3 +51,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Path, synthetic: Pa
     config = load(tiny, [f"run={folder}", f"data.root={synthetic}", "data.mask_split=train"])
     pipeline.run(config)
     return config
+
+
+@pytest.fixture
+def run(finished: RunConfig, tmp_path: Path) -> RunConfig:
+    """A copy of the finished run, to be changed."""
+    shutil.copytree(finished.run, tmp_path / "run")
+    return finished.model_copy(update={"run": tmp_path / "run"})

@@ -75,6 +75,8 @@ class DataConfig(Section):
     max_side: int | None = Field(1024, ge=32)
     """Images and their masks are reduced to this long side to train and to make pseudo-masks,
     which are written at the image's own size; null takes them as they are."""
+    skip_damaged: Annotated[bool, Since(None)] = False
+    """Leave out images that can't be read, and say so, instead of stopping at the first."""
     train_split: str = "train_aug"
     """Images whose tags train the classifier."""
     mask_split: Annotated[str, Since("pseudo_masks")] = "train_aug"

@@ -5,11 +5,13 @@ each image alone. On a device images of one shape are batched while threads deco
 behind.
 """
 
+import sys
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -21,6 +23,7 @@ from wsss.data.augment import limit_side
 from wsss.data.images import Sample, read_image
 from wsss.engine.progress import Tracker
 from wsss.engine.runtime import Runtime
+from wsss.errors import WsssError
 
 Item = TypeVar("Item")
 Input = TypeVar("Input")
@@ -98,7 +101,11 @@ class Usage:
 
 
 def process(
-    items: Sequence[Item], steps: Steps[Item, Input, Output], runtime: Runtime, title: str
+    items: Sequence[Item],
+    steps: Steps[Item, Input, Output],
+    runtime: Runtime,
+    title: str,
+    skip_damaged: bool = False,
 ) -> Usage:
     """Read, compute and write every item.
 
@@ -107,6 +114,7 @@ def process(
         steps: what is done for an item.
         runtime: on a CPU batches are single images and, without workers, no threads are used.
         title: shown in progress.
+        skip_damaged: leave out items that can't be read, and say so, instead of stopping.
 
     Returns:
         Where the time went.
@@ -121,8 +129,9 @@ def process(
         _Threads(runtime.workers, ahead=2 * batch) as readers,
         _Threads(min(runtime.workers, 4), ahead=4 * batch) as writers,
     ):
-        inputs = _timed(readers.map(steps.read, items), usage, "read")
-        for group in _batches(inputs, steps.shape, batch):
+        read = partial(_read, steps.read) if skip_damaged else steps.read
+        inputs = _timed(readers.map(read, items), usage, "read")
+        for group in _batches(_present(inputs), steps.shape, batch):
             start = time.perf_counter()
             outputs = list(steps.compute(group))
             usage.waited["compute"] += time.perf_counter() - start
@@ -136,6 +145,18 @@ def process(
         writers.finish()
         usage.waited["write"] += time.perf_counter() - start
     return usage
+
+
+def _read(read: Callable[[Item], Input], item: Item) -> Input | None:
+    try:
+        return read(item)
+    except WsssError as error:
+        print(f"left out: {error}", file=sys.stderr)
+        return None
+
+
+def _present(inputs: Iterable[Input | None]) -> Iterator[Input]:
+    return (one for one in inputs if one is not None)
 
 
 def _timed(inputs: Iterator[Input], usage: Usage, part: str) -> Iterator[Input]:

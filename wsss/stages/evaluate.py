@@ -37,6 +37,7 @@ from wsss.seeding.walks import Walk
 
 Kind = Literal["cam", "seeds", "pseudo-masks", "predictions"]
 KINDS: tuple[Kind, ...] = ("cam", "seeds", "pseudo-masks", "predictions")
+ROUND_KINDS = KINDS[-2:]  # a self-training round has no seeds of its own
 WORST = 12  # images on the sheet of the worst
 SWEEP = tuple(round(0.05 * k, 2) for k in range(1, 20))
 

@@ -68,7 +68,7 @@ def run(
     watch = Stopwatch(runtime.device)
     crf, confidence = _crf_and_confidence(config)
     source = (FromSeeds if first else FromSegmenter)(config, data.class_names, runtime, watch)
-    work.begin()
+    work.begin("" if shard == (0, 1) else f"-{shard[0]}-of-{shard[1]}")
     write_class_names(folder, data.class_names)
 
     @torch.inference_mode()
@@ -94,14 +94,18 @@ def run(
     )
     files = (work.run.seed, work.run.pseudo_mask) if first else (work.run.pseudo_mask,)
     todo = _missing(work, data.samples[shard[0] :: shard[1]], files)
-    usage = process(todo, steps, runtime, "generate-pseudo-masks")
+    skip = config.data.skip_damaged
+    usage = process(todo, steps, runtime, "generate-pseudo-masks", skip)
     per_image = watch.per_unit(len(todo))
     if todo:
         parts = ", ".join(f"{part} {ms:.1f}" for part, ms in per_image.items())
         print(f"generate-pseudo-masks  {usage}  ms per image: {parts}", file=sys.stderr)
-    if not any(_incomplete(sample, files) for sample in data.samples):
+    left = [sample.id for sample in data.samples if _incomplete(sample, files)]
+    # what another shard still makes is no damaged image: only a whole start knows
+    if not left or (skip and shard == (0, 1)):
         timing = {"timed_images": len(todo), "ms_per_image": per_image}
-        work.finish({"images": len(data.samples), **timing})
+        work.finish({"images": len(data.samples) - len(left), "left_out": left, **timing})
+    work.release()
     return folder
 
 

@@ -21,12 +21,12 @@ TARGET = [0, 0, 0, 3, 3, 3, 3, 0, 0, 255]
         ([0] * 10, {}),
     ],
 )
-def test_kinds_by_hand(pred: list[int], expected: dict[str, float]) -> None:
+def test_failures_by_hand(pred: list[int], expected: dict[str, float]) -> None:
     found = failures(np.array([pred], np.uint8), np.array([TARGET], np.uint8), [3])
     assert found == pytest.approx(expected)
 
 
-def test_small_objects_and_crowds_by_their_iou() -> None:
+def test_failures_of_small_objects_and_crowds() -> None:
     target = np.zeros((40, 50), np.uint8)
     target[0, :3] = 2
     for row in range(10, 40, 8):
@@ -44,7 +44,7 @@ def test_small_objects_and_crowds_by_their_iou() -> None:
     assert "crowd" in failures(pred, target, [2, 7])
 
 
-def test_the_worst_class_of_an_image_counts() -> None:
+def test_failures_takes_the_worst_class_of_an_image() -> None:
     target = np.array([[1, 1, 1, 1, 2, 2, 2, 2, 0]], np.uint8)
     pred = np.array([[1, 0, 0, 0, 2, 0, 0, 0, 0]], np.uint8)
     pred[0, 5] = 2

@@ -18,7 +18,7 @@ def scores(of: str, miou: float, **more: object) -> dict[str, object]:
     return {"of": of, "miou": miou, "iou": iou, **shared, **more}
 
 
-def test_the_page_has_every_figure_in_the_order_of_the_line() -> None:
+def test_render_has_every_figure_in_the_order_of_the_pipeline() -> None:
     oracle = {"threshold": 0.35, "miou": 0.4567}
     evaluations = [
         scores("predictions", 0.7),
@@ -38,13 +38,13 @@ def test_the_page_has_every_figure_in_the_order_of_the_line() -> None:
 
 
 @pytest.mark.parametrize("metrics", [{}, {"map": None, "held_images": 0}])
-def test_a_page_without_figures(metrics: dict[str, object]) -> None:
+def test_render_without_figures(metrics: dict[str, object]) -> None:
     page = render("run", metrics, [], [])
     assert "mAP" not in page and "Scores" not in page and "Classes" not in page
     assert "<button" not in page and "<section" not in page
 
 
-def test_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_summary_and_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, other = tmp_path / "a.json", tmp_path / "b.json"
     one.write_text(json.dumps(scores("cam", 0.123, oracle={"threshold": 0.35, "miou": 0.4567})))
     other.write_text(json.dumps(scores("predictions", 0.7)))
@@ -57,7 +57,7 @@ def test_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert row in lines
 
 
-def test_the_page_shows_columns_and_the_ceiling() -> None:
+def test_render_has_columns_and_the_ceiling() -> None:
     single = {"miou": 0.5, "boundary_miou": 0.25, "pixel_accuracy": 0.75, "crf": "none"}
     columns = {
         "single": {**single, "scales": [1.0], "flip": False},
@@ -161,7 +161,7 @@ def test_the_page_says_what_the_run_was_made_with() -> None:
     assert '<p class="soft">wsss 0.1.0</p>' in page and "<pre>seed: &lt;3&gt;\n</pre>" in page
 
 
-def test_a_table_of_columns_and_of_the_ceiling(
+def test_show_classes_and_ceiling_by_column(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     columns = {name: scores("p", miou) for name, miou in (("single", 0.25), ("scales", 0.5))}

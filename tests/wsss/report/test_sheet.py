@@ -19,7 +19,7 @@ def test_heat_grows_with_the_score() -> None:
     assert np.array_equal(heat(np.array([[-3.0, 9.0]]), GREY)[:, [0, -1]], hot[:, [0, -1]])
 
 
-def test_a_mask_in_its_colours_over_the_image() -> None:
+def test_mask_over_blends_colours_and_image() -> None:
     mask = np.zeros((4, 6), np.uint8)
     mask[0, 0], mask[0, 1] = 15, 255
     over = mask_over(mask, GREY)
@@ -28,7 +28,7 @@ def test_a_mask_in_its_colours_over_the_image() -> None:
     assert over[0, 1].tolist() == [int(35 + 0.65 * c) for c in (224, 224, 192)]
 
 
-def test_slots_in_the_mean_colour_of_their_pixels() -> None:
+def test_slots_over_has_the_mean_colour_of_each_slot() -> None:
     image = np.zeros((4, 8, 3), np.uint8)
     image[:, :2], image[:, 2:4], image[:, 4:] = 10, 30, 200
     painted = slots_over(np.array([[0, 63]]), image)
@@ -37,7 +37,7 @@ def test_slots_in_the_mean_colour_of_their_pixels() -> None:
     assert painted[2, 4].tolist() == [110, 110, 110]
 
 
-def test_a_sheet_has_a_cell_per_image() -> None:
+def test_contact_sheet_has_a_cell_per_image() -> None:
     red, blue = np.zeros((2, 20, 40, 3), np.uint8)
     red[..., 0], blue[..., 2] = 255, 255
     tall = np.zeros((40, 20, 3), np.uint8)

@@ -1,55 +1,40 @@
-"""Which images a contact sheet shows: without tags, with false alarms, and by chance."""
+"""Which images a contact sheet shows."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from wsss.config import RunConfig, parse
-from wsss.data.images import Sample, TaggedDataset
+from wsss.config import RunConfig
+from wsss.data import mask_io
+from wsss.errors import WsssError
 from wsss.run.state import Run
-from wsss.stages import visualize
+from wsss.stages import evaluate, visualize
 
-TAGGED = TaggedDataset(
-    ("cat", "dog"), tuple(Sample(f"p{i:02d}", Path(f"p{i:02d}.jpg"), (0,)) for i in range(20))
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"ids": ["nobody"]}, "nobody"),
+        ({"ids": ["val_00001"]}, "split train .*val_00001"),
+        ({"split": "val"}, "no seeds of the split val"),
+        ({"split": "val", "ids": ["val_00001"]}, "val_00001 has no seeds"),
+    ],
 )
-
-
-def with_empty(count: int) -> TaggedDataset:
-    """The last `count` images have no tags."""
-    kept, empty = TAGGED.samples[:-count], TAGGED.samples[-count:]
-    return TaggedDataset(TAGGED.class_names, (*kept, *(one._replace(tags=()) for one in empty)))
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> RunConfig:
-    run = Run(tmp_path)
-    for sample in TAGGED.samples:
-        run.seed(sample.id).parent.mkdir(exist_ok=True)
-        run.seed(sample.id).touch()
-    return parse({"run": str(tmp_path), "data": {"root": "."}}, "the test")
-
-
-def choose(config: RunConfig, tagged: TaggedDataset, count: int) -> list[Sample]:
-    return visualize._choose(config, Run(config.run), tagged, "train", count, ())
-
-
-def test_one_image_in_six_is_without_tags(config: RunConfig) -> None:
-    found = choose(config, with_empty(8), 6)[:6]
-    assert [bool(sample.tags) for sample in found] == [False] + [True] * 5
-
-
-def test_a_split_without_tags_is_shown_all_the_same(config: RunConfig) -> None:
-    assert len({sample.id for sample in choose(config, with_empty(20), 6)[:6]}) == 6
-
-
-def test_images_with_false_alarms_come_first(
-    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+def test_visualize_refuses_images_that_it_cannot_show(
+    finished: RunConfig, options: dict[str, object], fault: str
 ) -> None:
-    def predict(config: RunConfig, sample: Sample, *_: object) -> visualize.Cell:
-        return np.full((4, 4), 2 if sample.id in ("p07", "p11") else 1, np.uint8)
+    with pytest.raises(WsssError, match=fault):
+        visualize.run(finished, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(visualize, "_predict", predict)
-    arguments = (config, TAGGED, TAGGED.samples, 3, None, None)
-    found = visualize._false_alarms(*arguments)  # type: ignore[arg-type]
-    assert [sample.id for sample in found] == ["p07", "p11", "p00"]
+
+def test_visualize_shows_and_scores_an_image_without_tags(run: RunConfig, copied: Path) -> None:
+    id_ = "train_00003"
+    (copied / "Annotations" / f"{id_}.xml").write_text("<annotation/>")
+    made, empty = Run(run.run), np.zeros((0, 16, 16), np.float16)
+    np.savez(made.seed(id_), labels=np.zeros(0, np.uint8), cam=empty, seed=empty)
+    mask_io.write_mask(made.pseudo_mask(id_), np.zeros((64, 64), np.uint8))
+    config = run.model_copy(update={"data": run.data.model_copy(update={"root": copied})})
+    assert visualize.run(config, ids=[id_]).is_file()
+    for of in evaluate.KINDS[:3]:
+        assert evaluate.run(config, of).is_file()

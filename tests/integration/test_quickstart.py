@@ -1,4 +1,4 @@
-"""The embedded default reaches what it promises: masks from tags alone, on synthetic images."""
+"""`wsss quickstart` reaches the score that it is documented with, on synthetic images."""
 
 import json
 from pathlib import Path
