@@ -1,6 +1,7 @@
 """The whole pipeline on synthetic images: the files of each stage, nothing computed twice."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -140,10 +141,13 @@ def test_report_shows_figures_and_images(finished: RunConfig) -> None:
     page = (finished.run / "report" / "index.html").read_text()
     for text in ("pseudo-masks", "predictions", "oracle threshold", *CLASS_NAMES):
         assert text in page
-    assert '<img src="train.png"' in page
+    # it stands by itself: nothing is loaded from a file or an address
+    assert "Examples (train)" in page and not re.search(r'(src|href)="(?!data:)[^"]', page)
+    for name in finished.run.joinpath("pseudo_masks", "class_names.txt").read_text().splitlines():
+        assert f"</span>{name}</li>" in page
     with Image.open(finished.run / "report" / "train.png") as sheet:
         columns = ["image", "CAM", "slots", "seed", "pseudo-mask", "prediction", "truth"]
-        assert sheet.width == 154 * len(columns) + 4
+        assert sheet.width == 204 * len(columns) + 4
 
 
 def test_generate_pseudo_masks_in_shards_makes_the_files_of_one_process(

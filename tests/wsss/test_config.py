@@ -176,3 +176,10 @@ def test_config_checks_assignments() -> None:
     config = load(None, ["data.root=a"])
     with pytest.raises(ValueError, match="greater than 0"):
         config.train_cls.lr = -1.0
+
+
+def test_load_takes_a_list_of_paths_as_yaml() -> None:
+    # a single path is taken as it stands; brackets make a list all the same
+    config = load(None, ["data.root=Photos #1", "ablate.runs=[runs/a,runs/b]"])
+    assert config.data.root == Path("Photos #1")
+    assert [path.name for path in config.ablate.runs] == ["a", "b"]

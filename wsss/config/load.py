@@ -4,7 +4,7 @@ import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
@@ -93,7 +93,8 @@ def _is_path(key: str) -> bool:
     for part in key.split("."):
         field = getattr(model, "model_fields", {}).get(part)
         model = field.annotation if field else None
-    return field is not None and (field.annotation is Path or Path in get_args(field.annotation))
+    kind = field.annotation if field else None
+    return kind is Path or (get_origin(kind) is not tuple and Path in get_args(kind))
 
 
 def _literal(text: str) -> bool:

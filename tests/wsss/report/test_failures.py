@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wsss.report.failures import KINDS, failures
+from wsss.report.failures import KINDS, against_tags, failures
 
 TARGET = [0, 0, 0, 3, 3, 3, 3, 0, 0, 255]
 
@@ -51,3 +51,16 @@ def test_failures_takes_the_worst_class_of_an_image() -> None:
     assert failures(pred, target, [1, 2]) == {"part": 0.75}
     # a tag whose pixels are all unknown fails nowhere
     assert failures(pred, np.full_like(target, 255), [1]) == {}
+
+
+def test_a_mask_against_the_tags_of_its_image() -> None:
+    names = ["cat", "dog", "hen"]
+    mask = np.zeros((10, 20), np.uint8)
+    mask[:, :5], mask[0, 5], mask[1:3, 10] = 2, 1, 3
+    # dog a quarter of the image, cat one pixel of 200, hen two
+    assert against_tags(mask, [1], names) == (
+        "false alarm: cat (0 % of the image), hen (1 % of the image)"
+    )
+    assert against_tags(mask, [1], names, least=0.1) == ""
+    assert against_tags(np.zeros_like(mask), [0, 2], names) == "not found: cat, hen"
+    assert against_tags(np.full_like(mask, 255), [], names) == ""
