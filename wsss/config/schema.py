@@ -331,7 +331,9 @@ class RuntimeConfig(Section):
     """Where and how the run computes; changes no stage's meaning."""
 
     device: str = "auto"
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Of training: `auto` takes bf16 where the device computes it natively, else fp32; fp16 scales
+    its gradients and needs a GPU."""
     threads: int | None = Field(None, ge=1)
     workers: int | None = Field(None, ge=0)
     save_every: float = Field(60.0, ge=0)

@@ -17,6 +17,8 @@ GROUND_TRUTH = "ground truth"
 """What masks are made from in the run of a fully supervised baseline."""
 _DIGEST = "images"
 """Key of the digest of the classes' names and of every image's id and tags, beside settings."""
+_COMPUTED = "runtime"
+"""Key of how a stage is computed, beside settings: noted, and no reason to recompute it."""
 
 
 class Run(Layout):
@@ -56,6 +58,11 @@ class Run(Layout):
             return found
         return settings_of(config, stage)
 
+    def computed_with(self, stage: str) -> dict[str, Any]:
+        """How a stage was begun to be computed, as `Work.begin` noted it."""
+        path = self.settings(stage)
+        return json.loads(path.read_text()).get(_COMPUTED, {}) if path.is_file() else {}
+
     def check(
         self, stage: str, config: RunConfig, digests: Mapping[str, str] | None = None
     ) -> None:
@@ -92,6 +99,7 @@ class Run(Layout):
             Key, value before and value now of each difference; none for a stage that isn't begun.
         """
         old = self.made_with(stage, config)
+        old.pop(_COMPUTED, None)
         before, now = old.pop(_DIGEST, None), (digests or {}).get(stage)
         other = before is not None and now is not None and before != now
         changed = _differences(old, settings_of(config, stage))
@@ -174,8 +182,8 @@ class Work:
         """Whether the stage has to be made."""
         return self.overwrite or not self.run.finished(self.stage)
 
-    def begin(self) -> None:
-        """Note the settings that the stage is made with.
+    def begin(self, computed: Mapping[str, Any] | None = None) -> None:
+        """Note the settings that the stage is made with, and how it is computed.
 
         The last thing before its work, when all that can be refused was: what an earlier start left
         of a stage that is recomputed goes now, with what is built on it. Pseudo-masks that another
@@ -193,6 +201,8 @@ class Work:
         settings = settings_of(self.config, self.stage)
         if self.stage in self._digests:
             settings[_DIGEST] = self._digests[self.stage]
+        if computed:
+            settings[_COMPUTED] = dict(computed)
         write_json(self.run.settings(self.stage), settings)
 
     def finish(self, summary: dict[str, Any]) -> None:
