@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from wsss.engine import environment
 from wsss.errors import WsssError
 
 if TYPE_CHECKING:
@@ -362,4 +363,5 @@ def fetch_voc(
 
 def main() -> None:
     """Entry point."""
+    environment.prepare()
     app()

@@ -1,6 +1,7 @@
 """Where a run computes: device, processes, threads, precision, seeds.
 
-The only module that reads environment variables and names a device.
+The only module that reads environment variables and names a device, but for `environment`, which
+sets one before torch is imported.
 """
 
 import os
