@@ -17,6 +17,7 @@ import torch.distributed as dist
 
 from glmix.cpu import capability
 from wsss.config import RuntimeConfig
+from wsss.engine.allocator import keep_freed_memory
 from wsss.engine.precision import Hardware, Precision, choose
 from wsss.errors import WsssError, first_line
 
@@ -78,6 +79,8 @@ def start(settings: RuntimeConfig, seed: int) -> Runtime:
     torch.manual_seed(seed)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     chosen = _device(settings.device, int(os.environ.get("LOCAL_RANK", 0)))
+    if chosen.type == "cpu":
+        keep_freed_memory()
     if chosen.type == "cuda" and world > 1:
         torch.cuda.set_device(chosen)  # where NCCL's barriers run, or all of them take the first
     if world > 1 and not dist.is_initialized():

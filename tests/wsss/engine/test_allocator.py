@@ -1,0 +1,41 @@
+"""Memory that is freed stays at hand."""
+
+import ctypes
+import subprocess
+import sys
+
+import pytest
+
+from wsss.engine.allocator import keep_freed_memory
+
+GLIBC = hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
+
+CODE = """
+import resource
+import numpy as np
+from wsss.engine.allocator import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        np.ones(8 * 2**20)  # 64 MiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print(faults())
+keep_freed_memory()
+faults()
+print(faults())
+"""
+
+
+@pytest.mark.skipif(not GLIBC, reason="the C library is not glibc")
+def test_keep_freed_memory_spares_page_faults() -> None:
+    # in a process of its own: the setting stays
+    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert after < before / 20
+
+
+def test_keep_freed_memory_leaves_other_libraries_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    assert not keep_freed_memory()
