@@ -1,10 +1,15 @@
 """Memory that stays with the process: a training on a CPU asks for the same blocks every step."""
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-# mallopt's numbers of glibc's settings, from <malloc.h>
+# mallopt's numbers of glibc's settings, from <malloc.h>, and their defaults
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
-_KEPT = 1 << 30
+_DEFAULTS = (128 << 10, 65536)
+_KEPT = (1 << 30, 0)
+
+_kept = False
 
 
 def keep_freed_memory() -> bool:
@@ -16,7 +21,27 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether the C library is glibc and took it.
     """
+    global _kept
+    _kept = _set(_KEPT)
+    return _kept
+
+
+@contextmanager
+def given_back() -> Iterator[None]:
+    """Freed memory goes back to the system within, so that what is held can be measured."""
+    if not _kept:
+        yield
+        return
+    _set(_DEFAULTS)
+    try:
+        yield
+    finally:
+        _set(_KEPT)
+
+
+def _set(values: tuple[int, int]) -> bool:
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "gnu_get_libc_version"):
         return False
-    return bool(libc.mallopt(_MMAP_MAX, 0) and libc.mallopt(_TRIM_THRESHOLD, _KEPT))
+    trim, maps = values
+    return bool(libc.mallopt(_TRIM_THRESHOLD, trim) and libc.mallopt(_MMAP_MAX, maps))
