@@ -6,8 +6,8 @@ layer scales of attention blocks are (D,) there and (1, D, 1, 1) here. The numbe
 a released file loads as it is, through timm's `checkpoint_path` or plain `load_state_dict`.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, TypeGuard
 
 from torch import Tensor, nn
 
@@ -29,12 +29,52 @@ def released_names_hook(
             state_dict[prefix + name] = value.reshape(own[name].shape)
 
 
+# where training code keeps weights, the average before the last ones
+_NESTED = (
+    *("model_ema", "state_dict_ema", "ema_state_dict", "ema", "model", "state_dict"),
+    *("model_state_dict", "model_state", "net", "network"),
+)
+# what DataParallel, torch.compile and other wrappers put before every name
+_PREFIXES = ("module.", "_orig_mod.", "model.")
+
+
 def checkpoint_filter(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
-    """The weights in a file; released ones are under `model`, or `model_ema` (`glnet_16g`)."""
-    for key in ("model_ema", "model", "state_dict"):
-        if isinstance(state_dict.get(key), dict):
-            return state_dict[key]
-    return state_dict
+    """The weights in what a file holds, by the model's own names.
+
+    Released ones are under `model`, or `model_ema` (`glnet_16g`). Training code puts them into
+    further mappings, beside arguments and an optimiser's state, and before their names what its
+    wrappers are called: both are taken off.
+
+    Args:
+        state_dict: as `glmix.weight_files.read_weights` or `torch.load` give it.
+        model: what they are to be loaded into.
+    """
+    found: Mapping[str, Any] = state_dict
+    for _ in range(3):
+        inner = [found.get(key) for key in _NESTED]
+        found = next((value for value in inner if _holds_tensors(value)), found)
+    own = model.state_dict().keys()
+    named = {_unwrapped(name, own): value for name, value in found.items()}
+    # what torch.optim.swa_utils counts is no weight
+    return {k: v for k, v in named.items() if isinstance(v, Tensor) and k != "n_averaged"}
+
+
+def _holds_tensors(value: object) -> TypeGuard[Mapping[str, Any]]:
+    if not isinstance(value, Mapping):
+        return False
+    return any(
+        isinstance(inner, Tensor) or (key in _NESTED and _holds_tensors(inner))
+        for key, inner in value.items()
+    )
+
+
+def _unwrapped(name: str, own: Collection[str]) -> str:
+    while name not in own:
+        prefix = next((prefix for prefix in _PREFIXES if str(name).startswith(prefix)), None)
+        if prefix is None:
+            break
+        name = name.removeprefix(prefix)
+    return name
 
 
 def describe_mismatch(state_dict: Mapping[str, Tensor], model: nn.Module) -> str:

@@ -11,6 +11,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from glmix.checkpoints import checkpoint_filter
 from glmix.glnet import GLNet
 from glmix.pretrained import PACKAGED, SOURCE, find_weights
+from glmix.weight_files import read_weights
 
 _STL: dict[str, Any] = {
     "depths": (2, 2, 6, 2),
@@ -78,9 +79,9 @@ default_cfgs = generate_default_cfgs(
 def _create(variant: str, pretrained: bool = False, **kwargs: Any) -> GLNet:
     overlay = kwargs.pop("pretrained_cfg_overlay", None) or {}
     if pretrained and not _names_weights(overlay, kwargs.get("pretrained_cfg")):
-        overlay = {**overlay, "file": str(find_weights(variant))}
+        overlay = {**overlay, "state_dict": read_weights(find_weights(variant))}
     features = {"out_indices": (0, 1, 2, 3), "feature_cls": "getter"}
-    return build_model_with_cfg(
+    model: GLNet = build_model_with_cfg(
         GLNet,
         variant,
         pretrained,
@@ -89,6 +90,8 @@ def _create(variant: str, pretrained: bool = False, **kwargs: Any) -> GLNet:
         feature_cfg={**features, **(kwargs.pop("feature_cfg", None) or {})},
         **{**VARIANTS[variant], **kwargs},
     )
+    getattr(model, "pretrained_cfg", {}).pop("state_dict", None)  # or they stay in memory
+    return model
 
 
 def _names_weights(*cfgs: Any) -> bool:

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -136,21 +137,22 @@ class State:
 
 
 def start(recipe: Recipe, teacher: Teacher) -> State:
-    """A fresh state, or the one of the last checkpoint in `recipe.out`."""
+    """A fresh state, or the one of the last checkpoint in `recipe.out`; beside the teacher."""
     torch.manual_seed(recipe.seed)
+    device = next(teacher.parameters()).device
     student = timm.create_model(
         recipe.model,
         num_classes=teacher.num_classes,
         slot_scale=recipe.slot_scale,
         **recipe.model_args,
-    ).to(memory_format=torch.channels_last)
+    ).to(device, memory_format=torch.channels_last)
     if recipe.init:
         student.load_state_dict({k: v.float() for k, v in load_file(recipe.init).items()})
     dims = {info["reduction"]: info["num_chs"] for info in student.feature_info}
     teacher_dims = dict(zip(STRIDES, teacher.dims, strict=True))
     projections = FeatureProjections(
         [dims[s] for s in recipe.features], [teacher_dims[s] for s in recipe.features]
-    )
+    ).to(device)
     optimizer = Optimizers(recipe, student, projections)
     averaged = copy.deepcopy(student).eval().requires_grad_(False)
     state = State(recipe, student, averaged, projections, optimizer)
@@ -196,8 +198,8 @@ def normalise(images: Tensor, model: nn.Module) -> Tensor:
     """RGB in 0–1 → the student's input, channels last."""
     cfg = model.pretrained_cfg
     mean, std = (
-        torch.tensor(cfg["mean"]).view(1, 3, 1, 1),
-        torch.tensor(cfg["std"]).view(1, 3, 1, 1),
+        torch.tensor(cfg["mean"], device=images.device).view(1, 3, 1, 1),
+        torch.tensor(cfg["std"], device=images.device).view(1, 3, 1, 1),
     )
     return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
 
@@ -229,8 +231,9 @@ def lesson(teacher: Teacher, images: Tensor, size: int, locations: bool = False)
 
 def losses(state: State, batch: Lesson) -> dict[str, Tensor]:
     """The unweighted losses of a batch: `kl`, `features.<stride>`, `dense`, `slots`."""
-    recipe, student = state.recipe, state.student
-    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16), FloatAttention():
+    recipe, student, kind = state.recipe, state.student, batch.images.device.type
+    attention = FloatAttention() if kind == "cpu" else nullcontext()
+    with torch.autocast(kind, torch.bfloat16, enabled=recipe.bf16), attention:
         features, assignments = student.forward_slots(normalise(batch.images, student))
         last = student.norm(features[-1])
         logits = student.forward_head(last)
@@ -240,14 +243,14 @@ def losses(state: State, batch: Lesson) -> dict[str, Tensor]:
     for stride, x in zip(recipe.features, projected, strict=True):
         found[f"features.{stride}"] = feature_loss(x, batch.targets[stride])
     if batch.locations is not None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
+        with torch.autocast(kind, torch.bfloat16, enabled=recipe.bf16):
             mine = student.get_classifier()(last.permute(0, 2, 3, 1))
         theirs = on_grid(batch.locations, last.shape[-2:]).permute(0, 2, 3, 1)
         found["dense"] = soft_label_loss(
             mine.flatten(0, 2), theirs.flatten(0, 2), recipe.temperature
         )
     if recipe.slots:
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
+        with torch.autocast(kind, torch.bfloat16, enabled=recipe.bf16):
             found["slots"] = slot_reconstruction_loss(assignments, slot_targets(batch.targets))
     return found
 

@@ -1,9 +1,12 @@
 """Synthetic images and a finished tiny run, made once per session for end-to-end tests."""
 
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from wsss import pipeline
 from wsss.config import RunConfig, load
@@ -51,3 +54,24 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny: Path, synthetic: Pa
     config = load(tiny, [f"run={folder}", f"data.root={synthetic}", "data.mask_split=train"])
     pipeline.run(config)
     return config
+
+
+@pytest.fixture
+def run(finished: RunConfig, tmp_path: Path) -> RunConfig:
+    """A copy of the finished run, to be changed."""
+    shutil.copytree(finished.run, tmp_path / "run")
+    return finished.model_copy(update={"run": tmp_path / "run"})
+
+
+@pytest.fixture
+def gpu() -> Iterator[torch.device]:
+    """A CUDA device with products of float32 as such; WSSS_TEST_DEVICE=cpu tries a test's code."""
+    if os.environ.get("WSSS_TEST_DEVICE") == "cpu":
+        yield torch.device("cpu")
+        return
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    yield torch.device("cuda", 0)
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

@@ -1,12 +1,16 @@
-"""What import-linter cannot express (its contracts are in pyproject.toml)."""
+"""What import-linter cannot express, and proof that its contracts (in pyproject.toml) bite."""
 
 import ast
-import importlib.util
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+PACKAGES = ("wsss", "glmix")
 
 # Pure packages take numbers and tensors: no files, environment, processes or logging.
 PURE = ("wsss/seeding", "wsss/crf", "wsss/metrics", "glmix/clustering.py")
@@ -27,10 +31,14 @@ PURE_IMPORTS = {
     "importlib",
     "itertools",
     "math",
+    "numbers",
     "numpy",
     "operator",
     "pydensecrf",
+    "random",
     "scipy",
+    "threading",
+    "timm",
     "torch",
     "triton",
     "types",
@@ -40,18 +48,16 @@ PURE_IMPORTS = {
     "wsss",
 }
 IMPURE_CALLS = {"open", "print", "input"}
-RUNTIME = ROOT / "wsss" / "engine" / "runtime.py"
-# what is set before torch is imported, which the runtime imports
-ENVIRONMENT = ROOT / "wsss" / "engine" / "environment.py"
+# The only module that names a device or reads the environment.
+RUNTIME = "wsss/engine/runtime.py"
+# What is set before torch is imported, which the runtime does.
+ENVIRONMENT = "wsss/engine/environment.py"
 
 
-def files(*names: str) -> list[Path]:
-    found = [p for n in names for p in ([ROOT / n] if n.endswith(".py") else (ROOT / n).rglob("*"))]
-    return sorted(p for p in found if p.suffix == ".py")
-
-
-def relative(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+def modules(root: Path, name: str) -> list[Path]:
+    """A module, or all modules of a package; none if it does not exist."""
+    path = root / name
+    return [path] if path.is_file() else sorted(path.rglob("*.py"))
 
 
 def imported(tree: ast.Module) -> set[str]:
@@ -65,37 +71,134 @@ def imported(tree: ast.Module) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("name", PURE)
-def test_pure_packages_exist(name: str) -> None:
-    assert files(name), f"{name} is gone: name its successor here"
+def called(tree: ast.Module) -> set[str]:
+    calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return {name.id for name in calls if isinstance(name, ast.Name)}
 
 
-@pytest.mark.parametrize("path", files(*PURE), ids=relative)
-def test_pure_modules_import_no_files_or_environment(path: Path) -> None:
-    tree = ast.parse(path.read_text())
-    assert imported(tree) <= PURE_IMPORTS
-    called = {
-        n.func.id
-        for n in ast.walk(tree)
-        if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
-    }
-    assert not called & IMPURE_CALLS
+def purity_faults(root: Path) -> list[str]:
+    """`path: name` of what a pure module imports or calls and must not."""
+    faults = [f"{name}: does not exist" for name in PURE if not modules(root, name)]
+    for path in (path for name in PURE for path in modules(root, name)):
+        tree = ast.parse(path.read_text())
+        forbidden = (imported(tree) - PURE_IMPORTS) | (called(tree) & IMPURE_CALLS)
+        faults += [f"{path.relative_to(root).as_posix()}: {name}" for name in sorted(forbidden)]
+    return faults
 
 
-def test_runtime_exists() -> None:
-    assert RUNTIME.is_file() and ENVIRONMENT.is_file()
+def device_faults(root: Path) -> list[str]:
+    """`path: name` of what names a device or reads the environment outside the runtime."""
+    faults = [] if (root / RUNTIME).is_file() else [f"{RUNTIME}: does not exist"]
+    for path in modules(root, "wsss"):
+        name = path.relative_to(root).as_posix()
+        if name in (RUNTIME, ENVIRONMENT):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and node.value == "cuda":
+                faults.append(f"{name}: 'cuda'")
+            elif isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv"):
+                faults.append(f"{name}: {node.attr}")
+    return faults
+
+
+def test_purity_faults_of_the_package_are_none() -> None:
+    assert purity_faults(ROOT) == []
+
+
+def test_device_faults_of_the_package_are_none() -> None:
+    assert device_faults(ROOT) == []
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The modules of both packages and the contracts on their imports."""
+    for package in PACKAGES:
+        shutil.copytree(
+            ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("weights", "*.html")
+        )
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def add(root: Path, module: str, line: str) -> None:
+    path = root / module
+    assert path.is_file(), f"{module} is gone: name its successor here"
+    path.write_text(f"{path.read_text()}\n{line}\n")
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in files("wsss") if p not in (RUNTIME, ENVIRONMENT)], ids=relative
+    ("module", "line", "fault"),
+    [
+        ("wsss/metrics/confusion.py", "import json", "json"),
+        ("wsss/seeding/masks.py", "def late():\n    from os import path", "os"),
+        ("wsss/crf/dense_crf.py", "import yaml", "yaml"),
+        ("glmix/clustering.py", "print('here')", "print"),
+    ],
 )
-def test_only_runtime_names_a_device_or_reads_the_environment(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Constant):
-            assert node.value != "cuda", f"{relative(path)}:{node.lineno} names the device 'cuda'"
-        if isinstance(node, ast.Attribute):
-            assert node.attr not in ("environ", "getenv"), f"{relative(path)}:{node.lineno}"
+def test_purity_faults_names_module_and_import(
+    copy: Path, module: str, line: str, fault: str
+) -> None:
+    add(copy, module, line)
+    assert purity_faults(copy) == [f"{module}: {fault}"]
 
 
-def test_import_linter_is_installed_for_the_checks() -> None:
-    assert importlib.util.find_spec("importlinter"), "pip install -e '.[dev]'"
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("DEVICE = 'cuda'", "'cuda'"),
+        ("import os\nHOME = os.environ['HOME']", "environ"),
+        ("import os\nHOME = os.getenv('HOME')", "getenv"),
+    ],
+)
+def test_device_faults_names_module_and_use(copy: Path, line: str, fault: str) -> None:
+    module = "wsss/stages/predict.py"
+    add(copy, module, line)
+    assert device_faults(copy) == [f"{module}: {fault}"]
+
+
+def test_checkers_fail_where_a_listed_module_is_gone(copy: Path) -> None:
+    shutil.rmtree(copy / "wsss" / "metrics")
+    (copy / "glmix" / "clustering.py").unlink()
+    (copy / RUNTIME).unlink()
+    gone = ["wsss/metrics", "glmix/clustering.py"]
+    assert purity_faults(copy) == [f"{name}: does not exist" for name in gone]
+    assert device_faults(copy) == [f"{RUNTIME}: does not exist"]
+
+
+def lint_imports(root: Path) -> tuple[int, str]:
+    """Exit code and report of import-linter on the packages in a folder."""
+    program = "from importlinter.cli import lint_imports_command as lint; lint()"
+    result = subprocess.run(
+        [sys.executable, "-c", program, "--no-cache"],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root), "COLUMNS": "500"},
+        capture_output=True,
+        text=True,
+    )
+    return result.returncode, result.stdout + result.stderr
+
+
+# What no module may import, one for each way that a contract can be broken.
+BROKEN = (
+    ("wsss.engine.loop", "wsss.models.segmenter"),
+    ("wsss.seeding.masks", "wsss.config"),
+    ("glmix.layers", "wsss.labels"),
+    ("wsss.stages.train_cls", "wsss.stages.evaluate"),
+    ("wsss.data.tags", "wsss.data.masks"),
+)
+
+
+def test_lint_imports_reports_one_broken_import_of_each_contract(copy: Path) -> None:
+    for importer, target in BROKEN:
+        add(copy, f"{importer.replace('.', '/')}.py", f"import {target}")
+    code, report = lint_imports(copy)
+    assert code == 1 and "0 kept, 3 broken" in report, report
+    for importer, target in BROKEN:
+        assert f"{importer} -> {target} (l." in report, report
+
+
+@pytest.mark.parametrize("module", ["wsss/data/tags.py", "wsss/quickstart.py"])
+def test_lint_imports_fails_where_a_listed_module_is_gone(copy: Path, module: str) -> None:
+    (copy / module).unlink()
+    code, report = lint_imports(copy)
+    assert code != 0 and module.removesuffix(".py").split("/")[-1] in report, report

@@ -3,13 +3,17 @@
 Torch is imported by the stages alone, so that `wsss --help` is quick.
 """
 
+import io
+import os
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from wsss import __version__, recipes
 from wsss.engine import environment
 from wsss.errors import WsssError
 
@@ -24,6 +28,9 @@ class Sentences(TyperGroup):
         """Run the command."""
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:  # whoever read the output has gone, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
         except WsssError as error:
             sentence = str(error)
         except OSError as error:
@@ -37,14 +44,34 @@ class Sentences(TyperGroup):
 
 app = typer.Typer(
     cls=Sentences,
-    help="Semantic segmentation from image-level labels alone: tags in, masks out.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        python = ".".join(map(str, sys.version_info[:3]))
+        typer.echo(f"wsss {__version__} (Python {python}, torch {metadata.version('torch')})")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Versions in use."),
+    ] = False,
+) -> None:
+    """Semantic segmentation from image-level labels alone: tags in, masks out."""
+
+
 Source = Annotated[
-    Path | None, typer.Argument(metavar="CONFIG", help="YAML config, or the folder of a run.")
+    Path | None,
+    typer.Argument(
+        metavar="CONFIG",
+        help=f"YAML config, packaged recipe ({', '.join(recipes.names())}), or folder of a run.",
+    ),
 ]
 Settings = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="section.key=value")
@@ -55,6 +82,18 @@ Round = Annotated[
 ]
 Split = Annotated[str | None, typer.Option(help="List of images, such as train or val.")]
 Images = Annotated[Path | None, typer.Option(help="Image, or folder of images.")]
+
+
+OwnImages = Annotated[Path | None, typer.Option("--images", help="Folder of your own images.")]
+OwnTags = Annotated[Path | None, typer.Option("--tags", help="CSV `image,tags` of them.")]
+
+
+def _own(images: Path | None, tags: Path | None) -> list[str]:
+    """Settings of one's own data that were given as options."""
+    from wsss.config import quoted
+
+    given = (("images", images), ("tags", tags))
+    return [f"data.{key}={quoted(value)}" for key, value in given if value]
 
 
 def _config(
@@ -157,19 +196,12 @@ def ablate(
 def run(
     source: Source = None,
     settings: Settings = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of your own images.")] = None,
-    tags: Annotated[Path | None, typer.Option(help="CSV `image,tags` of them.")] = None,
+    images: OwnImages = None,
+    tags: OwnTags = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Every stage in order, each skipped when finished; then scores and a page with images."""
-    from wsss.config import quoted
-
-    own = [
-        f"data.{key}={quoted(value)}"
-        for key, value in (("images", images), ("tags", tags))
-        if value
-    ]
-    config = _config(source, [*(settings or []), *own])
+    config = _config(source, [*(settings or []), *_own(images, tags)])
     from wsss import pipeline
 
     typer.echo(pipeline.run(config, overwrite))
@@ -337,16 +369,26 @@ def refine(
 
 
 @app.command("check-data")
-def check_data(source: Source = None, settings: Settings = None) -> None:
-    """Name every missing, unreadable or mismatched file at once."""
-    config = _config(source, settings)
+def check_data(
+    source: Source = None,
+    settings: Settings = None,
+    images: OwnImages = None,
+    tags: OwnTags = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Decode every image, not its header alone.")
+    ] = False,
+) -> None:
+    """Show what the data hold, and name every missing, unreadable or mismatched file at once."""
+    config = _config(source, [*(settings or []), *_own(images, tags)])
     from wsss.stages import check_data as stage
 
-    problems = stage.run(config.data)
+    problems = stage.run(config.data, verify)
     for problem in problems:
         typer.echo(problem)
     if problems:
         raise WsssError(f"{len(problems)} problems in the data: fix the files named above.")
+    for line in stage.describe(config):
+        typer.echo(line)
     typer.echo("The data are complete.")
 
 
@@ -364,4 +406,7 @@ def fetch_voc(
 def main() -> None:
     """Entry point."""
     environment.prepare()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a console that lacks a sign shows another
+            stream.reconfigure(errors="replace")
     app()

@@ -7,7 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from wsss.errors import WsssError, first_line
+
+_held: dict[Path, FileLock] = {}
 
 
 def make_folder(path: Path) -> None:
@@ -58,6 +62,40 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, values: Any) -> None:
     """Write JSON atomically."""
     write_text(path, json.dumps(values, indent=2, default=str) + "\n")
+
+
+def lock(path: Path, what: str) -> None:
+    """Keep other processes from what a lock file stands for, until `unlock` or the process's end.
+
+    The system releases it when the process ends, however it does.
+
+    Args:
+        path: of the lock file.
+        what: is locked, for the error.
+
+    Raises:
+        WsssError: another process holds it.
+    """
+    if path in _held:
+        return
+    make_folder(path.parent)
+    held = FileLock(path)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        raise WsssError(
+            f"Another process is making {what}: wait for it, or choose another run folder (run=…)."
+        ) from None
+    except (OSError, NotImplementedError):  # a file system without locks
+        return
+    _held[path] = held
+
+
+def unlock(path: Path) -> None:
+    """Release a lock of this process, if it holds it, and remove its file."""
+    if path in _held:
+        path.unlink(missing_ok=True)  # while it is held: nobody waits for it
+        _held.pop(path).release()
 
 
 def remove_temporaries(folder: Path) -> None:

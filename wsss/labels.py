@@ -35,7 +35,8 @@ def check_class_names(names: Sequence[str], where: str) -> tuple[str, ...]:
         # 'Cat' and 'cat' would silently become two classes
         if name.casefold() in seen:
             raise WsssError(
-                f"{where} names the class {seen[name.casefold()]!r} and again {name!r}; expected "
+                f"{where} names the class {seen[name.casefold()][:60]!r} and again "
+                f"{name[:60]!r}; expected "
                 "every class once and in one spelling."
             )
         seen[name.casefold()] = name
@@ -52,4 +53,4 @@ def describe_unknown(tag: str, names: Sequence[str]) -> str:
     near = difflib.get_close_matches(tag, names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else "fix the tag, or the list of classes"
     shown = ", ".join(names[:25]) + (", …" if len(names) > 25 else "")
-    return f"{tag!r}, which is none of the classes ({shown}); {hint}"
+    return f"{tag[:60]!r}, which is none of the classes ({shown[:300]}); {hint}"

@@ -1,18 +1,12 @@
 """The stages in their order: what `wsss run` and `wsss quickstart` do."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
+from wsss import preflight
 from wsss.config import RunConfig
-from wsss.crf import make_crf
-from wsss.data.masks import has_masks, true_masks
-from wsss.data.open import open_masked, open_tagged
+from wsss.data.masks import true_masks
 from wsss.engine.runtime import require_one_process
 from wsss.errors import WsssError
-from wsss.formats.voc import split_ids
-from wsss.models.classifier import new_classifier
-from wsss.models.multiscale import check_walks
-from wsss.models.segmenter import build_segmenter, decoder_library, segmenter_metadata
 from wsss.report.tables import show_ceiling, show_classes, show_summary
 from wsss.run.state import config_of_round
 from wsss.stages import (
@@ -44,28 +38,28 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
             f"first: give {config_of_round(config, 1).run}, or do this round by `wsss train-seg`."
         )
     require_one_process()
-    # before anything is trained: what would stop a later stage
-    decoder_library()
-    _check_crfs(config)
-    class_names = _check_splits(config)
-    _check_networks(config, class_names)
+    preflight.check(config)
     train_cls.run(config, overwrite)
     generate_pseudo_masks.run(config)
     train_seg.run(config)
     later = [config_of_round(config, n) for n in range(2, config.self_training.rounds + 1)]
     for round_config in later:
         segmenter(round_config)
-    root = config.data.root
-    scored = root is not None and has_masks(root)
-    if scored:
+    kinds = preflight.scored_kinds(config.data)
+    if "predictions" in kinds:
         predict.run_split(config)
-        scores = [evaluate.run(config, kind) for kind in evaluate.KINDS]
-        for round_config in later:
+    scores = [evaluate.run(config, kind) for kind in kinds]
+    for round_config in later:
+        if "predictions" in kinds:
             predict.run_split(round_config)
-            scores += [evaluate.run(round_config, kind) for kind in evaluate.KINDS[-2:]]
+        scores += [
+            evaluate.run(round_config, kind) for kind in kinds if kind in evaluate.ROUND_KINDS
+        ]
+    if scores:
         show_summary(scores)
-    # without true masks a VOC folder needs no list to score on
-    visualize.run(config, split=None if scored or root is None else config.data.mask_split)
+    # without ground truth a VOC folder needs no list to score on
+    unscored = config.data.root is not None and "seeds" not in kinds
+    visualize.run(config, split=config.data.mask_split if unscored else None)
     return report.run(config)
 
 
@@ -81,48 +75,6 @@ def segmenter(config: RunConfig, overwrite: bool = False) -> Path:
     if config.round > 1:
         generate_pseudo_masks.run(config, recomputed="train_seg" if overwrite else None)
     return train_seg.run(config, overwrite)
-
-
-def _check_crfs(config: RunConfig) -> None:
-    """Refuse a CRF that doesn't exist."""
-    settings = config.evaluate
-    for name in (
-        config.pseudo_masks.crf,
-        settings.crf,
-        settings.test_crf,
-        config.self_training.crf,
-    ):
-        make_crf(name)
-
-
-def _check_networks(config: RunConfig, class_names: Sequence[str]) -> None:
-    """Refuse walks and decoders that the networks don't have."""
-    untrained = config.backbone.model_copy(update={"weights": None})
-    classifier = new_classifier(config.model_copy(update={"backbone": untrained}), len(class_names))
-    check_walks(config.pseudo_masks.seeding, classifier)
-    build_segmenter(segmenter_metadata(config, class_names))
-
-
-def _check_splits(config: RunConfig) -> tuple[str, ...]:
-    """Refuse lists that don't exist, and those on which nothing could be scored in the end.
-
-    Returns:
-        The names of the classes.
-    """
-    data = config.data
-    tagged = open_masked(data, config.seed)
-    masked = {sample.id for sample in tagged.samples}
-    if data.root is None or not has_masks(data.root):
-        return tagged.class_names
-    open_tagged(data, data.val_split)
-    without = [id_ for id_ in split_ids(data.root, data.score_split) if id_ not in masked]
-    if without:
-        raise WsssError(
-            f"{len(without)} images of data.score_split={data.score_split} get no pseudo-mask, "
-            f"the first {without[0]}: choose a data.score_split within "
-            f"data.mask_split={data.mask_split}, or raise data.mask_images."
-        )
-    return tagged.class_names
 
 
 def score(config: RunConfig, of: str, split: str | None = None) -> Path:

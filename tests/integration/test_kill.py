@@ -72,7 +72,7 @@ def unbroken(
     return contents(run)
 
 
-def test_killed_stages_end_with_the_bytes_of_unbroken_ones(
+def test_stages_that_were_killed_end_with_the_bytes_of_unbroken_ones(
     tmp_path: Path, settings: tuple[str, ...], unbroken: dict[str, bytes]
 ) -> None:
     run = tmp_path / "run"

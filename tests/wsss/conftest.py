@@ -1,13 +1,13 @@
-"""A hand-made data set in VOC layout, and a local server; tests import `local_server` from here."""
+"""A hand-made data set in VOC layout, and a local server."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from local_server import Site, serve
 from PIL import Image
 
+from tests.wsss.local_server import Site, serve
 from wsss.data import mask_io
 from wsss.formats.voc import CLASS_NAMES
 

@@ -1,4 +1,4 @@
-"""The config: each bad key, type and override has its sentence; what is saved loads again."""
+"""The config: every wrong key, value and override is named; what is saved loads again."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ def refusal(overrides: Sequence[str], path: Path | None = None) -> str:
     return sentence
 
 
-def test_defaults_then_file_then_overrides(tmp_path: Path) -> None:
+def test_load_takes_defaults_then_file_then_overrides(tmp_path: Path) -> None:
     path = write(tmp_path, "seed: 3\ndata: {root: voc}\ntrain_cls: {epochs: 2, crop: 64}\n")
     config = load(path, ["train_cls.epochs=5", "runtime.device=cpu", "run=here"])
     assert (config.seed, config.train_cls.epochs, config.train_cls.crop) == (3, 5, 64)
@@ -32,7 +32,7 @@ def test_defaults_then_file_then_overrides(tmp_path: Path) -> None:
     assert config.data.root == Path("voc")
 
 
-def test_what_is_saved_loads_again(tmp_path: Path) -> None:
+def test_save_then_load_gives_the_same_config(tmp_path: Path) -> None:
     config = load(
         None,
         [
@@ -51,7 +51,7 @@ def test_what_is_saved_loads_again(tmp_path: Path) -> None:
     assert load(path).pseudo_masks.walks[0].steps == 3
 
 
-def test_the_last_override_wins_and_values_are_yaml() -> None:
+def test_load_takes_the_last_override_as_yaml() -> None:
     config = load(None, ["data.root=a", "train_cls.lr=1", "train_cls.lr=1e-3"])
     assert config.train_cls.lr == 1e-3
     assert load(None, ["data={root: a, val_split: test}"]).data.val_split == "test"
@@ -60,43 +60,40 @@ def test_the_last_override_wins_and_values_are_yaml() -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "sentence"),
+    ("override", "fault"),
     [
-        ("train_cls.epocs=3", "unknown key train_cls.epocs (did you mean epochs?)"),
-        ("pseudo_maks.flip=true", "unknown key pseudo_maks (did you mean pseudo_masks?)"),
-        ("epochs=3", "unknown key epochs (did you mean train_cls.epochs?)"),
-        ("sharpness=3", "unknown key sharpness (did you mean pseudo_masks.sharpness?)"),
+        ("train_cls.epocs=3", "train_cls.epocs (did you mean epochs?)"),
+        ("pseudo_maks.flip=true", "pseudo_maks (did you mean pseudo_masks?)"),
+        ("epochs=3", "epochs (did you mean train_cls.epochs?)"),
+        ("sharpness=3", "sharpness (did you mean pseudo_masks.sharpness?)"),
         ("train_cls.lr=fast", "train_cls.lr is 'fast': expected a number"),
         ("train_cls.lr=0", "train_cls.lr is 0: expected greater than 0"),
         ("train_cls.lr=.nan", "train_cls.lr is nan: expected a finite number"),
         ("train_seg.epochs=.inf", "train_seg.epochs is inf: expected a finite number"),
-        (
-            "train_cls.batch_size=0",
-            "train_cls.batch_size is 0: expected greater than or equal to 1",
-        ),
+        ("train_cls.batch_size=0", "train_cls.batch_size is 0: expected greater than or equal to"),
         ("seed=1.5", "seed is 1.5: expected an integer"),
         ("seed=", "seed is None: expected an integer"),
         ("pseudo_masks.flip=3", "pseudo_masks.flip is 3: expected a boolean"),
         ("train_seg.decoder=vnet", "train_seg.decoder is 'vnet': expected 'segformer', 'fpn', "),
         (
             "pseudo_masks.background=ots",
-            "background is 'ots': expected a number or 'otsu' or 'mixture'",
+            "background is 'ots': expected a number or 'otsu'",
         ),
         ("pseudo_masks.background=1.5", "background is 1.5: expected less than 1 or 'otsu'"),
         ("pseudo_masks.background=0", "background is 0: expected greater than 0 or 'otsu'"),
         ("seed=-1", "seed is -1: expected greater than or equal to 0"),
         (
             "train_seg={decoder: upernet, batch_size: 1}",
-            "takes two images at once at least, batch_size is 1 and accumulate 1: raise",
+            "batch_size is 1 and accumulate 1",
         ),
         (
             "train_seg={decoder: upernet, batch_size: 4, accumulate: 4}",
-            "decoder upernet takes two images at once at least, batch_size is 4 and accumulate 4",
+            "batch_size is 4 and accumulate 4",
         ),
-        ("train_cls.slot_block=16.0", "slot_block is 16.0: expected text: quote it, '\"16.0\"'"),
-        ("train_cls=3", "train_cls is 3: expected keys with values below it"),
+        ("train_cls.slot_block=16.0", "slot_block is 16.0: expected text"),
+        ("train_cls=3", "train_cls is 3: expected keys"),
         ("train_cls.lr.x=3", "train_cls.lr is {'x': 3}: expected a number"),
-        ("pseudo_masks.scales=[]", "pseudo_masks.scales is []: expected at least 1 item"),
+        ("pseudo_masks.scales=[]", "pseudo_masks.scales is []: expected"),
         ("pseudo_masks.scales=[1, 0]", "pseudo_masks.scales.1 is 0: expected greater than 0"),
         ("evaluate.scales=[-1.0]", "evaluate.scales.0 is -1.0: expected greater than 0"),
         (
@@ -105,79 +102,84 @@ def test_the_last_override_wins_and_values_are_yaml() -> None:
         ),
         (
             "pseudo_masks.walks=[{block: '8.0', steps: 1, stepz: 1}]",
-            "unknown key pseudo_masks.walks.0.stepz (did you mean steps?)",
+            "pseudo_masks.walks.0.stepz (did you mean steps?)",
         ),
-        ("pseudo_masks.walks=[{steps: 1}]", "pseudo_masks.walks.0.block is missing: set it"),
-        ("train_cls.crop_area=[1, 0.5]", "[1.0, 0.5] falls: write the smaller number first"),
+        ("pseudo_masks.walks=[{steps: 1}]", "pseudo_masks.walks.0.block is missing"),
+        ("train_cls.crop_area=[1, 0.5]", "[1.0, 0.5]"),
         ("train_seg.scale=[0, 1]", "train_seg.scale.0 is 0: expected greater than 0"),
-        ("train_seg.scale=[1, 1, 1]", "train_seg.scale is [1, 1, 1]: expected at most 2 items"),
+        ("train_seg.scale=[1, 1, 1]", "train_seg.scale is [1, 1, 1]: expected at most 2"),
         (
             "data.class_names=[cat]",
-            "data.class_names goes with data.images: a folder in VOC layout",
+            "data.class_names goes with data.images",
         ),
-        ("data.images=b", "both data.root and data.images are set: keep one of them"),
+        ("data.images=b", "data.root and data.images"),
     ],
 )
-def test_each_fault_has_its_sentence(override: str, sentence: str) -> None:
+def test_load_names_key_value_and_what_is_expected(override: str, fault: str) -> None:
     found = refusal(["data.root=a", override])
-    assert found.startswith("Config from the command line: ")
+    assert "the command line" in found
     # one fault is reported once
-    assert sentence in found and ";" not in found
+    assert fault in found and ";" not in found
 
 
-def test_all_faults_are_told_at_once_with_the_file(tmp_path: Path) -> None:
+def test_load_names_all_faults_and_their_file(tmp_path: Path) -> None:
     path = write(tmp_path, "data: {root: a}\nsed: 3\ntrain_cls: {lr: x}\n")
-    assert refusal([], path) == (
-        f"Config from {path}: train_cls.lr is 'x': expected a number; "
-        "unknown key sed (did you mean seed?)."
-    )
+    found = refusal([], path)
+    for part in (str(path), "train_cls.lr is 'x'", "sed (did you mean seed?)"):
+        assert part in found
 
 
 @pytest.mark.parametrize(
-    ("override", "sentence"),
+    ("override", "fault"),
     [
-        ("--flip", "'--flip' is not an override: write section.key=value."),
-        ("seed: 3", "'seed: 3' is not an override: write section.key=value."),
-        ("=3", "'=3' is not an override: write section.key=value."),
-        ('seed="3', "The value in 'seed=\"3' is not valid YAML: quote it."),
-        ("seed.x.y=1", "'seed.x.y=1': seed is a single value, it has no keys below it."),
+        ("--flip", "'--flip' is not an override"),
+        ("seed: 3", "'seed: 3' is not an override"),
+        ("=3", "'=3' is not an override"),
+        ('seed="3', "'seed=\"3' is not valid YAML"),
+        ("seed.x.y=1", "'seed.x.y=1': seed is a single value"),
     ],
 )
-def test_what_is_no_override(tmp_path: Path, override: str, sentence: str) -> None:
-    assert refusal([override], write(tmp_path, "seed: 1\ndata: {root: a}")) == sentence
+def test_load_refuses_what_is_no_override(tmp_path: Path, override: str, fault: str) -> None:
+    assert fault in refusal([override], write(tmp_path, "seed: 1\ndata: {root: a}"))
 
 
 @pytest.mark.parametrize(
-    ("values", "sentence"),
+    ("values", "fault"),
     [
-        ({}, "data is missing: set it"),
-        ({"data": {}}, "no data: set data.root (VOC layout), or data.images and data.tags"),
-        ({"data": {"images": "a"}}, "data.images and data.tags go together: set both"),
-        ({"data": {"root": "a", "tags": "b"}}, "data.images and data.tags go together: set both"),
+        ({}, "data is missing"),
+        ({"data": {}}, "data.root"),
+        ({"data": {"images": "a"}}, "data.images and data.tags"),
+        ({"data": {"root": "a", "tags": "b"}}, "data.images and data.tags"),
     ],
 )
-def test_data_has_one_source(values: dict[str, object], sentence: str) -> None:
-    with pytest.raises(WsssError) as error:
+def test_parse_requires_one_source_of_data(values: dict[str, object], fault: str) -> None:
+    with pytest.raises(WsssError, match=f"a test: .*{fault}"):
         parse(values, "a test")
-    assert sentence in str(error.value) and str(error.value).startswith("Config from a test: ")
 
 
-def test_files_that_are_no_config(tmp_path: Path) -> None:
+def test_load_refuses_a_file_that_is_no_config(tmp_path: Path) -> None:
     gone = tmp_path / "gone.yaml"
-    assert refusal([], gone) == f"No config at {gone}: give the path of a YAML file."
+    assert str(gone) in refusal([], gone)
     assert "is not valid YAML" in refusal([], write(tmp_path, "data: [1\nseed: 2"))
-    assert "holds a list: a config is a mapping" in refusal([], write(tmp_path, "- 1\n- 2\n"))
+    assert "holds a list" in refusal([], write(tmp_path, "- 1\n- 2\n"))
     path = tmp_path / "bytes.yaml"
     path.write_bytes(b"\xff\xfe\x00\x80")
     assert f"{path} can't be read" in refusal([], path)
     assert f"{tmp_path} can't be read" in refusal([], tmp_path)
 
 
-def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
+def test_load_of_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
     assert load(write(tmp_path, ""), ["data.root=a"]) == load(None, ["data.root=a"])
 
 
-def test_assignment_is_checked() -> None:
+def test_config_checks_assignments() -> None:
     config = load(None, ["data.root=a"])
     with pytest.raises(ValueError, match="greater than 0"):
         config.train_cls.lr = -1.0
+
+
+def test_load_takes_a_list_of_paths_as_yaml() -> None:
+    # a single path is taken as it stands; brackets make a list all the same
+    config = load(None, ["data.root=Photos #1", "ablate.runs=[runs/a,runs/b]"])
+    assert config.data.root == Path("Photos #1")
+    assert [path.name for path in config.ablate.runs] == ["a", "b"]

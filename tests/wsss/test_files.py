@@ -2,13 +2,15 @@
 
 import errno
 import json
+import multiprocessing
 import os
 from pathlib import Path
 
 import pytest
 
+from wsss import files
 from wsss.errors import WsssError
-from wsss.files import make_folder, remove_temporaries, write_atomic, write_json
+from wsss.files import lock, make_folder, remove_temporaries, unlock, write_atomic, write_json
 
 
 def test_write_json_is_readable(tmp_path: Path) -> None:
@@ -63,7 +65,7 @@ def test_write_json_on_a_read_only_disk(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(WsssError, match="Read-only file system"):
         write_json(tmp_path / "x.json", {})
     monkeypatch.setattr(Path, "mkdir", read_only)
-    with pytest.raises(WsssError, match=r"can't be made \(Read-only file system\): choose another"):
+    with pytest.raises(WsssError, match=rf"{tmp_path / 'new'} .*Read-only"):
         make_folder(tmp_path / "new")
 
 
@@ -73,3 +75,26 @@ def test_remove_temporaries_leaves_whole_files(tmp_path: Path) -> None:
         (tmp_path / name).write_text("x")
     remove_temporaries(tmp_path)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["a.png"]
+
+
+def test_lock_keeps_another_process_out_until_it_ends(tmp_path: Path) -> None:
+    path = tmp_path / "stage" / ".lock"
+    lock(path, "the stage")
+    lock(path, "the stage")  # this process has it
+    context = multiprocessing.get_context("fork")
+    with context.Pool(1) as pool:
+        assert pool.apply(_is_locked, (path,))
+    unlock(path)
+    with context.Pool(1) as pool:
+        assert not pool.apply(_is_locked, (path,))
+    lock(path, "the stage")  # the process that took it has ended without releasing it
+    unlock(path)
+
+
+def _is_locked(path: Path) -> bool:
+    files._held.clear()  # what a process inherits by forking is not its own
+    try:
+        lock(path, "the stage")
+    except WsssError:
+        return True
+    return False

@@ -7,7 +7,7 @@ from wsss.data.synthetic import write_synthetic_voc
 from wsss.formats import voc
 
 
-def test_the_config_fits_the_synthetic_images(tmp_path: Path) -> None:
+def test_quickstart_config_fits_the_synthetic_images(tmp_path: Path) -> None:
     config = quickstart.config(tmp_path)
     assert config.run.parent == tmp_path and config.data.root is not None
     write_synthetic_voc(config.data.root, train=5, val=5, size=quickstart.SIZE)

@@ -1,6 +1,6 @@
 """`wsss predict photo.jpg` with what the package carries, and whether it carries the right weights.
 
-After the weights were replaced, `python tests/wsss/test_shipped.py` stores their new answer.
+After the weights were replaced, `python -m tests.wsss.test_shipped` stores their new answer.
 """
 
 import json
@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command_line import wsss
 from PIL import Image
 
+from tests.wsss.cli.command_line import wsss
 from wsss.config import EvaluateConfig
 from wsss.data import mask_io
 from wsss.data.augment import normalise
 from wsss.data.images import read_image
 from wsss.data.masks import mask_path
+from wsss.engine.inference import to_device
 from wsss.export.load import open_network
 from wsss.formats import voc
 from wsss.formats.voc import NUM_CLASSES
@@ -40,7 +41,7 @@ def answer() -> list[float]:
     return [round(value, 4) for value in logits.mean(dim=(0, 2, 3)).tolist()]
 
 
-def test_a_photograph_is_segmented_right_after_installation(tmp_path: Path) -> None:
+def test_shipped_model_segments_a_photograph(tmp_path: Path) -> None:
     assert shipped_model().stat().st_size < 8e6
     rng = np.random.default_rng(0)
     photo = tmp_path / "photo.jpg"
@@ -52,20 +53,21 @@ def test_a_photograph_is_segmented_right_after_installation(tmp_path: Path) -> N
     assert mask.max() <= 20
 
 
-def test_the_weights_answer_as_they_did_when_they_were_shipped() -> None:
+def test_shipped_model_answers_as_when_it_was_shipped() -> None:
     stored = json.loads(ANSWER.read_text())
     assert stored["model"] == shipped_model().name
     assert answer() == pytest.approx(stored["mean_logits"], abs=5e-3)
 
 
-@pytest.mark.skipif(not SHARED_VOC.is_dir(), reason="no ../shared/voc beside the checkout")
-def test_the_weights_know_photographs() -> None:
+@pytest.mark.skipif(not SHARED_VOC.is_dir(), reason="needs ../shared/voc beside the checkout")
+def test_shipped_model_recognises_voc_images() -> None:
     network, _ = open_network(shipped_model(), build_segmenter, CPU)
     settings = EvaluateConfig()
     confusion = ConfusionMatrix(NUM_CLASSES)
     for id_ in voc.split_ids(SHARED_VOC, "val")[:12]:
         image = read_image(SHARED_VOC / "JPEGImages" / f"{id_}.jpg")
-        (mask,) = predict_masks(network, image, [settings.own], settings, CPU)
+        size = (image.shape[0], image.shape[1])
+        ((mask,),) = predict_masks(network, to_device([image], CPU), [settings.own], [size])
         confusion.update(mask_io.read_mask(mask_path(SHARED_VOC, id_)), mask)
     # background everywhere scores 0.05; 0.21 when this was written
     assert confusion.compute().miou > 0.12

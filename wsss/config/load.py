@@ -4,11 +4,12 @@ import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
 
+from wsss import recipes
 from wsss.config.schema import RunConfig
 from wsss.errors import WsssError
 from wsss.seeding.walks import Walk
@@ -52,7 +53,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise WsssError(f"No config at {path}: give the path of a YAML file.") from None
+        raise WsssError(
+            f"No config at {path}: give the path of a YAML file, or the name of a packaged recipe "
+            f"({', '.join(recipes.names())})."
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise WsssError(f"{path} can't be read ({error}): give a YAML file.") from None
     except yaml.YAMLError as error:
@@ -69,16 +73,33 @@ def _apply(values: dict[str, Any], override: str) -> None:
     key, sign, text = override.partition("=")
     if not sign or not key:
         raise WsssError(f"{override!r} is not an override: write section.key=value.")
+    *parents, last = key.split(".")
     try:
-        value = yaml.safe_load(text)
+        # a folder may be called `2024` or `Photos #1`: a path is taken as it stands
+        value = text if _is_path(key) and _literal(text) else yaml.safe_load(text)
     except yaml.YAMLError:
         raise WsssError(f"The value in {override!r} is not valid YAML: quote it.") from None
-    *parents, last = key.split(".")
     for parent in parents:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise WsssError(f"{override!r}: {parent} is a single value, it has no keys below it.")
     values[last] = value
+
+
+def _is_path(key: str) -> bool:
+    """Whether a setting is a single path."""
+    model: Any = RunConfig
+    field = None
+    for part in key.split("."):
+        field = getattr(model, "model_fields", {}).get(part)
+        model = field.annotation if field else None
+    kind = field.annotation if field else None
+    return kind is Path or (get_origin(kind) is not tuple and Path in get_args(kind))
+
+
+def _literal(text: str) -> bool:
+    """Whether the text of a path is the path itself, neither null nor quoted."""
+    return text not in ("", "null") and text[0] not in "\"'"
 
 
 def _sentence(error: ValidationError, source: str) -> str:

@@ -75,6 +75,8 @@ class DataConfig(Section):
     max_side: int | None = Field(1024, ge=32)
     """Images and their masks are reduced to this long side to train and to make pseudo-masks,
     which are written at the image's own size; null takes them as they are."""
+    skip_damaged: Annotated[bool, Since(None)] = False
+    """Leave out images that can't be read, and say so, instead of stopping at the first."""
     train_split: str = "train_aug"
     """Images whose tags train the classifier."""
     mask_split: Annotated[str, Since("pseudo_masks")] = "train_aug"
@@ -106,6 +108,7 @@ class BackboneConfig(Section):
     """The GLNet under classifier and segmenter."""
 
     name: str = "glnet_nano"
+    """Registered model: `glnet_nano`, `glnet_stl`, `glnet_4g`, `glnet_9g`, `glnet_16g`."""
     weights: Annotated[Path | Literal["pretrained"] | None, Location()] = "pretrained"
     """`pretrained` finds them by the name; a released .pth or .safetensors; null: random ones."""
     args: dict[str, Any] = Field(default_factory=dict)
@@ -116,13 +119,21 @@ class OptimConfig(Section):
     """AdamW with warm-up and polynomial decay."""
 
     epochs: float = Field(8, gt=0)
+    """Passes over the images; a fraction is allowed."""
     batch_size: int = Field(32, ge=1)
+    """Images a step."""
     lr: float = Field(1e-3, gt=0)
+    """Highest learning rate, of the heads and the decoder."""
     backbone_lr_factor: float = Field(0.3, ge=0)
+    """The backbone learns at `lr` times this."""
     weight_decay: float = Field(0.05, ge=0)
+    """Of weight matrices; norms and biases do not decay."""
     warmup_steps: int = Field(100, ge=0)
+    """Steps in which the learning rate rises linearly."""
     poly_power: float = Field(0.9, ge=0)
+    """Exponent of the polynomial decay to 0."""
     clip_grad: float = Field(5.0, gt=0)
+    """Greatest norm of the gradient."""
     accumulate: int = Field(1, ge=1)
     """Parts that a batch passes the network in, one after the other, where memory is short."""
     ema: float = Field(0.0, ge=0, lt=1)
@@ -147,8 +158,11 @@ class TrainClsConfig(OptimConfig):
     """Stage 1: the classifier, from tags."""
 
     crop: int = Field(192, ge=16)
+    """Side of the square crops in pixels."""
     crop_area: Range = (0.25, 1.0)
+    """Range of a crop's share of the image's area."""
     jitter: float = Field(0.3, ge=0, le=1)
+    """Strength of the colour jitter; 0 for none."""
     holdout: float = Field(0.05, ge=0, lt=1)
     """Part of the training images held back for the mAP."""
     pooling: Literal["mean", "lse"] = "lse"
@@ -156,6 +170,7 @@ class TrainClsConfig(OptimConfig):
     slot_block: str = "16.0"
     """Block whose slots the auxiliary head classifies, as stride.index."""
     slot_top: int = Field(6, ge=1)
+    """Slots per class whose scores are averaged."""
     slot_loss: float = Field(0.5, ge=0)
     """Weight of the auxiliary loss."""
 
@@ -164,7 +179,9 @@ class ViewsConfig(Section):
     """How the classifier looks at an image: what class activation depends on."""
 
     scales: tuple[PositiveFloat, ...] = Field((1.0, 1.5), min_length=1)
+    """Of the image's size; results are averaged."""
     flip: bool = True
+    """Average with the mirror image."""
 
 
 class SeedsConfig(ViewsConfig):
@@ -191,7 +208,9 @@ class PseudoMasksConfig(SeedsConfig):
     crf: str = "irn"
     """Preset of the CRF, or `none`."""
     crf_backend: Literal["torch", "pydensecrf"] = "torch"
+    """`pydensecrf` takes the library of that name, where it is installed."""
     crf_iterations: int = Field(10, ge=1)
+    """Mean-field iterations."""
     confidence: float = Field(0.7, ge=0, lt=1)
     """A pixel whose best marginal is lower becomes 255."""
 
@@ -200,6 +219,7 @@ class MaskLossConfig(Section):
     """What a pixel of a pseudo-mask costs; pseudo-masks are often wrong."""
 
     kind: Literal["cross_entropy", "symmetric"] = "symmetric"
+    """Cross-entropy alone, or with a bounded term for wrong labels."""
     reverse_weight: float = Field(0.5, ge=0)
     """Of the bounded term of `symmetric`."""
     balanced: bool = True
@@ -210,15 +230,21 @@ class TrainSegConfig(OptimConfig):
     """Stage 3: the segmenter, from the pseudo-masks alone."""
 
     decoder: Literal["segformer", "fpn", "upernet", "unet"] = "segformer"
+    """By segmentation-models-pytorch."""
     decoder_args: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of the decoder, as segmentation-models-pytorch takes them."""
     from_classifier: bool = True
     """Start the encoder from the classifier's backbone instead of `backbone.weights`."""
     batch_size: int = Field(16, ge=1)
+    """Images a step."""
     crop: int = Field(256, ge=32)
+    """Side of the square crops in pixels."""
     scale: Range = (0.5, 2.0)
+    """Range of the random scale before the crop."""
     jitter: float = Field(0.3, ge=0, le=1)
+    """Strength of the colour jitter; 0 for none."""
     ema: float = Field(0.998, ge=0, lt=1)
+    """Decay of the average of weights that is kept; 0 keeps the last ones."""
     loss: MaskLossConfig = Field(default_factory=MaskLossConfig)
 
     @property
@@ -247,12 +273,15 @@ class SelfTrainingConfig(Section):
     start: Annotated[Literal["former", "fresh"], Since("train_seg")] = "former"
     """Start from the former round's segmenter, or as the first round did."""
     scales: tuple[PositiveFloat, ...] = Field((0.75, 1.0, 1.25), min_length=1)
+    """At which the former segmenter predicts; results are averaged."""
     flip: bool = True
+    """Average with the mirror image."""
     former_masks: float = Field(0.3, ge=0, lt=1)
     """Weight of the former round's masks, mixed into the segmenter's probabilities."""
     crf: str = "deeplab"
     """Preset of the CRF, or `none`."""
     crf_iterations: int = Field(10, ge=1)
+    """Mean-field iterations."""
     confidence: float = Field(0.7, ge=0, lt=1)
     """A pixel whose best marginal is lower becomes 255."""
 
@@ -269,8 +298,11 @@ class PredictConfig(Section):
     """What a predicted mask depends on, beside the image and the model."""
 
     scales: tuple[PositiveFloat, ...] = Field((1.0,), min_length=1)
+    """Of the image's size; probabilities are averaged."""
     flip: bool = False
+    """Average with the mirror image."""
     crf: str = "none"
+    """Preset of the CRF, or `none`."""
     tile: int | None = Field(1024, ge=64)
     """Larger images are cut into overlapping windows of this side; null for no limit."""
     max_side: int | None = Field(1024, ge=32)
@@ -281,6 +313,7 @@ class EvaluateConfig(PredictConfig):
     """Predictions and their scores: columns beside the config's own, what an unsure pixel is."""
 
     unsure: Literal["background", "wrong"] = "background"
+    """What a predicted 255 counts as."""
     fast: bool = False
     """Score predictions by `scales`, `flip` and `crf` alone, without the columns beside them."""
     test_scales: tuple[PositiveFloat, ...] = Field((0.5, 0.75, 1.0, 1.25, 1.5, 1.75), min_length=1)
@@ -331,14 +364,18 @@ class RuntimeConfig(Section):
     """Where and how the run computes; changes no stage's meaning."""
 
     device: str = "auto"
+    """`auto` takes a GPU where there is one; or a name that torch knows."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Of training: `auto` takes bf16 where the device computes it natively, else fp32; fp16 scales
-    its gradients and needs a GPU."""
+    """`auto` takes bf16 where the device computes it natively, else fp32; fp16 scales its gradients
+    and needs a GPU."""
     threads: int | None = Field(None, ge=1)
+    """Of torch on the CPU; null takes OMP_NUM_THREADS or torch's choice."""
     workers: int | None = Field(None, ge=0)
+    """Processes that load images; null takes up to 8 beside a GPU, none on a CPU."""
     save_every: float = Field(60.0, ge=0)
     """Seconds between checkpoints."""
     tensorboard: bool = False
+    """Write the log for TensorBoard, too."""
 
 
 class RunConfig(Section):
@@ -349,6 +386,7 @@ class RunConfig(Section):
     round: int = Field(1, ge=1)
     """Round of self-training that the folder holds; set by --round."""
     seed: int = Field(0, ge=0)
+    """Of weights, augmentation and draws."""
     data: DataConfig
     backbone: BackboneConfig = Field(default_factory=BackboneConfig)
     train_cls: TrainClsConfig = Field(default_factory=TrainClsConfig)

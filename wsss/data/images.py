@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
-from wsss.errors import WsssError
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+from wsss.data.image_header import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from wsss.data.image_header import ORIENTATION, open_image, orientation
 
 
 class Sample(NamedTuple):
@@ -88,30 +89,67 @@ class TaggedDataset:
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Reads an image upright (EXIF orientation applied) and in colour, whatever its mode.
 
+    Transparency is dropped, and the first frame taken. More than 8 bits become 8 by whole bits:
+    the most that the image uses sets the scale, so that 12 bits in 16 lose 4 bits and stay as
+    bright as they are. Float values up to 1 are taken as shares of 255.
+
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
         WsssError: the file is missing, is not an image, or is cut off.
     """
-    try:
-        with Image.open(path) as file:
-            ImageOps.exif_transpose(file, in_place=True)
-            return np.array(_to_rgb(file))
-    except FileNotFoundError:
-        raise WsssError(
-            f"The image {path} does not exist; check the folder, or take it off the list."
-        ) from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise WsssError(
-            f"The image {path} does not decode ({error}); expected a whole JPEG or PNG: copy it "
-            "again, or take it off the list."
-        ) from error
+    with open_image(path) as file:
+        deep = _deep_colour(file, path)
+        turn = orientation(file)
+        if deep is not None and isinstance(file, TiffImageFile):  # not turned by Pillow
+            turn = file.tag_v2.get(ORIENTATION, 1)
+        image = _to_rgb(file) if deep is None else Image.fromarray(deep)
+        return np.array(image.transpose(_TURNS[turn]) if turn in _TURNS else image)
+
+
+# EXIF orientation → what sets the image upright
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def to_eight_bits(values: NDArray[np.number]) -> NDArray[np.uint8]:
+    """Values of any depth as 8 bits, scaled by the bits that the largest uses, 8 at least.
+
+    `v · 2^(8 − b)` with the smallest b ≥ 8 for which all values are below 2^b. Floats up to 1 are
+    shares of 255; what is negative or not a number becomes 0.
+    """
+    if np.issubdtype(values.dtype, np.floating):
+        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+        if values.max(initial=0) <= 1:
+            values = values * 255
+    whole = values.clip(0).astype(np.int64)
+    bits = max(int(whole.max(initial=0)).bit_length(), 8)
+    return (whole >> (bits - 8)).astype(np.uint8)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey, which PIL would clip at 255
-        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype("u1"))
+    if image.mode.startswith("I") or image.mode == "F":
+        image = Image.fromarray(to_eight_bits(np.asarray(image)))
     if "transparency" in image.info:
         image = image.convert("RGBA")
     return image.convert("RGB")
+
+
+def _deep_colour(image: ImageFile.ImageFile, path: Path) -> NDArray[np.uint8] | None:
+    """Colours of 16 bits, of which Pillow keeps the upper 8 even where they are all 0."""
+    raw = image.tile[0].args if image.tile else ""
+    mode = str(raw[0] if isinstance(raw, tuple) else raw)
+    if not mode.startswith(("RGB", "LA;")) or ";16" not in mode:
+        return None
+    values = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None or values.ndim != 3 or sorted(values.shape[:2]) != sorted(image.size):
+        return None
+    return to_eight_bits(values[..., 2::-1])

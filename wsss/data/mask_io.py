@@ -4,8 +4,7 @@ Every stage that writes or reads a mask does it here, so that a mask is the same
 everywhere: mode P, value = class index with background 0, 255 = void or not confident.
 """
 
-import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from wsss.data.image_header import open_image
 from wsss.errors import WsssError
-from wsss.files import write_text
-from wsss.labels import CLASS_NAMES_FILE, class_lines
+from wsss.files import write_atomic, write_text
+from wsss.labels import CLASS_NAMES_FILE, IGNORE_INDEX, class_lines
+
+_INDEX_MODES = ("1", "P", "L", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
 _ORIGIN = "wsss-origin"  # keyword of a mask's note in its PNG
 
@@ -36,40 +38,59 @@ def palette() -> NDArray[np.uint8]:
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
-    """Reads an indexed (mode P) or grey (mode L) 8-bit mask.
+    """Reads a mask of class indices: an indexed (mode P) or grey image of any depth.
 
     Returns:
         (H, W) uint8, class indices, 255 where void.
 
     Raises:
-        WsssError: the file is missing, does not decode, or holds colours instead of indices.
+        WsssError: the file is missing, does not decode, holds colours instead of indices, or
+            values that are no index of 8 bits.
     """
-    try:
-        with Image.open(path) as file:
-            mode = file.mode
-            mask = np.array(file) if mode in ("P", "L") else None
-    except FileNotFoundError:
-        raise WsssError(f"The mask {path} does not exist; check the data set's folder.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise WsssError(
-            f"The mask {path} does not decode ({error}); expected an 8-bit PNG: write it again."
-        ) from error
-    if mask is None:
+    with open_image(path, "mask") as file:
+        mode = file.mode
+        values = np.array(file) if mode in _INDEX_MODES else None
+    if values is None:
         raise WsssError(
             f"The mask {path} has mode {mode}; expected class indices, 8 bits per pixel (mode P or "
             "L): convert colours to indices first."
         )
-    return mask
+    if values.dtype not in (np.uint8, np.bool_):
+        strange = values[(values < 0) | (values > IGNORE_INDEX)]
+        if strange.size:
+            raise WsssError(
+                f"The mask {path} holds the value {strange[0]}; expected class indices of 8 bits, "
+                "0 to 254 and 255 where void: write the classes' own indices."
+            )
+    return values.astype(np.uint8, copy=False)
 
 
 def read_origin(path: Path) -> str | None:
     """What a mask was made of, as `write_mask` noted it; None where there is no mask or no note."""
     try:
-        with Image.open(path) as file:
+        with open_image(path, "mask") as file:
             origin = file.info.get(_ORIGIN)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except WsssError:
         return None
     return origin if isinstance(origin, str) else None
+
+
+def refuse_to_replace(paths: Iterable[Path]) -> None:
+    """Refuse to replace masks that carry no note of `write_mask`: another program's, or a person's.
+
+    Args:
+        paths: of masks to be written; those that don't exist are fine.
+
+    Raises:
+        WsssError: one of them exists, and was not made here.
+    """
+    foreign = [path for path in paths if path.exists() and read_origin(path) is None]
+    if foreign:
+        more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
+        raise WsssError(
+            f"{foreign[0]}{more} was not made by this program and would be replaced; expected a "
+            "folder without it: give another one (--out), or --overwrite to replace it."
+        )
 
 
 def write_mask(
@@ -99,18 +120,7 @@ def write_mask(
     notes = PngInfo()
     if origin is not None:
         notes.add_text(_ORIGIN, origin)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(temporary, format="PNG", pnginfo=notes)
-        temporary.replace(path)
-    except OSError as error:
-        if temporary.exists():
-            temporary.unlink()
-        raise WsssError(
-            f"The mask {path} could not be written ({error.strerror or error}); expected a "
-            "writable folder with free space: make room or choose another run folder."
-        ) from error
+    write_atomic(path, lambda target: image.save(target, format="PNG", pnginfo=notes))
 
 
 def _as_bytes(mask: NDArray[np.integer]) -> NDArray[np.uint8]:
@@ -124,13 +134,78 @@ def _as_bytes(mask: NDArray[np.integer]) -> NDArray[np.uint8]:
 _VOC_PALETTE = palette()
 
 
-def write_class_names(folder: Path, names: Sequence[str]) -> None:
+def write_class_names(folder: Path, names: Sequence[str], overwrite: bool = True) -> None:
     """Write `class_names.txt`: `0 background`, `1 <first class>`, …; kept where it says so.
 
     Args:
         folder: of masks.
         names: foreground classes in the order of their values.
+        overwrite: replace a file that says something else.
+
+    Raises:
+        WsssError: there is such a file, and it may not be replaced.
     """
     path, text = folder / CLASS_NAMES_FILE, "\n".join(class_lines(names)) + "\n"
     if not path.is_file() or path.read_bytes() != text.encode():
+        if not overwrite:
+            refuse_other_class_names(folder, names)
         write_text(path, text)
+
+
+def refuse_other_class_names(folder: Path, names: Sequence[str]) -> None:
+    """Refuse a folder whose `class_names.txt` names other classes, or in another form.
+
+    Args:
+        folder: of masks; it need not exist.
+        names: foreground classes in the order of their values.
+
+    Raises:
+        WsssError: writing `names` there would replace what the file says.
+    """
+    path, expected = folder / CLASS_NAMES_FILE, class_lines(names)
+    if not path.exists():
+        return
+    try:
+        found = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):
+        found = []
+    line = next((i for i, text in enumerate(expected) if found[i : i + 1] != [text]), len(expected))
+    if found != expected:
+        says = repr(found[line][:60]) if line < len(found) else "an end"
+        raise WsssError(
+            f"Line {line + 1} of {path} has {says}; expected "
+            f"{repr(expected[line]) if line < len(expected) else 'an end'}, as this model's masks "
+            "mean it: give another folder (--out), or --overwrite to replace the file."
+        )
+
+
+def check_values(path: Path, mask: NDArray[np.uint8], names: Sequence[str]) -> None:
+    """Refuse a mask with a value that is neither background, a class, nor void.
+
+    Args:
+        path: of the mask, for the sentence.
+        mask: (H, W) uint8 class indices.
+        names: foreground classes in the order of their values.
+
+    Raises:
+        WsssError: it holds one.
+    """
+    strange = strange_values(mask, len(names))
+    if strange:
+        raise WsssError(
+            f"The mask {path} holds {describe_values(strange)}; expected 0 to {len(names)} (0 is "
+            f"background, {len(names)} is {names[-1]}) or 255 where void: correct the mask, or "
+            "the list of classes."
+        )
+
+
+def strange_values(mask: NDArray[np.uint8], classes: int) -> list[int]:
+    """Values of a mask that are neither 0 to `classes` nor 255, ascending."""
+    present = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
+    return [int(value) for value in present if classes < value < IGNORE_INDEX]
+
+
+def describe_values(values: Sequence[int]) -> str:
+    """`the values 21, 22`, ten at most."""
+    shown = ", ".join(map(str, values[:10])) + (", …" if len(values) > 10 else "")
+    return f"the value{'s' if len(values) > 1 else ''} {shown}"

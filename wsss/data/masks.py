@@ -3,7 +3,7 @@
 Stages that work from tags alone must not import this module; its tests hold them to it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +55,11 @@ def mask_path(root: Path, id: str) -> Path:
         f"There is no mask {id}.png in {root / _FOLDERS[0]} or {root / _FOLDERS[1]}; expected the "
         "true mask of every image that is scored: run wsss check-data to list what is missing."
     )
+
+
+def without_masks(root: Path, ids: Iterable[str]) -> list[str]:
+    """The ids of images that have no true mask."""
+    return [id_ for id_ in ids if not any((root / f / f"{id_}.png").is_file() for f in _FOLDERS)]
 
 
 def read_pair(

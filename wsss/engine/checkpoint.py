@@ -127,4 +127,8 @@ def load_trained(
     except KeyError as error:
         raise WsssError(f"{path} lacks {error} in its metadata: train the {kind} again.") from None
     load_weights(path, model)
-    return model.to(device).eval(), metadata
+    model = model.to(device).eval()
+    if device.type != "cpu":
+        # there convolutions take channels-last kernels as they are and convert others
+        model.to(memory_format=torch.channels_last)
+    return model, metadata

@@ -5,12 +5,15 @@ each image alone. On a device images of one shape are batched while threads deco
 behind.
 """
 
+import sys
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, TypeVar
+from functools import partial
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +24,7 @@ from wsss.data.augment import limit_side
 from wsss.data.images import Sample, read_image
 from wsss.engine.progress import Tracker
 from wsss.engine.runtime import Runtime
+from wsss.errors import WsssError
 
 Item = TypeVar("Item")
 Input = TypeVar("Input")
@@ -57,6 +61,15 @@ def to_device(images: Sequence[NDArray[np.uint8]], device: torch.device) -> Tens
     if device.type != "cpu":
         stacked = stacked.pin_memory().to(device, non_blocking=True)
     return stacked.permute(0, 3, 1, 2).contiguous()
+
+
+Autocast = Callable[[], AbstractContextManager[Any]]
+"""A new context in which a network runs."""
+
+
+def network_autocast(runtime: Runtime) -> Autocast:
+    """The run's precision on a device; on a CPU, where masks don't depend on it, none."""
+    return nullcontext if runtime.device.type == "cpu" else runtime.autocast
 
 
 @dataclass(frozen=True)
@@ -98,7 +111,11 @@ class Usage:
 
 
 def process(
-    items: Sequence[Item], steps: Steps[Item, Input, Output], runtime: Runtime, title: str
+    items: Sequence[Item],
+    steps: Steps[Item, Input, Output],
+    runtime: Runtime,
+    title: str,
+    skip_damaged: bool = False,
 ) -> Usage:
     """Read, compute and write every item.
 
@@ -107,6 +124,7 @@ def process(
         steps: what is done for an item.
         runtime: on a CPU batches are single images and, without workers, no threads are used.
         title: shown in progress.
+        skip_damaged: leave out items that can't be read, and say so, instead of stopping.
 
     Returns:
         Where the time went.
@@ -121,8 +139,9 @@ def process(
         _Threads(runtime.workers, ahead=2 * batch) as readers,
         _Threads(min(runtime.workers, 4), ahead=4 * batch) as writers,
     ):
-        inputs = _timed(readers.map(steps.read, items), usage, "read")
-        for group in _batches(inputs, steps.shape, batch):
+        read = partial(_read, steps.read) if skip_damaged else steps.read
+        inputs = _timed(readers.map(read, items), usage, "read")
+        for group in _batches(_present(inputs), steps.shape, batch):
             start = time.perf_counter()
             outputs = list(steps.compute(group))
             usage.waited["compute"] += time.perf_counter() - start
@@ -136,6 +155,18 @@ def process(
         writers.finish()
         usage.waited["write"] += time.perf_counter() - start
     return usage
+
+
+def _read(read: Callable[[Item], Input], item: Item) -> Input | None:
+    try:
+        return read(item)
+    except WsssError as error:
+        print(f"left out: {error}", file=sys.stderr)
+        return None
+
+
+def _present(inputs: Iterable[Input | None]) -> Iterator[Input]:
+    return (one for one in inputs if one is not None)
 
 
 def _timed(inputs: Iterator[Input], usage: Usage, part: str) -> Iterator[Input]:

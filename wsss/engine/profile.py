@@ -16,37 +16,50 @@ class Stopwatch:
     """Adds up the time of named parts.
 
     Processor time of all threads on a CPU, so that other work on the machine doesn't count; on a
-    device wall time, with the device waited for at both ends.
+    device the time between two events of its queue, which is waited for only when it is read.
 
     Args:
         device: where the parts compute.
-
-    Attributes:
-        seconds: part → seconds so far.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.seconds: dict[str, float] = {}
+        self._seconds: dict[str, float] = {}
+        self._events: list[tuple[str, torch.Event, torch.Event]] = []
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
         """Count what is done within as a part."""
-        start = self._now()
+        if self.device.type != "cpu":
+            first, last = (torch.Event(self.device, enable_timing=True) for _ in range(2))
+            self._events.append((part, first, last))
+            first.record()
+            try:
+                yield
+            finally:
+                last.record()
+            return
+        start = time.process_time()
         try:
             yield
         finally:
-            self.seconds[part] = self.seconds.get(part, 0.0) + self._now() - start
+            self._add(part, time.process_time() - start)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Part → seconds so far; waits for the device."""
+        for part, first, last in self._events:
+            last.synchronize()
+            self._add(part, first.elapsed_time(last) / 1e3)
+        self._events.clear()
+        return self._seconds
+
+    def _add(self, part: str, seconds: float) -> None:
+        self._seconds[part] = self._seconds.get(part, 0.0) + seconds
 
     def per_unit(self, units: int) -> dict[str, float]:
         """Part → milliseconds per unit of work, rounded to 0.01; empty without units."""
         return {part: round(1e3 * s / units, 2) for part, s in self.seconds.items() if units}
-
-    def _now(self) -> float:
-        if self.device.type == "cpu":
-            return time.process_time()
-        torch.accelerator.synchronize(self.device)
-        return time.perf_counter()
 
 
 _STATUS = Path("/proc/self/status")

@@ -1,10 +1,12 @@
 """The training of a stage: its settings handed to the loop, the result to its folder."""
 
+import copy
 import math
 import sys
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -15,6 +17,7 @@ from wsss.engine.parameter_groups import parameter_groups
 from wsss.engine.precision import choose
 from wsss.engine.runtime import Runtime
 from wsss.engine.schedule import schedule_of
+from wsss.errors import WsssError, first_line
 from wsss.run.state import Work
 
 FEW = 200
@@ -48,6 +51,7 @@ def train_stage(
     schedule = schedule_of(settings, images)
     title = stage.replace("_", "-")
     check_batch(schedule, runtime, title)
+    _check_shapes(model, settings, runtime, title)
     if schedule.steps < FEW and runtime.is_main:
         print(_short(stage, title, settings, schedule.steps, images), file=sys.stderr)
     groups = parameter_groups(
@@ -58,7 +62,7 @@ def train_stage(
         settings.weight_decay,
     )
     runtime = _in_its_precision(work, runtime, title)
-    work.begin({"precision": runtime.precision})
+    work.begin(alone=runtime.is_main, computed={"precision": runtime.precision})
     return train(
         runtime,
         model,
@@ -83,6 +87,25 @@ def _in_its_precision(work: Work, runtime: Runtime, title: str) -> Runtime:
     if choice.remark and runtime.is_main:
         print(f"{title} {choice.remark}", file=sys.stderr)
     return replace(runtime, precision=choice.precision)
+
+
+def _check_shapes(model: nn.Module, settings: OptimConfig, runtime: Runtime, title: str) -> None:
+    """Refuse batches that a network can't train on, such as one value for a batch norm.
+
+    The network is run on shapes alone, without data.
+    """
+    images = max(1, settings.batch_size // runtime.world // settings.accumulate)
+    crop = getattr(settings, "crop", 0)
+    try:
+        probe = copy.deepcopy(model).to("meta").train()
+        probe(torch.zeros(images, 3, crop, crop, device="meta"))
+    except ValueError as error:
+        raise WsssError(
+            f"{title}: this network doesn't train on {images} images of {crop}×{crop} at once "
+            f"({first_line(error)}): raise batch_size or crop, or lower accumulate."
+        ) from None
+    except (RuntimeError, NotImplementedError):  # what can't be run on shapes alone
+        return
 
 
 def _short(stage: str, title: str, settings: OptimConfig, steps: int, images: int) -> str:

@@ -90,7 +90,7 @@ def _body(
         "",
         "## Use",
         "",
-        "    pip install 'wsss[seg]'",
+        "    pip install wsss",
         "    wsss predict --model . photo.jpg --out masks",
         "",
         "Input: RGB, scaled to 0–1, normalised by mean "

@@ -1,19 +1,22 @@
 """One's own images: a folder of images and a CSV `image,tags`. Knows no masks."""
 
-import csv
-import re
-import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from wsss.data.images import IMAGE_SUFFIXES, Sample, TaggedDataset
+from wsss.data.find_images import without_suffix
+from wsss.data.images import Sample, TaggedDataset
 from wsss.errors import WsssError
+from wsss.formats.csv_table import Table, read_table
+from wsss.formats.image_index import index_images, resolve_all
+from wsss.formats.tag_cell import looks_separated_by_blanks, split_blanks, split_cell
+from wsss.formats.text import clean, excerpt
 from wsss.labels import check_class_names, describe_unknown
 
 Rows = dict[str, dict[str, int]]  # image name as written → tags, each with the line it stands in
 
-Index = dict[str, set[str]]  # a way to name an image → the relative paths it may mean
+_YES = ("1", "1.0", "true", "yes", "x")
+_NO = ("0", "0.0", "", "-1", "-1.0", "false", "no", "nan")
 
 
 def read_folder(
@@ -21,17 +24,21 @@ def read_folder(
 ) -> TaggedDataset:
     """Reads one's own images and tags.
 
-    The CSV is UTF-8 with a header that has the columns `image` and `tags` (others are ignored),
-    split by commas, semicolons or tabs. Tags in a cell are split by `;`, `|` or `,` (quoted where
-    the comma also splits columns), spaces around them dropped. Rows that name the same image are
-    added up, so one row per tag is fine too. An empty cell means that no class is in the image.
+    The CSV is UTF-8 (or UTF-16, with its mark) with a header that has the columns `image` and
+    `tags` (or `filename`, `path`, `id`, …; `labels`, `class`, …; others are ignored), split by
+    commas, semicolons, tabs or `|`. Tags in a cell are split by `;`, `|`, `,` or line breaks
+    (quoted where they also split columns), or are a list as Python and JSON write it. Rows that
+    name the same image are added up, so one row per tag is fine too. An empty cell, `none`, `nan`,
+    `-` and the like mean that no class is in the image. A table without tags that has a column of 0
+    and 1 for every class is read as well, and one without a header whose rows start with image
+    files.
 
     An image is named by its path below `images`, with or without its extension, with leading
     folders too many, or by its bare name where only one image has it. Images on disk that the
     CSV does not name are left out.
 
     Args:
-        images: folder, searched with its subfolders for .jpg, .jpeg and .png.
+        images: folder, searched with its subfolders, linked ones too.
         tags_csv: the CSV.
         class_names: foreground classes in the order of mask values; the sorted tags if left out.
 
@@ -41,7 +48,7 @@ def read_folder(
     Raises:
         WsssError: an image or a class is missing, ambiguous or unknown; says which and where.
     """
-    rows = read_rows(tags_csv)
+    rows = read_rows(tags_csv, class_names)
     names = names_of(rows, tags_csv, class_names)
     unknown = unknown_tags(rows, tags_csv, names)
     if unknown:
@@ -54,49 +61,31 @@ def read_folder(
     tags: dict[str, set[int]] = defaultdict(set)
     for name, path in paths.items():
         tags[path] |= {names.index(tag) for tag in rows[name]}
-    samples = [Sample(_id(p), images / p, tuple(sorted(t))) for p, t in tags.items()]
+    samples = [Sample(without_suffix(p), images / p, tuple(sorted(t))) for p, t in tags.items()]
     return TaggedDataset(names, tuple(samples))
 
 
-def read_rows(tags_csv: Path) -> Rows:
+def read_rows(tags_csv: Path, class_names: Sequence[str] | None = None) -> Rows:
     """The rows of the CSV by image name; see `read_folder` for the format.
 
+    Args:
+        tags_csv: the CSV.
+        class_names: the classes, where they are known: they tell how a cell is meant.
+
     Raises:
-        WsssError: no such file, not UTF-8, a column missing, a row of the wrong width, no rows.
+        WsssError: no such file, another encoding, a column missing, a row of the wrong width, a
+            cell that may mean several things, no rows.
     """
-    try:
-        text = tags_csv.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise WsssError(f"{tags_csv} is not UTF-8; save the CSV as UTF-8.") from None
-    except OSError as error:
-        raise WsssError(
-            f"The tags {tags_csv} cannot be read ({error.strerror}); expected a CSV file with the "
-            "header image,tags."
-        ) from error
-    lines = text.splitlines()
-    table = csv.reader(lines, delimiter=_delimiter(lines[0] if lines else ""))
-    header = [cell.strip().lower() for cell in next(table, [])]
-    if header.count("image") != 1 or header.count("tags") != 1:
-        raise WsssError(
-            f"{tags_csv} starts with {(lines or [''])[0]!r}; expected a header with the columns "
-            "image and tags: write image,tags as its first line."
-        )
+    table, names = read_table(tags_csv), [clean(name) for name in class_names or ()]
     rows: Rows = {}
-    for row in table:
-        if not any(cell.strip() for cell in row):
-            continue
-        if len(row) != len(header) or not row[header.index("image")].strip():
-            raise WsssError(
-                f"Line {table.line_num} of {tags_csv} has {len(row)} fields ({row}); expected "
-                f"{len(header)} with an image name: quote a cell of several tags, or split tags "
-                "by semicolons."
-            )
-        tags = re.split(r"[;|,]", row[header.index("tags")])
-        name = row[header.index("image")].strip()
-        row_tags = {tag.strip(): table.line_num for tag in tags if tag.strip()}
-        rows[name] = row_tags | rows.get(name, {})
-    if not rows:
-        raise WsssError(f"{tags_csv} lists no image; expected a row for each.")
+    cells = _one_hot(table, tags_csv) if table.tags is None else _cells(table, tags_csv, names)
+    several = False
+    for line, name, tags in cells:
+        several |= len(tags) > 1
+        rows[name] = dict.fromkeys(tags, line) | rows.get(name, {})
+    if table.tags is not None:
+        rows = _split_blanks(rows, tags_csv, names, several)
+        _refuse_yes_and_no(rows, tags_csv, table.header[table.tags], names)
     return rows
 
 
@@ -107,88 +96,97 @@ def names_of(rows: Rows, tags_csv: Path, class_names: Sequence[str] | None) -> t
         WsssError: they can't be the classes of a mask.
     """
     if class_names:
-        return check_class_names(class_names, "data.class_names")
+        return check_class_names([clean(name) for name in class_names], "data.class_names")
     return check_class_names(sorted(set().union(*rows.values())), str(tags_csv))
 
 
 def unknown_tags(rows: Rows, tags_csv: Path, names: Sequence[str]) -> list[str]:
     """Each tag that is not a class, with the first line that has it and the nearest class."""
-    lines: dict[str, int] = {}
-    for tags in rows.values():
-        for tag, line in tags.items():
-            lines[tag] = min(line, lines.get(tag, line))
     return [
         f"Line {line} of {tags_csv} has the tag {describe_unknown(tag, names)}"
-        for tag, line in sorted(lines.items())
+        for tag, line in sorted(_first_lines(rows).items())
         if tag not in names
     ]
 
 
-def _delimiter(header: str) -> str:
-    return next((d for d in ",;\t" if d in header), ",")
+def _first_lines(rows: Rows) -> dict[str, int]:
+    lines: dict[str, int] = {}
+    for tags in rows.values():
+        for tag, line in tags.items():
+            lines[tag] = min(line, lines.get(tag, line))
+    return lines
 
 
-def index_images(images: Path) -> Index:
-    """Every way to name the images below a folder.
+def _cells(
+    table: Table, path: Path, names: Sequence[str]
+) -> Iterator[tuple[int, str, tuple[str, ...]]]:
+    """(line, image name, tags) of a table with a column of tags."""
+    assert table.tags is not None
+    for row in table.rows:
+        cell = row.cells[table.tags]
+        try:
+            tags = split_cell(cell, names)
+        except ValueError as error:
+            raise WsssError(
+                f"Line {row.line} of {path} has {excerpt(cell)} in the column "
+                f"{table.header[table.tags]} ({error}); expected tags separated by semicolons, or "
+                "a list such as ['cat', 'dog']: write the cell so."
+            ) from None
+        yield row.line, row.cells[table.image].strip(), tags
 
-    Raises:
-        WsssError: the folder is missing or holds no image.
-    """
-    if not images.is_dir():
-        raise WsssError(f"The image folder {images} does not exist; name the folder of images.")
-    index: Index = defaultdict(set)
-    for path in images.rglob("*"):
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-            relative = path.relative_to(images)
-            for name in (relative.as_posix(), _id(relative.as_posix()), path.name, path.stem):
-                index[_composed(name)].add(relative.as_posix())
-    if not index:
-        raise WsssError(f"{images} holds no image; expected {', '.join(IMAGE_SUFFIXES)} files.")
-    return index
 
-
-def resolve_all(rows: Rows, index: Index) -> tuple[dict[str, str], list[str]]:
-    """Which image each row means.
-
-    Returns:
-        Image name → path relative to the folder, and what is wrong with the names that mean no
-        image, several, or one whose id another image has.
-    """
-    paths: dict[str, str] = {}
-    problems: list[str] = []
-    by_id: dict[str, str] = {}
-    for name in rows:
-        hits = _hits(name, index)
-        if not hits:
-            problems.append(f"the image {name!r}, which does not exist")
-        elif len(hits) > 1:
-            problems.append(f"the image {name!r}, which may be {' or '.join(sorted(hits))}")
-        else:
-            (path,) = hits
-            if by_id.setdefault(_id(path), path) != path:
-                problems.append(
-                    f"the images {by_id[_id(path)]} and {path}, whose masks would have one name"
+def _one_hot(table: Table, path: Path) -> Iterator[tuple[int, str, tuple[str, ...]]]:
+    """(line, image name, tags) of a table with a column for every class."""
+    columns = {
+        index: name
+        for index, name in enumerate(table.header)
+        if index != table.image and name and name.casefold() not in ("index", "unnamed: 0")
+    }
+    found = {row.cells[index].strip().casefold() for row in table.rows for index in columns}
+    unsure = {"-1", "-1.0"} & found and {"0", "0.0"} & found
+    for row in table.rows:
+        tags = []
+        for index, name in columns.items():
+            cell = clean(row.cells[index]).casefold()
+            if cell not in (*_YES, *_NO) or (unsure and cell in ("-1", "-1.0")):
+                raise WsssError(
+                    f"Line {row.line} of {path} has {excerpt(row.cells[index])} in the column "
+                    f"{excerpt(name)}; expected a column `tags`, or 0 and 1 in a column for every "
+                    "class: name the column of tags `tags`, or remove what is no class."
                 )
-            paths[name] = path
-    return paths, problems
+            if cell in _YES:
+                tags.append(name)
+        yield row.line, row.cells[table.image].strip(), tuple(tags)
 
 
-def _hits(name: str, index: Index) -> set[str]:
-    """Images meant by `name`; an exact path first, then with leading folders taken off."""
-    parts = PurePosixPath(_composed(name).replace("\\", "/")).parts
-    for start in range(len(parts)):
-        key = "/".join(parts[start:])
-        hits = index.get(key, set())
-        if hits:
-            whole = {path for path in hits if key == _composed(path)}
-            return whole or {path for path in hits if key == _composed(_id(path))} or hits
-    return set()
+def _split_blanks(rows: Rows, path: Path, names: Sequence[str], several: bool) -> Rows:
+    """Tags that blanks separate, where that is what they can only be."""
+    lines = _first_lines(rows)
+    words = {tag for tag in lines if " " not in tag}
+    parts = {tag: split_blanks(tag, words, names) for tag in lines}
+    joined = sorted((line, tag) for tag, line in lines.items() if len(parts[tag]) > 1)
+    whole = {tag for tag in lines if " " in tag and len(parts[tag]) == 1}
+    doubtful = joined if several else []
+    if not several and looks_separated_by_blanks(whole):
+        doubtful = sorted((lines[tag], tag) for tag in whole)
+    if doubtful and not names:
+        line, tag = doubtful[0]
+        raise WsssError(
+            f"Line {line} of {path} has {excerpt(tag)}, which may be one tag or several; expected "
+            "tags separated by semicolons: write them so, or list the classes in data.class_names."
+        )
+    return {
+        name: {part: line for tag, line in tags.items() for part in parts[tag]}
+        for name, tags in rows.items()
+    }
 
 
-def _composed(name: str) -> str:
-    """One spelling of an accent: macOS stores ä as two characters, a table has one."""
-    return unicodedata.normalize("NFC", name)
-
-
-def _id(path: str) -> str:
-    return str(PurePosixPath(path).with_suffix(""))
+def _refuse_yes_and_no(rows: Rows, path: Path, column: str, names: Sequence[str]) -> None:
+    """Refuse a column of 0 and 1 alone, unless those are the classes."""
+    lines = _first_lines(rows)
+    if lines and not names and set(lines) <= {"0", "1", "0.0", "1.0"}:
+        raise WsssError(
+            f"The column {column} of {path} holds {' and '.join(sorted(lines))} alone, first in "
+            f"line {min(lines.values())}; expected names of classes: call the column by its class "
+            "for yes and no, or list data.class_names."
+        )

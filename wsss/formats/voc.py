@@ -1,10 +1,14 @@
 """Data sets in VOC layout: split lists, class names, and the tags in their annotations."""
 
-import xml.etree.ElementTree as ET
-from pathlib import Path
+import re
+from collections import Counter, defaultdict
+from pathlib import Path, PurePath
 
+from wsss.data.find_images import find_images, likely_images, without_suffix
 from wsss.data.images import IMAGE_SUFFIXES, Sample, TaggedDataset
 from wsss.errors import WsssError
+from wsss.formats.text import clean, excerpt, read_text
+from wsss.formats.voc_xml import read_objects as read_objects
 from wsss.labels import (
     BACKGROUND,
     CLASS_NAMES_FILE,
@@ -48,11 +52,29 @@ def split_list_path(root: Path, split: str) -> Path:
 def read_split_list(path: Path) -> tuple[str, ...]:
     """Ids of a list as they stand there, duplicates included; blank lines are skipped.
 
-    Lists of pairs (`/JPEGImages/x.jpg /SegmentationClassAug/x.png`), as often handed around for
-    train_aug, are read too: the id is the first field's stem.
+    An id may hold blanks. Lists of pairs (`/JPEGImages/x.jpg /SegmentationClassAug/x.png`), as
+    often handed around for train_aug, are read too: the id is the first file's stem. So are lists
+    of file names, and those with 1, 0 or -1 for a class, as in VOC's `ImageSets/Main`.
     """
-    fields = (line.split() for line in path.read_text("utf-8-sig", "replace").splitlines())
-    return tuple(Path(f[0]).stem if f[0].startswith("/") else f[0] for f in fields if f)
+    lines = [line.strip() for line in read_text(path, "The split list").splitlines()]
+    lines = [line for line in lines if line]
+    labelled = [_LABELLED.fullmatch(line) for line in lines]
+    if all(labelled):
+        lines = [match[1] for match in labelled if match]
+    return tuple(_id(line) for line in lines)
+
+
+_SUFFIX = "|".join(re.escape(suffix) for suffix in IMAGE_SUFFIXES)
+_PAIR = re.compile(rf"(.+?(?:{_SUFFIX}))[ \t,]+\S.*(?:{_SUFFIX})", re.IGNORECASE)
+_LABELLED = re.compile(r"(\S+)(?: -1|  [01])")  # exactly so: an id may end in a number
+
+
+def _id(line: str) -> str:
+    pair = _PAIR.fullmatch(line)
+    first = pair[1] if pair else line.split()[0] if line.startswith("/") else line
+    if first.lower().endswith(IMAGE_SUFFIXES):
+        first = first[: first.rindex(".")]
+    return first.rpartition("/")[2] if pair or line.startswith("/") else first
 
 
 def split_ids(root: Path, split: str) -> tuple[str, ...]:
@@ -76,10 +98,16 @@ def split_ids(root: Path, split: str) -> tuple[str, ...]:
     if not ids:
         raise WsssError(f"The split list {path} is empty; expected one image id per line.")
     if len(set(ids)) != len(ids):
-        twice = next(i for n, i in enumerate(ids) if i in ids[:n])
+        twice = Counter(ids).most_common(1)[0][0]
         raise WsssError(
-            f"The split list {path} names {twice} more than once; expected every id once: remove "
-            f"the {len(ids) - len(set(ids))} repeated lines."
+            f"The split list {path} names {twice[:60]} more than once; expected every id once: "
+            f"remove the {len(ids) - len(set(ids))} repeated lines."
+        )
+    outside = next((i for i in ids if PurePath(i).is_absolute() or ".." in PurePath(i).parts), None)
+    if outside is not None:
+        raise WsssError(
+            f"The split list {path} names {excerpt(outside)}, which lies outside the data set; "
+            "expected ids within JPEGImages: correct that line."
         )
     return ids
 
@@ -97,15 +125,15 @@ def read_class_names(root: Path) -> tuple[str, ...]:
     path = root / CLASS_NAMES_FILE
     if not path.is_file():
         return CLASS_NAMES[1:]
-    text = path.read_text(encoding="utf-8-sig")
-    names = [line.strip() for line in text.splitlines() if line.strip()]
+    text = read_text(path, "The class names")
+    names = [clean(line) for line in text.splitlines() if clean(line)]
     if names[:1] == class_lines(()):
         counted, names = names, [name.partition(" ")[2].strip() for name in names[1:]]
         strange = [line for line in counted if line not in class_lines(names)]
         if strange:
             raise WsssError(
-                f"{path} has the line {strange[0]!r} out of order; expected `value name` with the "
-                "values 0, 1, 2 and so on: renumber the classes, or leave all numbers out."
+                f"{path} has the line {strange[0][:60]!r} out of order; expected `value name` with "
+                "the values 0, 1, 2 and so on: renumber the classes, or leave all numbers out."
             )
     return check_class_names(names, str(path))
 
@@ -139,41 +167,24 @@ def read_voc(root: Path, split: str) -> TaggedDataset:
 
 
 def image_paths(root: Path) -> dict[str, Path]:
-    """Id → image file, for every image in `<root>/JPEGImages`; empty where there is no folder."""
+    """Id → image file, for every image in `<root>/JPEGImages`; empty where there is no folder.
+
+    Of several files of one name a mask is never taken, and then the first of `IMAGE_SUFFIXES`.
+    """
     folder = root / "JPEGImages"
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    # in the order of preference, so that a .jpg wins over a .png of the same id
-    by_suffix = {s: [f for f in files if f.suffix.lower() == s] for s in IMAGE_SUFFIXES}
-    return {f.stem: f for s in reversed(IMAGE_SUFFIXES) for f in by_suffix[s]}
+    by_id: dict[str, list[Path]] = defaultdict(list)
+    for path in find_images(folder).paths if folder.is_dir() else ():
+        by_id[without_suffix(path)].append(folder / path)
+    order = {suffix: n for n, suffix in enumerate(IMAGE_SUFFIXES)}
+    return {
+        id_: min(likely_images(files), key=lambda path: (order[path.suffix.lower()], path))
+        for id_, files in by_id.items()
+    }
 
 
 def annotation_path(root: Path, id: str) -> Path:
     """Where an image's XML lies."""
     return root / "Annotations" / f"{id}.xml"
-
-
-def read_objects(path: Path) -> tuple[str, ...]:
-    """Names of the objects in an XML, as often as they occur (names of body parts are not read).
-
-    Raises:
-        WsssError: the file is missing, does not parse, or an object has no name.
-    """
-    try:
-        root = ET.parse(path).getroot()
-    except FileNotFoundError:
-        raise WsssError(
-            f"The annotation {path} does not exist; expected an XML with the image's objects."
-        ) from None
-    except (ET.ParseError, OSError, ValueError) as error:
-        raise WsssError(
-            f"The annotation {path} does not parse ({error}); expected XML: copy it again."
-        ) from error
-    names = tuple((o.findtext("name") or "").strip() for o in root.findall("object"))
-    if "" in names:
-        raise WsssError(
-            f"The annotation {path} has an object without a name; expected <name> in every object."
-        )
-    return names
 
 
 def _tags(path: Path, index: dict[str, int]) -> tuple[int, ...]:

@@ -4,14 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 import glmix
 from glmix.checkpoints import checkpoint_filter, describe_mismatch
 from glmix.pretrained import find_weights
+from glmix.weight_files import read_weights
 from wsss.errors import WsssError, first_line
 
 
@@ -20,8 +18,9 @@ def create_backbone(name: str, weights: Path | str | None, args: dict[str, Any])
 
     Args:
         name: registered variant, such as `glnet_4g`.
-        weights: released `.pth`, or `.safetensors` in the same naming; `pretrained` for those that
-            come with the package or were put where `glmix` looks; None for random weights.
+        weights: released `.pth`, or `.safetensors` in the same naming, in shards too, or what
+            training code saved of them (`glmix.weight_files`); `pretrained` for those that come
+            with the package or were put where `glmix` looks; None for random weights.
         args: further arguments of the model.
 
     Raises:
@@ -62,6 +61,11 @@ def _init_by_fan_in(model: nn.Module) -> None:
 
 def _load(model: glmix.GLNet, path: Path, name: str) -> None:
     state = checkpoint_filter(_read(path), model)
+    if not state:
+        raise WsssError(
+            f"{path} holds no weights; expected tensors by name, by themselves or under model or "
+            "state_dict: give a file that was saved with model.state_dict()."
+        )
     # the ImageNet head isn't used; everything else has to fit
     state = {k: v for k, v in state.items() if not k.startswith(("head.", "tklb_aux_head."))}
     try:
@@ -76,17 +80,11 @@ def _load(model: glmix.GLNet, path: Path, name: str) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+        return read_weights(path)
     except FileNotFoundError:
         raise WsssError(f"No weights at {path}: fix backbone.weights, or leave it out.") from None
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+    except (ValueError, OSError) as error:
         raise WsssError(
-            f"{path} can't be read as weights ({first_line(error)}): download it again."
+            f"{path} can't be read as weights ({first_line(error)}); expected safetensors, or a "
+            "state dict as torch.save writes it: download it again."
         ) from None
-    except Exception as error:  # unpickling raises anything
-        raise WsssError(f"{path} is not a weights file ({type(error).__name__}).") from None
-    if not isinstance(state, dict):
-        raise WsssError(f"{path} is not a weights file (it holds a {type(state).__name__}).")
-    return state

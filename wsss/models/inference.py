@@ -1,6 +1,7 @@
 """From an image to its masks: scales and flips, windows over large images, CRF, labels."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from wsss.config import PredictionMode
 from wsss.crf import make_crf
 from wsss.data import augment
+from wsss.engine.inference import Autocast
 from wsss.seeding.cam import fold_flip, resize, scaled_size, with_flip
 from wsss.seeding.masks import refine
 
@@ -127,6 +129,7 @@ def predict_masks(
     modes: Sequence[PredictionMode],
     sizes: Sequence[tuple[int, int]],
     tile: int | None = None,
+    autocast: Autocast = nullcontext,
 ) -> list[list[Mask]]:
     """Segment images of one shape in several ways; what they share is computed once.
 
@@ -136,20 +139,22 @@ def predict_masks(
         modes: scales, flip and CRF of each mask.
         sizes: rows and columns of each image's masks.
         tile: see `predict_views`.
+        autocast: around the network alone.
 
     Returns:
         Of each image a mask of class indices per mode, of the image's size.
     """
     views = list(dict.fromkeys(View(mode.scales, mode.flip) for mode in modes))
     images = augment.normalise_pixels(pixels)
-    probs = dict(zip(views, predict_views(model, images, views, tile), strict=True))
+    with autocast():
+        probs = dict(zip(views, predict_views(model, images, views, tile), strict=True))
     masks: list[list[Mask]] = [[] for _ in sizes]
     for mode in modes:
-        found = probs[View(mode.scales, mode.flip)]
-        for own, refined, size in zip(
-            masks, refine(list(pixels), list(found), make_crf(mode.crf)), sizes, strict=True
-        ):
-            own.append(label_at(refined, size).cpu().numpy())
+        found = refine(list(pixels), list(probs[View(mode.scales, mode.flip)]), make_crf(mode.crf))
+        # all of them before the first is copied, which waits for a device
+        labels = [label_at(one, size) for one, size in zip(found, sizes, strict=True)]
+        for own, label in zip(masks, labels, strict=True):
+            own.append(label.cpu().numpy())
     return masks
 
 

@@ -1,9 +1,9 @@
 """The segmenter of stage 3: a segmentation-models-pytorch decoder on a GLNet encoder."""
 
-import importlib
 from collections.abc import Sequence
 from typing import Any
 
+import segmentation_models_pytorch as smp
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,24 +11,8 @@ import glmix
 from wsss.config import RunConfig
 from wsss.errors import WsssError
 
-# The library's class of each decoder; the library is loaded when one is built.
-_LIBRARY = "segmentation_models_pytorch"
+# segmentation-models-pytorch's class of each decoder
 _DECODERS = {"segformer": "Segformer", "fpn": "FPN", "upernet": "UPerNet", "unet": "Unet"}
-
-
-def decoder_library() -> Any:
-    """The module segmentation_models_pytorch.
-
-    Raises:
-        WsssError: it isn't installed.
-    """
-    try:
-        return importlib.import_module(_LIBRARY)
-    except ImportError:
-        raise WsssError(
-            "segmentation-models-pytorch is not installed, and the segmenter needs it: "
-            "pip install 'wsss[seg]'."
-        ) from None
 
 
 class Segmenter(nn.Module):
@@ -42,7 +26,7 @@ class Segmenter(nn.Module):
         decoder_args: further arguments of the decoder.
 
     Raises:
-        WsssError: segmentation-models-pytorch isn't installed, or the decoder has no such argument.
+        WsssError: the decoder has no such argument.
     """
 
     def __init__(
@@ -54,7 +38,7 @@ class Segmenter(nn.Module):
         decoder_args: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        build = getattr(decoder_library(), _DECODERS[decoder])
+        build = getattr(smp, _DECODERS[decoder])
         arguments = {**backbone_args, **(decoder_args or {})}
         try:
             self.net: nn.Module = build(

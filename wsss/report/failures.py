@@ -1,6 +1,6 @@
 """How a mask fails, in kinds, and how badly: to look at the worst images of each. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -44,6 +44,28 @@ def failures(pred: Mask, target: Mask, labels: Iterable[int]) -> dict[str, float
             if badness > worst.get(kind, 0.0):
                 worst[kind] = badness
     return worst
+
+
+def against_tags(
+    pred: Mask, tags: Collection[int], names: Sequence[str], least: float = 0.005
+) -> str:
+    """Where a mask and the tags of its image disagree, in words; empty where nowhere.
+
+    Args:
+        pred: (H, W) labels.
+        tags: 0-based indices of the classes that the image is tagged with.
+        names: of the classes.
+        least: share of the image from which on a class counts as found.
+    """
+    shares = np.bincount(pred.ravel(), minlength=len(names) + 1)[1 : len(names) + 1] / pred.size
+    false = [
+        f"{name} ({100 * share:.0f} % of the image)"
+        for i, (name, share) in enumerate(zip(names, shares, strict=True))
+        if share >= least and i not in tags
+    ]
+    missed = [names[i] for i in tags if not shares[i]]
+    said = (("false alarm: ", false), ("not found: ", missed))
+    return "; ".join(what + ", ".join(which) for what, which in said if which)
 
 
 def _pieces(mask: NDArray[np.bool_]) -> int:

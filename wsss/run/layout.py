@@ -63,6 +63,10 @@ class Layout:
         """Mark of a finished stage, with a summary."""
         return self.root / stage / "done.json"
 
+    def lock(self, stage: str, part: str = "") -> Path:
+        """What keeps two processes from making one stage, or one part of it."""
+        return self.root / stage / f".lock{part}"
+
     @property
     def metrics(self) -> Path:
         """Scores of the classifier."""

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from wsss import recipes
 from wsss.config import RunConfig, load, quoted, save
+from wsss.config.schema import Location
 from wsss.errors import WsssError
-from wsss.files import make_folder, remove_temporaries, write_atomic, write_json
+from wsss.files import lock, make_folder, remove_temporaries, unlock, write_atomic, write_json
 from wsss.run.layout import Layout, round_folder
 from wsss.run.stages import STAGES, find, settings_of, stages_of
 
@@ -168,6 +170,7 @@ class Work:
         """
         self.config, self.stage, self.overwrite = config, stage, overwrite
         self.run, self._digests = Run(config.run), dict(digests)
+        self._lock: Path | None = None
         make_folder(self.run.root)
         recomputed = recomputed or (stage if overwrite else None)
         for one in stages_of(config):
@@ -182,13 +185,26 @@ class Work:
         """Whether the stage has to be made."""
         return self.overwrite or not self.run.finished(self.stage)
 
-    def begin(self, computed: Mapping[str, Any] | None = None) -> None:
+    def begin(
+        self, part: str = "", alone: bool = True, computed: Mapping[str, Any] | None = None
+    ) -> None:
         """Note the settings that the stage is made with, and how it is computed.
 
         The last thing before its work, when all that can be refused was: what an earlier start left
         of a stage that is recomputed goes now, with what is built on it. Pseudo-masks that another
         shard is making by the same settings, which began to do so first, stay.
+
+        Args:
+            part: which part of the stage this process makes, such as a shard, where several do.
+            alone: whether this is the process that has to keep others away (not a further rank).
+            computed: how, for the record: another start may do otherwise.
+
+        Raises:
+            WsssError: another process is making the stage, or this part of it.
         """
+        if alone:
+            self._lock = self.run.lock(self.stage, part)
+            lock(self._lock, str(self.run.root / self.stage))
         again = self.overwrite
         if self.stage == "pseudo_masks":
             # masks without settings are what is left of an interrupted removal
@@ -210,9 +226,17 @@ class Work:
         for folder in {self.stage, *find(self.config, self.stage).outputs}:
             remove_temporaries(self.run.root / folder)
         write_json(self.run.done(self.stage), summary)
+        self.release()
+
+    def release(self) -> None:
+        """Let other processes make the stage, or the part of it that this one made."""
+        if self._lock is not None:
+            unlock(self._lock)
 
     def _save(self) -> None:
-        write_atomic(self.run.config_file, lambda path: save(self.config, path))
+        # a run may be opened from another folder
+        config = with_absolute_paths(self.config)
+        write_atomic(self.run.config_file, lambda path: save(config, path))
 
 
 def open_run(root: Path, settings: Sequence[str] = ()) -> RunConfig:
@@ -228,10 +252,15 @@ def open_run(root: Path, settings: Sequence[str] = ()) -> RunConfig:
 
 
 def read_config(path: Path | None, settings: Sequence[str] = ()) -> RunConfig:
-    """Config of a YAML file, or of the run in a folder, with `section.key=value` on top."""
+    """Config of a YAML file, a packaged recipe or the run in a folder, with settings on top.
+
+    Args:
+        path: which; a path that exists wins over a recipe of that name.
+        settings: `section.key=value`.
+    """
     if path is not None and path.is_dir():
         return open_run(path, settings)
-    return load(path, settings)
+    return load(path and recipes.find(path), settings)
 
 
 def read_round(path: Path | None, round: int, settings: Sequence[str] = ()) -> RunConfig:
@@ -253,6 +282,20 @@ def config_of_round(config: RunConfig, round: int) -> RunConfig:
     run = config.run if config.round == 1 else Path(os.path.abspath(config.run))  # noqa: PTH100
     first = run if config.round == 1 else run.parents[config.round - 2]
     return config.model_copy(update={"run": round_folder(first, round), "round": round})
+
+
+def with_absolute_paths(config: RunConfig) -> RunConfig:
+    """A config whose paths to read from don't depend on the working directory."""
+    sections = {}
+    for name in ("data", "backbone"):
+        section = getattr(config, name)
+        paths = {
+            key: Path(os.path.abspath(value))  # noqa: PTH100 a link stays a link
+            for key, field in type(section).model_fields.items()
+            if Location() in field.metadata and isinstance(value := getattr(section, key), Path)
+        }
+        sections[name] = section.model_copy(update=paths)
+    return config.model_copy(update=sections)
 
 
 def _differences(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:

@@ -1,7 +1,7 @@
 """`wsss check-data`: names everything that is wrong with a data set, all at once.
 
-Reads every list, image, annotation and mask; writes nothing. A problem is one line,
-`kind: sentence`; an empty list means that nothing was found.
+Reads every list, annotation and mask, and of every image the header, or with `verify` the pixels;
+writes nothing. A problem is one line, `kind: sentence`; an empty list means that nothing was found.
 """
 
 from collections import Counter
@@ -12,17 +12,17 @@ from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
-from wsss.config import DataConfig
-from wsss.data import mask_io
-from wsss.data.images import read_image
+from wsss.config import DataConfig, RunConfig
+from wsss.data.check_images import check_image
+from wsss.data.check_masks import check_masks
+from wsss.data.describe import describe_data
 from wsss.data.masks import has_masks, mask_path
 from wsss.errors import WsssError
 from wsss.formats import voc
-from wsss.formats.csv import index_images, names_of, read_rows, resolve_all, unknown_tags
+from wsss.formats.csv import names_of, read_rows, unknown_tags
+from wsss.formats.image_index import index_images, resolve_all
 from wsss.formats.voc import annotation_path, image_paths, read_objects
-from wsss.labels import IGNORE_INDEX, describe_unknown
+from wsss.labels import describe_unknown
 
 T = TypeVar("T")
 
@@ -30,32 +30,57 @@ TRAINING_SPLITS = ("train", "train_aug", "trainval")
 HELD_OUT_SPLITS = ("val", "test")
 
 
-def check_voc(root: Path, splits: Sequence[str], masks: bool = True) -> list[str]:
+def check_voc(
+    root: Path,
+    splits: Sequence[str],
+    masks: bool = True,
+    verify: bool = False,
+    scored: Sequence[str] | None = None,
+) -> list[str]:
     """Checks the named splits of a data set in VOC layout.
 
     Args:
         root: folder with JPEGImages, Annotations, ImageSets and, for `masks`, true masks.
         splits: names of the lists to check; an image in several is checked once.
-        masks: whether every image needs a true mask.
+        masks: whether true masks are checked.
+        verify: decode every image.
+        scored: the lists among them whose every image needs a true mask; all if left out.
 
     Returns:
-        The problems: lists, then images in the order of the lists.
+        The problems: lists, then images in the order of the lists, then masks.
     """
-    problems, ids = _check_lists(root, splits)
+    problems, lists = _check_lists(root, splits)
+    ids = tuple(dict.fromkeys(chain.from_iterable(lists.values())))
+    needed = {id_ for split in scored or splits for id_ in lists.get(split, ())}
     try:
         names = voc.read_class_names(root)
     except WsssError as error:
         return [*problems, f"class names: {error}"]
     images = image_paths(root)
+    tags: dict[str, list[int]] = {}
 
     def check(id_: str) -> list[str]:
-        return _check_image(root, id_, images.get(id_), names, masks)
+        path = images.get(id_, root / "JPEGImages" / f"{id_}.jpg")
+        found = _attempt("image", lambda: check_image(path, verify))[1]
+        annotation = annotation_path(root, id_)
+        objects, unread = _attempt("annotation", lambda: read_objects(annotation))
+        tags[id_] = [names.index(name) for name in set(objects or ()) & set(names)]
+        unknown = sorted(set(objects or ()) - set(names))
+        return [
+            *found,
+            *unread,
+            *(f"tag: {annotation} has {describe_unknown(name, names)}." for name in unknown),
+        ]
 
-    return problems + _everywhere(check, ids)
+    problems += _everywhere(check, ids)
+    return problems + (_check_masks(root, ids, needed, names, tags, images) if masks else [])
 
 
 def check_folder(
-    images: Path, tags_csv: Path, class_names: Sequence[str] | None = None
+    images: Path,
+    tags_csv: Path,
+    class_names: Sequence[str] | None = None,
+    verify: bool = False,
 ) -> list[str]:
     """Checks one's own images and their CSV, as `wsss.formats.csv.read_folder` reads them.
 
@@ -63,11 +88,12 @@ def check_folder(
         images: folder of images.
         tags_csv: CSV with the columns image and tags.
         class_names: the classes that tags may name; every tag is a class if left out.
+        verify: decode every image.
 
     Returns:
         The problems: the table, tags, names of images, then the images themselves.
     """
-    rows, unread = _attempt("tags", lambda: read_rows(tags_csv))
+    rows, unread = _attempt("tags", lambda: read_rows(tags_csv, class_names))
     index, unlisted = _attempt("image folder", lambda: index_images(images))
     if rows is None or index is None:
         return unread + unlisted
@@ -78,18 +104,36 @@ def check_folder(
     problems += [f"image name: {tags_csv} names {text}." for text in unresolved]
 
     def check(path: str) -> list[str]:
-        return _attempt("image", lambda: read_image(images / path))[1]
+        return _attempt("image", lambda: check_image(images / path, verify))[1]
 
     return problems + _everywhere(check, dict.fromkeys(paths.values()))
 
 
-def run(data: DataConfig) -> list[str]:
-    """Checks the data of a config; a sentence a problem."""
+def run(data: DataConfig, verify: bool = False) -> list[str]:
+    """Checks the data of a config.
+
+    Args:
+        data: where they are.
+        verify: decode every image, not its header alone.
+
+    Returns:
+        A sentence for every problem.
+    """
     if data.images is not None and data.tags is not None:
-        return check_folder(data.images, data.tags, data.class_names)
+        return check_folder(data.images, data.tags, data.class_names, verify)
     assert data.root is not None  # DataConfig has one source
-    splits = (data.train_split, data.mask_split, data.score_split, data.val_split)
-    return check_voc(data.root, tuple(dict.fromkeys(splits)), has_masks(data.root))
+    splits = tuple(dict.fromkeys((data.train_split, data.mask_split, *scored_splits(data))))
+    return check_voc(data.root, splits, has_masks(data.root), verify, scored_splits(data))
+
+
+def describe(config: RunConfig) -> list[str]:
+    """What the data hold, as lines, and what in the tags will keep a classifier from learning."""
+    return describe_data(config.data, holdout=config.train_cls.holdout, seed=config.seed).lines()
+
+
+def scored_splits(data: DataConfig) -> tuple[str, str]:
+    """The lists whose images are scored, so that each needs a true mask."""
+    return data.score_split, data.val_split
 
 
 def _everywhere(check: Callable[[str], list[str]], items: Iterable[str]) -> list[str]:
@@ -105,8 +149,8 @@ def _attempt(kind: str, read: Callable[[], T]) -> tuple[T | None, list[str]]:
         return None, [f"{kind}: {error}"]
 
 
-def _check_lists(root: Path, splits: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Problems of the lists, and every id that one of them names, once."""
+def _check_lists(root: Path, splits: Sequence[str]) -> tuple[list[str], dict[str, tuple[str, ...]]]:
+    """Problems of the lists, and the ids of each, once."""
     problems: list[str] = []
     lists: dict[str, tuple[str, ...]] = {}
     for split in splits:
@@ -121,41 +165,23 @@ def _check_lists(root: Path, splits: Sequence[str]) -> tuple[list[str], tuple[st
         for held in (s for s in lists if s in HELD_OUT_SPLITS):
             shared = sorted(set(lists[training]) & set(lists[held]))
             problems += [f"list: {id_} is in both {training} and {held}." for id_ in shared]
-    return problems, tuple(dict.fromkeys(chain.from_iterable(lists.values())))
+    return problems, lists
 
 
-def _check_image(
-    root: Path, id_: str, image: Path | None, names: tuple[str, ...], masks: bool
+def _check_masks(
+    root: Path,
+    ids: Sequence[str],
+    needed: set[str],
+    names: tuple[str, ...],
+    tags: dict[str, list[int]],
+    images: dict[str, Path],
 ) -> list[str]:
-    path = image or root / "JPEGImages" / f"{id_}.jpg"
-    pixels, problems = _attempt("image", lambda: read_image(path))
-    annotation = annotation_path(root, id_)
-    objects, unread = _attempt("annotation", lambda: read_objects(annotation))
-    problems += unread
-    problems += [
-        f"tag: {annotation} has {describe_unknown(name, names)}."
-        for name in sorted(set(objects or ()) - set(names))
-    ]
-    if masks:
-        problems += _check_mask(root, id_, pixels.shape[:2] if pixels is not None else None, names)
-    return problems
-
-
-def _check_mask(
-    root: Path, id_: str, size: tuple[int, ...] | None, names: tuple[str, ...]
-) -> list[str]:
-    mask, problems = _attempt("mask", lambda: mask_io.read_mask(mask_path(root, id_)))
-    if mask is None:
-        return problems
-    path = mask_path(root, id_)
-    if size is not None and mask.shape != size:
-        problems.append(
-            f"mask: {path} is {mask.shape[1]}×{mask.shape[0]} and its image {size[1]}×{size[0]}."
-        )
-    allowed = {*range(len(names) + 1), IGNORE_INDEX}
-    strange = sorted(set(np.unique(mask).tolist()) - allowed)
-    if strange:
-        problems.append(
-            f"mask: {path} holds the values {strange}; expected 0..{len(names)} or 255."
-        )
-    return problems
+    paths: dict[str, Path] = {}
+    problems: list[str] = []
+    for id_ in ids:
+        path, missing = _attempt("mask", partial(mask_path, root, id_))
+        problems += missing if id_ in needed else []
+        if path is not None:
+            paths[id_] = path
+    report = check_masks(paths, names, tags, images)
+    return problems + [f"mask: {problem}" for problem in report.problems]

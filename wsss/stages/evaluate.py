@@ -5,7 +5,7 @@ a run; writes `evaluation/<of>_<split>.json` and, of predictions, `evaluation/co
 and the images `report/confusion_<split>.png` and `report/worst_<split>.png`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,8 +26,10 @@ from wsss.labels import BACKGROUND
 from wsss.metrics.confusion import ConfusionMatrix
 from wsss.metrics.split_scores import SplitScores, summary
 from wsss.metrics.threshold_sweep import ThresholdSweep
+from wsss.report.columns import percent
 from wsss.report.confusion import confusion_csv, confusion_image
-from wsss.report.sheet import contact_sheet, mask_over
+from wsss.report.failures import against_tags
+from wsss.report.sheet import Caption, contact_sheet, mask_over
 from wsss.run.state import Run
 from wsss.seeding.cam import resize
 from wsss.seeding.masks import margins, seed_mask
@@ -35,6 +37,7 @@ from wsss.seeding.walks import Walk
 
 Kind = Literal["cam", "seeds", "pseudo-masks", "predictions"]
 KINDS: tuple[Kind, ...] = ("cam", "seeds", "pseudo-masks", "predictions")
+ROUND_KINDS = KINDS[-2:]  # a self-training round has no seeds of its own
 WORST = 12  # images on the sheet of the worst
 SWEEP = tuple(round(0.05 * k, 2) for k in range(1, 20))
 
@@ -112,7 +115,7 @@ def _score_predictions(
     image = confusion_image(matrix, names)
     write_atomic(run.report / f"confusion_{split}.png", image.save)
     worst = columns[own].worst(WORST)
-    _draw_worst(run, split, [tagged.samples[i] for i in worst], root, folders[own])
+    _draw_worst(run, split, tagged, {i: columns[own].mious[i] for i in worst}, folders[own], root)
     return {
         **columns[own].summary(),
         "columns": {
@@ -122,13 +125,19 @@ def _score_predictions(
     }
 
 
-def _draw_worst(run: Run, split: str, samples: Sequence[Sample], root: Path, masks: Path) -> None:
-    rows = []
-    for sample in samples:
+def _draw_worst(
+    run: Run, split: str, tagged: TaggedDataset, worst: Mapping[int, float], masks: Path, root: Path
+) -> None:
+    rows, captions = [], []
+    for i, miou in worst.items():
+        sample = tagged.samples[i]
         image, target = read_pair(sample.path, mask_path(root, sample.id))
         pred = read_mask(masks / f"{sample.id}.png")
         rows.append([image, mask_over(pred, image), mask_over(target, image)])
-    sheet = contact_sheet(rows, ("image", "prediction", "truth"), width=240)
+        wrong = against_tags(pred, sample.tags, tagged.class_names)
+        note = f"mIoU {percent(miou)} %" + (f"; {wrong}" if wrong else "")
+        captions.append(Caption(sample.id, [tagged.class_names[t] for t in sample.tags], note))
+    sheet = contact_sheet(rows, ("image", "prediction", "truth"), captions, width=240)
     write_atomic(run.report / f"worst_{split}.png", sheet.save)
 
 

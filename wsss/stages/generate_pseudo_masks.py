@@ -8,6 +8,7 @@ that a killed stage resumes where it stopped and shards share the work.
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +25,15 @@ from wsss.data.images import Sample
 from wsss.data.mask_io import read_mask, write_class_names, write_mask
 from wsss.data.open import open_stage
 from wsss.engine.checkpoint import load_trained
-from wsss.engine.inference import Loaded, Steps, load, process, to_device
+from wsss.engine.inference import (
+    Autocast,
+    Loaded,
+    Steps,
+    load,
+    network_autocast,
+    process,
+    to_device,
+)
 from wsss.engine.profile import Stopwatch
 from wsss.engine.runtime import Runtime, require_one_process, start
 from wsss.files import write_atomic
@@ -68,7 +77,7 @@ def run(
     watch = Stopwatch(runtime.device)
     crf, confidence = _crf_and_confidence(config)
     source = (FromSeeds if first else FromSegmenter)(config, data.class_names, runtime, watch)
-    work.begin()
+    work.begin("" if shard == (0, 1) else f"-{shard[0]}-of-{shard[1]}")
     write_class_names(folder, data.class_names)
 
     @torch.inference_mode()
@@ -77,10 +86,14 @@ def run(
         probs, softs = source([one.sample for one in batch], pixels)
         with watch("crf"):
             probs = refine(list(pixels), probs, crf)
-        return [
-            Made(one, harden(prob, labels_of(one.sample), confidence).cpu().numpy(), soft)
-            for one, prob, soft in zip(batch, probs, softs, strict=True)
-        ]
+        masks = torch.stack(
+            [
+                harden(prob, labels_of(one.sample), confidence)
+                for one, prob in zip(batch, probs, strict=True)
+            ]
+        )
+        # one copy of a batch: each waits for a device
+        return [Made(*made) for made in zip(batch, masks.cpu().numpy(), softs, strict=True)]
 
     def write(made: Made) -> None:
         sample, soft = made.loaded.sample, made.soft
@@ -94,14 +107,18 @@ def run(
     )
     files = (work.run.seed, work.run.pseudo_mask) if first else (work.run.pseudo_mask,)
     todo = _missing(work, data.samples[shard[0] :: shard[1]], files)
-    usage = process(todo, steps, runtime, "generate-pseudo-masks")
+    skip = config.data.skip_damaged
+    usage = process(todo, steps, runtime, "generate-pseudo-masks", skip)
     per_image = watch.per_unit(len(todo))
     if todo:
         parts = ", ".join(f"{part} {ms:.1f}" for part, ms in per_image.items())
         print(f"generate-pseudo-masks  {usage}  ms per image: {parts}", file=sys.stderr)
-    if not any(_incomplete(sample, files) for sample in data.samples):
+    left = [sample.id for sample in data.samples if _incomplete(sample, files)]
+    # what another shard still makes is no damaged image: only a whole start knows
+    if not left or (skip and shard == (0, 1)):
         timing = {"timed_images": len(todo), "ms_per_image": per_image}
-        work.finish({"images": len(data.samples), **timing})
+        work.finish({"images": len(data.samples) - len(left), "left_out": left, **timing})
+    work.release()
     return folder
 
 
@@ -156,6 +173,7 @@ class FromSeeds:
         self, config: RunConfig, class_names: tuple[str, ...], runtime: Runtime, watch: Stopwatch
     ) -> None:
         self.settings, self.watch = config.pseudo_masks, watch
+        self.autocast = network_autocast(runtime)
         weights = Run(config.run).model("train_cls")
         self.model, _ = load_trained(
             weights, "classifier", build_classifier, runtime.device, class_names
@@ -165,7 +183,7 @@ class FromSeeds:
     def __call__(self, samples: Sequence[Sample], pixels: Tensor) -> Probabilities:
         """Of images (B, 3, H, W) uint8 of one shape."""
         tags = [sample.tags for sample in samples]
-        softs = soft_seeds(self.model, pixels, tags, self.settings, self.watch)
+        softs = soft_seeds(self.model, pixels, tags, self.settings, self.watch, self.autocast)
         size = tuple(pixels.shape[-2:])
         return [seed_probs(soft, size, self.settings) for soft in softs], list(softs)
 
@@ -198,6 +216,7 @@ def soft_seeds(
     tags: Sequence[Sequence[int]],
     settings: PseudoMasksConfig,
     watch: Stopwatch,
+    autocast: Autocast = nullcontext,
 ) -> list[SoftSeeds]:
     """Class activation and slot seeds of images over scales and flip.
 
@@ -207,6 +226,7 @@ def soft_seeds(
         tags: class indices from 0, of each image.
         settings: scales, flip, walks.
         watch: of the time of network and walk.
+        autocast: around the network alone.
     """
     mask = torch.zeros(len(tags), len(model.bias), dtype=torch.bool)
     for row, own in zip(mask, tags, strict=True):
@@ -214,7 +234,7 @@ def soft_seeds(
     size = seed_size(pixels.shape[-2], pixels.shape[-1])
     cam = seed = torch.zeros(*mask.shape, *size)
     if mask.any():
-        with watch("network"):
+        with watch("network"), autocast():
             evidence = observe(model, normalise_pixels(pixels), settings.scales, settings.flip)
         with watch("cam"):
             cam = score_maps(evidence, mask, Seeding(), size)
@@ -247,6 +267,7 @@ class FromSegmenter:
     ) -> None:
         self.former = Run.of_round(config, config.round - 1)
         self.settings, self.watch = config.self_training, watch
+        self.autocast = network_autocast(runtime)
         weights = self.former.model("train_seg")
         self.model, _ = load_trained(
             weights, "segmenter", build_segmenter, runtime.device, class_names
@@ -255,7 +276,7 @@ class FromSegmenter:
     def __call__(self, samples: Sequence[Sample], pixels: Tensor) -> Probabilities:
         """Of images (B, 3, H, W) uint8 of one shape."""
         view = View(self.settings.scales, self.settings.flip)
-        with self.watch("network"):
+        with self.watch("network"), self.autocast():
             (probs,) = predict_views(self.model, normalise_pixels(pixels), [view])
         return [
             self._mixed(among_tags(own, labels_of(sample)), sample)

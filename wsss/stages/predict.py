@@ -4,6 +4,7 @@ Reads `train_seg/model.safetensors` of a run, or a model file without a run; wri
 `<out>/<name>.png` in the VOC palette.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -13,11 +14,18 @@ from torch import nn
 
 from wsss.config import PredictionMode, RunConfig
 from wsss.config.schema import PredictConfig
+from wsss.data.find_images import describe_left_out, find_images, one_of_each_name, without_suffix
 from wsss.data.images import IMAGE_SUFFIXES, Sample
-from wsss.data.mask_io import read_origin, write_class_names, write_mask
+from wsss.data.mask_io import (
+    read_origin,
+    refuse_other_class_names,
+    refuse_to_replace,
+    write_class_names,
+    write_mask,
+)
 from wsss.data.open import open_tagged
 from wsss.engine.checkpoint import load_trained
-from wsss.engine.inference import Loaded, Steps, load, process, to_device
+from wsss.engine.inference import Loaded, Steps, load, network_autocast, process, to_device
 from wsss.engine.runtime import Runtime, start
 from wsss.errors import WsssError
 from wsss.export.load import model_files, open_network
@@ -43,12 +51,14 @@ def run(
         images: images, or a folder searched with its subfolders.
         out: folder of the masks; `predictions/<name of images>` of the run by default, by the
             folder of the first where there are several.
-        overwrite: segment again what has a mask of this image, model and settings; any other
-            mask is recomputed in any case.
+        overwrite: segment again what has a mask of this image, model and settings, and replace
+            masks that were not made here; one of another image, model or settings is recomputed in
+            any case.
         model: file or folder of a model, in place of the run's.
 
     Raises:
-        WsssError: no segmenter, no images, or images that their masks would replace.
+        WsssError: no segmenter, no images, images that their masks would replace, or files that
+            were not made here in the place of masks.
     """
     run = Run(config.run)
     if isinstance(images, Path) or len(images) == 1:
@@ -57,7 +67,7 @@ def run(
         named = images[0].parent
     name = named.stem if named.is_file() else named.resolve().name
     folder = out or run.root / "predictions" / name
-    samples = find(images, folder)
+    samples, notes = _search(images, folder)
     for sample in samples:
         if (folder / f"{sample.id}.png").resolve() == sample.path.resolve():
             raise WsssError(
@@ -65,9 +75,15 @@ def run(
                 "that is not the "
                 "images' own folder."
             )
+    if not overwrite:
+        refuse_to_replace(folder / f"{sample.id}.png" for sample in samples)
+    for note in notes:
+        print(f"predict  {note}", file=sys.stderr)
     weights = model or run.model("train_seg")
     runtime = start(config.runtime, config.seed)
     network, card = open_network(weights, build_segmenter, runtime.device)
+    if not overwrite:
+        refuse_other_class_names(folder, card["class_names"])
     digest = content_digest(model_files(weights))
     folders = {config.evaluate.own: folder}
     _predict(config, runtime, network, digest, samples, folders, overwrite)
@@ -90,6 +106,8 @@ def run_split(config: RunConfig, split: str | None = None) -> Path:
     folders = {columns[name]: path for name, path in paths.items()}
     weights = run.model("train_seg")
     runtime = start(config.runtime, config.seed)
+    for folder in folders.values():
+        refuse_to_replace(folder / f"{sample.id}.png" for sample in data.samples)
     network, _ = load_trained(
         weights, "segmenter", build_segmenter, runtime.device, data.class_names
     )
@@ -146,7 +164,9 @@ def _predict(
     def compute(batch: list[_Read]) -> list[_Predicted]:
         pixels = to_device([one.loaded.image for one in batch], runtime.device)
         targets, sizes = batch[0].targets, [one.loaded.size for one in batch]
-        found = predict_masks(network, pixels, list(targets), sizes, config.evaluate.tile)
+        found = predict_masks(
+            network, pixels, list(targets), sizes, config.evaluate.tile, network_autocast(runtime)
+        )
         return [_Predicted(one.targets, masks) for one, masks in zip(batch, found, strict=True)]
 
     steps: Steps[_Wanted, _Read, _Predicted] = Steps(
@@ -155,7 +175,7 @@ def _predict(
         compute,
         _write,
     )
-    process(todo, steps, runtime, "predict")
+    process(todo, steps, runtime, "predict", config.data.skip_damaged)
 
 
 Targets = Mapping[PredictionMode, tuple[Path, str]]
@@ -186,41 +206,45 @@ def find(images: Path | Sequence[Path], masks: Path) -> list[Sample]:
     """The images of a folder, their ids the paths within it; or those named, by their names.
 
     Args:
-        images: images, or a folder searched with its subfolders.
+        images: images, or a folder searched with its subfolders, linked ones too.
         masks: folder of the masks; it may lie among the images, and what lies in it is none.
 
     Raises:
         WsssError: there are none, or two whose masks would have one name.
     """
+    return _search(images, masks)[0]
+
+
+def _search(images: Path | Sequence[Path], masks: Path) -> tuple[list[Sample], list[str]]:
+    """The images, and a sentence for each kind of file in their folder that is left out."""
     if not isinstance(images, Path):
         if len(images) > 1:
-            return _each(images)
+            return _each(images), []
         (images,) = images
     if images.is_file():
-        return [Sample(images.stem, images, ())]
+        return [Sample(images.stem, images, ())], []
     if not images.is_dir():
         raise WsssError(f"No image or folder at {images}: give one that exists.")
     inside = masks.resolve() != images.resolve()
-    found = sorted(
-        path
-        for path in images.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and path.is_file()
-        and not path.name.startswith(".")  # what macOS and half-written copies leave
-        and not (inside and path.resolve().is_relative_to(masks.resolve()))
-    )
+    paths, left_out = find_images(images, masks if inside else None)
+    found, beside = one_of_each_name(images, paths)
+    others = describe_left_out(left_out)
     if not found:
         raise WsssError(
-            f"{images} holds no images ({', '.join(IMAGE_SUFFIXES)}): give a folder that does."
+            f"{images} holds no images ({', '.join(IMAGE_SUFFIXES)})"
+            f"{f', but {others}' if others else ''}: give a folder that does."
         )
-    by_id = {str(p.relative_to(images).with_suffix("")): p for p in found}
+    by_id = {without_suffix(path): images / path for path in found}
     if len(by_id) < len(found):
-        lost = next(p for p in found if p not in by_id.values())
+        lost = next(path for path in found if images / path not in by_id.values())
         raise WsssError(
-            f"{images} holds {lost.name} and another image of that name, whose masks would have "
+            f"{images} holds {lost} and another image of that name, whose masks would have "
             "one name: rename one of them."
         )
-    return [Sample(name, path, ()) for name, path in by_id.items()]
+    notes = [f"left out, no images: {others}"] if others else []
+    if beside:
+        notes.append(f"left out, masks beside their images: {len(beside)}, {beside[0]} first")
+    return [Sample(name, path, ()) for name, path in by_id.items()], notes
 
 
 def _each(images: Sequence[Path]) -> list[Sample]:

@@ -3,6 +3,8 @@
 Reads label PNGs or maps and the images of the same names; writes `<out>/<name>.png`.
 """
 
+import sys
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -16,8 +18,9 @@ from torch import Tensor
 from wsss.config import RuntimeConfig
 from wsss.crf import DenseCRF, hard_label_probs
 from wsss.crf.dense_crf import Backend
+from wsss.data.find_images import describe_left_out, find_images, likely_images
 from wsss.data.images import IMAGE_SUFFIXES, read_image
-from wsss.data.mask_io import read_mask, read_origin, write_mask
+from wsss.data.mask_io import read_mask, read_origin, refuse_to_replace, write_mask
 from wsss.engine.progress import track
 from wsss.engine.runtime import start
 from wsss.errors import WsssError
@@ -49,19 +52,22 @@ def run(
         masks: files or folders of them. A PNG (mode P or L) holds labels, 255 where unsure: those
             pixels get a label too. A `.npy`, or an `.npz` with one array, holds probabilities
             (L, H, W), each pixel summing to 1; label k is channel k.
-        images: folder of the images, found by the masks' names; or one image.
+        images: folder of the images, searched with its subfolders and found by the masks' names;
+            or one image. The masks may lie there too.
         out: folder to write to, made where missing.
         preset: the CRF's, by name.
         backend: the CRF's.
         gt_prob: how likely a PNG's labels are right, within (0, 1).
         device: where to compute, e.g. `cpu`; `auto` takes a GPU where there is one.
         downsample: 2 is half resolution.
-        overwrite: refine again what was refined from the same files by the same settings; anything
-            else is refined again in any case.
+        overwrite: refine again what was refined from the same files by the same settings, and
+            replace masks that were not made here; those of other files or settings are refined
+            again in any case.
 
     Raises:
-        WsssError: no mask, a mask without image, sizes that differ, values that are no
-            probabilities, or a name, device or number that does not exist.
+        WsssError: no mask, a file in the place of a refined mask that was not made here, a mask
+            without image, sizes that differ, values that are no probabilities, or a name, device
+            or number that does not exist.
     """
     crf = DenseCRF(preset, backend=cast(Backend, backend), downsample=downsample)
     where = start(RuntimeConfig(device=device), 0).device
@@ -82,6 +88,9 @@ def run(
         origin = origin_of([mask, image_path], settings)
         if overwrite or read_origin(target) != origin:
             todo.append((mask, image_path, target, origin))
+    if not overwrite:
+        refuse_to_replace(target for _, _, target, _ in todo)
+    _refuse_void_for_a_class([mask for mask, *_ in todo])
     for mask, image_path, target, origin in track(todo, "refine", len(todo)):
         refined = refine(mask, image_path, crf, gt_prob, where)
         write_mask(target, refined, _palette(mask), origin)
@@ -114,8 +123,26 @@ def refine(
     return labels[marginals.argmax(0).cpu()].numpy()
 
 
+def _refuse_void_for_a_class(masks: Sequence[Path]) -> None:
+    """Refuse masks of 0 and 255 alone: 255 means unsure, so that all would become 0."""
+    labels: set[int] = set()
+    for mask in masks:
+        if mask.suffix.lower() in MAP_SUFFIXES:
+            return
+        labels |= set(np.unique(read_mask(mask)).tolist())
+        if labels - {0, IGNORE_INDEX}:
+            return
+    if labels == {0, IGNORE_INDEX}:
+        raise WsssError(
+            f"The masks hold the values 0 and 255 alone, {masks[0]} first; expected labels, "
+            "because 255 means unsure and would become 0 everywhere: write 1, or another label, "
+            "in its place."
+        )
+
+
 def _find_masks(masks: Sequence[Path]) -> list[Path]:
     found: dict[str, Path] = {}
+    others: Counter[str] = Counter()
     for given in masks:
         if not given.exists():
             raise WsssError(f"There is no {given}; expected masks or folders of them: check it.")
@@ -126,6 +153,8 @@ def _find_masks(masks: Sequence[Path]) -> list[Path]:
                     raise WsssError(
                         f"{file} is not a mask; expected {', '.join(MASK_SUFFIXES)}: convert it."
                     )
+                if file.name[0] != ".":
+                    others["folders" if file.is_dir() else file.suffix.lower() or file.name] += 1
                 continue
             if file.stem in found:
                 raise WsssError(
@@ -138,18 +167,21 @@ def _find_masks(masks: Sequence[Path]) -> list[Path]:
             f"There is no mask in {', '.join(map(str, masks)) or 'no folder'}; expected "
             f"{', '.join(MASK_SUFFIXES)} files: give a folder that holds some."
         )
+    if others:
+        print(f"refine  left out, no masks: {describe_left_out(others)}", file=sys.stderr)
     return list(found.values())
 
 
 def _pair(masks: list[Path], images: Path) -> list[tuple[Path, Path]]:
-    if images.is_dir():
-        inside = (file for file in sorted(images.iterdir()) if file.is_file())
-        files = [file for file in inside if file.suffix.lower() in IMAGE_SUFFIXES]
-    elif images.is_file():
-        files = [images]
-    else:
+    if not images.exists():
         raise WsssError(f"There is no {images}; expected the folder of the images: check it.")
-    by_name = {file.stem: file for file in files}
+    own = {mask.resolve() for mask in masks}
+    by_name: dict[str, list[Path]] = defaultdict(list)
+    for path in find_images(images).paths if images.is_dir() else ():
+        if (images / path).resolve() not in own:
+            by_name[Path(path).stem].append(images / path)
+    if images.is_file():
+        by_name[images.stem].append(images)
     missing = [mask for mask in masks if mask.stem not in by_name]
     if missing:
         raise WsssError(
@@ -157,7 +189,19 @@ def _pair(masks: list[Path], images: Path) -> list[tuple[Path, Path]]:
             f"first; expected {missing[0].stem} with one of {', '.join(IMAGE_SUFFIXES)}: add it or "
             "leave the mask out."
         )
-    return [(mask, by_name[mask.stem]) for mask in masks]
+    return [(mask, _choose(mask, by_name[mask.stem], images)) for mask in masks]
+
+
+def _choose(mask: Path, candidates: list[Path], images: Path) -> Path:
+    """The image of a mask: in the folder itself rather than below it, and no mask in its turn."""
+    near = [path for path in candidates if path.parent == images] or candidates
+    chosen = likely_images(near)
+    if len(chosen) > 1:
+        raise WsssError(
+            f"The mask {mask} may be of {chosen[0]} or of {chosen[1]}; expected one image of its "
+            "name: rename one of them, or give the image itself."
+        )
+    return chosen[0]
 
 
 def _read(path: Path, gt_prob: float) -> tuple[Tensor, list[int]]:

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from wsss.config import RunConfig
 from wsss.data.augment import limit_side, normalise
+from wsss.data.check_images import without_damaged
 from wsss.data.images import TaggedDataset, read_image
 from wsss.data.open import open_stage
+from wsss.data.skip_damaged import SkipDamaged
 from wsss.data.tags import TagTrainingSet
 from wsss.engine.progress import track
 from wsss.engine.runtime import Runtime, start
@@ -42,6 +44,8 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     _train(work, runtime, model, train)
     metrics = {"train_images": len(train), "held_images": len(held)}
     if runtime.is_main:
+        if config.data.skip_damaged:
+            held, _ = without_damaged(held)
         if len(held):
             metrics |= _score(model, held, runtime, config.data.max_side)
         write_json(work.run.metrics, metrics)
@@ -65,7 +69,8 @@ def _train(work: Work, runtime: Runtime, model: TagClassifier, train: TaggedData
         output = cast(ClassifierOutput, trained(images))
         return model.loss(output, tags, settings.slot_loss)
 
-    train_stage(work, runtime, model, model.backbone, dataset, loss_function)
+    crops = SkipDamaged(dataset) if config.data.skip_damaged else dataset
+    train_stage(work, runtime, model, model.backbone, crops, loss_function)
 
 
 @torch.inference_mode()

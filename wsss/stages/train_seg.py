@@ -12,11 +12,14 @@ from torch import Tensor, nn
 
 from wsss.config import RunConfig
 from wsss.data.images import TaggedDataset
+from wsss.data.mask_io import check_values, read_mask
 from wsss.data.masks import MaskTrainingSet
 from wsss.data.open import open_stage
+from wsss.data.skip_damaged import SkipDamaged
 from wsss.engine.checkpoint import load_trained, load_weights
 from wsss.engine.runtime import start
 from wsss.engine.train_stage import deliver, train_stage
+from wsss.errors import WsssError
 from wsss.models.backbone import create_backbone
 from wsss.models.classifier import build_classifier
 from wsss.models.mask_loss import mask_loss
@@ -30,10 +33,13 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     work = Work(config, "train_seg", digests, overwrite)
     path = work.run.model("train_seg")
     if not work.needed:
+        _refuse_newer_masks(work.run, tagged)
         return path
     work.run.require("pseudo_masks")
     runtime = start(config.runtime, config.seed)
     dataset = _crops(work, tagged)
+    for changed in _newer([mask for _, mask in dataset.pairs], work.run.done("pseudo_masks")):
+        check_values(changed, read_mask(changed), tagged.class_names)
     metadata = segmenter_metadata(config, tagged.class_names)
     model = _build(config, metadata).to(runtime.device)
 
@@ -41,10 +47,28 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
         image, mask = batch
         return mask_loss(config.train_seg.loss, trained(image), mask)
 
-    train_stage(work, runtime, model, model.encoder, dataset, loss_function)
+    crops = SkipDamaged(dataset) if config.data.skip_damaged else dataset
+    train_stage(work, runtime, model, model.encoder, crops, loss_function)
     if runtime.is_main:
         deliver(work, model, metadata, {"images": len(dataset)})
     return path
+
+
+def _refuse_newer_masks(run: Run, tagged: TaggedDataset) -> None:
+    """Refuse to call a segmenter finished whose masks were changed since it was trained."""
+    masks = [run.pseudo_mask(sample.id) for sample in tagged.samples]
+    newer = _newer([path for path in masks if path.is_file()], run.done("train_seg"))
+    if newer:
+        raise WsssError(
+            f"{len(newer)} of {len(masks)} pseudo-masks, {newer[0]} first, are newer than the "
+            f"segmenter of {run.root}: add --overwrite to `wsss train-seg` to train on them."
+        )
+
+
+def _newer(paths: Sequence[Path], mark: Path) -> list[Path]:
+    """The files that were changed since a mark was written."""
+    written = mark.stat().st_mtime_ns
+    return [path for path in paths if path.stat().st_mtime_ns > written]
 
 
 def _build(config: RunConfig, metadata: dict[str, Any]) -> Segmenter:
@@ -65,8 +89,11 @@ def _build(config: RunConfig, metadata: dict[str, Any]) -> Segmenter:
 
 def _crops(work: Work, tagged: TaggedDataset) -> MaskTrainingSet:
     config, settings = work.config, work.config.train_seg
+    pairs = [(sample.path, work.run.pseudo_mask(sample.id)) for sample in tagged.samples]
+    if config.data.skip_damaged:  # what stage 2 left out
+        pairs = [(image, mask) for image, mask in pairs if mask.is_file()]
     return MaskTrainingSet(
-        [(p.path, work.run.pseudo_mask(p.id)) for p in tagged.samples],
+        pairs,
         settings.crop,
         config.seed,
         scale=settings.scale,

@@ -1,5 +1,7 @@
 """Images of a run: a contact sheet of CAM, slots, seed, pseudo-mask, prediction and truth.
 
+Above every row stand the image's name, its tags, and where the prediction disagrees with them.
+
 Reads whatever of these the run has; writes `report/<split>.png`. True masks are opened for showing,
 and for finding the worst images of a kind.
 """
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from wsss.config import RunConfig
 from wsss.data.augment import normalise, resize_mask
-from wsss.data.images import Sample
+from wsss.data.images import Sample, TaggedDataset
 from wsss.data.mask_io import read_mask
 from wsss.data.masks import has_masks, mask_path, true_masks
 from wsss.data.open import open_tagged
@@ -26,14 +28,15 @@ from wsss.files import write_atomic
 from wsss.models.classifier import ClassifierOutput, TagClassifier, build_classifier
 from wsss.models.inference import predict_masks
 from wsss.models.segmenter import Segmenter, build_segmenter
-from wsss.report.failures import KINDS, failures
-from wsss.report.sheet import contact_sheet, heat, mask_over, slots_over
+from wsss.report.failures import KINDS, against_tags, failures
+from wsss.report.sheet import Caption, contact_sheet, heat, mask_over, slots_over
 from wsss.run.state import Run
 from wsss.seeding.cam import resize, scaled_size
 from wsss.seeding.masks import margins, seed_mask
 from wsss.seeding.walks import blocks_of
 
 Cell = NDArray[np.uint8]
+FALSE_ALARMS = 2  # images with one that a sheet shows, where there are any
 
 
 def run(
@@ -48,8 +51,9 @@ def run(
 
     Args:
         config: of the run.
-        count: images, drawn by the run's seed among those of the split that have seeds, and tags
-            if any has.
+        count: images, drawn by the run's seed among those of the split that have seeds: one in six
+            without tags, and two in which the segmenter finds a class that isn't tagged, where
+            there are any.
         ids: these images instead.
         split: `data.score_split` by default.
         out: path of the sheet instead of the run's report folder.
@@ -62,7 +66,8 @@ def run(
     first = Run.of_round(config, 1)
     if worst is not None:
         ids = _worst(config, run, split, count, worst)
-    samples = _choose(config, first, split, count, ids)
+    tagged = open_tagged(config.data, split)
+    samples = _choose(config, first, tagged, split, count, ids)
     classifier, _ = load_trained(
         first.model("train_cls"), "classifier", build_classifier, runtime.device
     )
@@ -71,11 +76,21 @@ def run(
         segmenter, _ = load_trained(
             run.model("train_seg"), "segmenter", build_segmenter, runtime.device
         )
-    rows = [_row(config, run, sample, classifier, segmenter, runtime) for sample in samples]
+    if segmenter is not None and not ids:
+        shown = count - min(FALSE_ALARMS, count // 4)
+        samples, others = samples[:shown], samples[shown:]
+        samples += _false_alarms(config, tagged, others, count - shown, segmenter, runtime)
+    samples = samples if ids else sorted(samples[:count])
+    rows, captions = [], []
+    for sample in samples:
+        mask = None if segmenter is None else _predict(config, sample, segmenter, runtime)
+        rows.append(_row(config, run, sample, classifier, mask, runtime))
+        note = "" if mask is None else against_tags(mask, sample.tags, tagged.class_names)
+        captions.append(Caption(sample.id, [tagged.class_names[t] for t in sample.tags], note))
     titles = ["image", "CAM", "slots", "slot seed", "pseudo-mask"]
     titles += ["prediction"] if segmenter else []
     titles += ["truth"] if _truth(config) else []
-    sheet = contact_sheet(rows, titles)
+    sheet = contact_sheet(rows, titles, captions)
     name = split if worst is None else f"{split}_{worst}"
     path = out or run.report / f"{name}.png"
     write_atomic(path, sheet.save)
@@ -83,10 +98,10 @@ def run(
 
 
 def _choose(
-    config: RunConfig, run: Run, split: str, count: int, ids: Sequence[str]
+    config: RunConfig, run: Run, tagged: TaggedDataset, split: str, count: int, ids: Sequence[str]
 ) -> list[Sample]:
-    samples = open_tagged(config.data, split).samples
-    known = {sample.id: sample for sample in samples}
+    """The images that were asked for; or `count` by chance, and behind them as many in reserve."""
+    known = {sample.id: sample for sample in tagged.samples}
     for image_id in ids:
         if image_id not in known:
             raise WsssError(f"The split {split} has no image {image_id!r}: give ids of it.")
@@ -97,14 +112,37 @@ def _choose(
             )
     if ids:
         return [known[image_id] for image_id in ids]
-    ready = [p for p in samples if run.seed(p.id).is_file()]
-    ready = [p for p in ready if p.tags] or ready
+    ready = [p for p in tagged.samples if run.seed(p.id).is_file()]
     if not ready:
         raise WsssError(
             f"{run.root} has no seeds of the split {split}: run generate-pseudo-masks first."
         )
-    order = np.random.default_rng(config.seed).permutation(len(ready))[:count]
-    return [ready[i] for i in sorted(order)]
+    rng = np.random.default_rng(config.seed)
+    with_tags = [p for p in ready if p.tags]
+    drawn = [with_tags[i] for i in rng.permutation(len(with_tags))]
+    without = [p for p in ready if not p.tags]
+    negatives = [without[i] for i in rng.permutation(len(without))]
+    few = negatives if not drawn else negatives[: count // 6]
+    return [*few, *drawn][: 2 * count]
+
+
+def _false_alarms(
+    config: RunConfig,
+    tagged: TaggedDataset,
+    candidates: Sequence[Sample],
+    count: int,
+    segmenter: Segmenter,
+    runtime: Runtime,
+) -> list[Sample]:
+    """`count` of the candidates, first those in which a class is found that isn't tagged."""
+    found: list[Sample] = []
+    for sample in candidates:
+        if len(found) == count:
+            break
+        mask = _predict(config, sample, segmenter, runtime)
+        if "false alarm" in against_tags(mask, sample.tags, tagged.class_names):
+            found.append(sample)
+    return [*found, *(p for p in candidates if p not in found)][:count]
 
 
 def _worst(config: RunConfig, run: Run, split: str, count: int, kind: str) -> list[str]:
@@ -138,21 +176,26 @@ def _row(
     run: Run,
     sample: Sample,
     classifier: TagClassifier,
-    segmenter: Segmenter | None,
+    mask: Cell | None,
     runtime: Runtime,
 ) -> list[Cell]:
     image = load(sample, config.data.max_side).image
     tensor = normalise(image)[None].to(runtime.device)
     row = [image, *_making(config, run, sample, image, classifier(_strides(tensor)))]
-    if segmenter is not None:
-        seen = load(sample, config.evaluate.max_side)
-        pixels, modes = to_device([seen.image], runtime.device), [config.evaluate.own]
-        ((mask,),) = predict_masks(segmenter, pixels, modes, [seen.size], config.evaluate.tile)
+    if mask is not None:
         row.append(_shown(mask, image))
     if _truth(config):
         assert config.data.root is not None
         row.append(_shown(read_mask(mask_path(config.data.root, sample.id)), image))
     return row
+
+
+def _predict(config: RunConfig, sample: Sample, segmenter: Segmenter, runtime: Runtime) -> Cell:
+    """The mask that `predict` makes."""
+    seen = load(sample, config.evaluate.max_side)
+    pixels, modes = to_device([seen.image], runtime.device), [config.evaluate.own]
+    ((mask,),) = predict_masks(segmenter, pixels, modes, [seen.size], config.evaluate.tile)
+    return mask
 
 
 def _shown(mask: Cell, image: Cell) -> Cell:

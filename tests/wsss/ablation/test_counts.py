@@ -40,23 +40,23 @@ def by_hand(background: float | str) -> float:
 
 
 @pytest.mark.parametrize("threshold", [0.01, 0.37, 0.5, 0.8, 0.99])
-def test_the_histogram_holds_every_threshold(row_counts: RowCounts, threshold: float) -> None:
+def test_row_counts_hold_every_threshold(row_counts: RowCounts, threshold: float) -> None:
     assert row_counts.at(threshold) == pytest.approx(by_hand(threshold), abs=1e-12)
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_rules_beside_it(row_counts: RowCounts, rule: str) -> None:
+def test_row_counts_hold_every_rule(row_counts: RowCounts, rule: str) -> None:
     assert row_counts.by_rule(rule) == pytest.approx(by_hand(rule), abs=1e-12)
 
 
-def test_the_oracle_is_the_best_of_the_sweep(row_counts: RowCounts) -> None:
+def test_row_counts_oracle_is_the_best_of_the_sweep(row_counts: RowCounts) -> None:
     sweep = {k / BINS: by_hand(k / BINS) for k in range(1, BINS)}
     at, best = row_counts.oracle()
     assert best == pytest.approx(max(sweep.values())) and sweep[at] == pytest.approx(best)
     assert min(sweep.values()) < best
 
 
-def test_an_image_without_tags_is_background() -> None:
+def test_row_counts_take_an_image_without_tags_as_background() -> None:
     row_counts = RowCounts(5, "")
     target = np.array([[0, 0, 3, 255]], np.uint8)
     row_counts.add_scores(target, torch.zeros(0, 1, 1), torch.zeros(0, dtype=torch.uint8))
@@ -64,7 +64,7 @@ def test_an_image_without_tags_is_background() -> None:
     assert row_counts.at(0.5) == row_counts.by_rule("otsu") == pytest.approx((2 / 3 + 0) / 2)
 
 
-def test_masks_are_counted_by_their_rule() -> None:
+def test_row_counts_of_masks_by_rule() -> None:
     row_counts = RowCounts(5, "")
     target = np.array([[0, 2, 2, 255]], np.uint8)
     row_counts.add_mask("otsu", target, torch.tensor([[0, 2, 0, 2]], dtype=torch.uint8))
@@ -72,23 +72,23 @@ def test_masks_are_counted_by_their_rule() -> None:
     assert row_counts.by_rule("mixture") is None and not row_counts.swept
 
 
-def test_what_is_saved_goes_on(row_counts: RowCounts, tmp_path: Path) -> None:
+def test_row_counts_load_continues_what_was_saved(row_counts: RowCounts, tmp_path: Path) -> None:
     path = tmp_path / "rows" / "row.npz"
     row_counts.seconds, row_counts.network, row_counts.images = 1.5, 2.5, 3
     row_counts.save(path)
     loaded = RowCounts.load(path, 5, "these")
     assert (loaded.seconds, loaded.network, loaded.images) == (1.5, 2.5, 3)
-    np.testing.assert_array_equal(loaded.joint, row_counts.joint)
+    np.testing.assert_array_equal(loaded.sweep.joint, row_counts.sweep.joint)
     assert loaded.oracle() == row_counts.oracle()
     assert {rule: loaded.by_rule(rule) for rule in RULES} == {
         rule: row_counts.by_rule(rule) for rule in RULES
     }
     loaded.add_scores(*example(7), LABELS)
-    assert loaded.joint.sum() > row_counts.joint.sum()
+    assert loaded.sweep.joint.sum() > row_counts.sweep.joint.sum()
     assert [file.name for file in path.parent.iterdir()] == ["row.npz"]
 
 
-def test_counts_of_other_settings_are_not_taken(row_counts: RowCounts, tmp_path: Path) -> None:
+def test_row_counts_load_ignores_other_settings(row_counts: RowCounts, tmp_path: Path) -> None:
     path = tmp_path / "row.npz"
     row_counts.save(path)
     assert RowCounts.load(path, 5, "others").images == 0

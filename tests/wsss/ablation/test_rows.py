@@ -10,7 +10,7 @@ RECIPE = Seeding((Walk("8.0", 2), Walk("16.0", 2)))
 NANO = ("4.0", "8.0", "8.1", "16.0", "16.2", "16.4")
 
 
-def test_names_are_unique_and_sources_differ() -> None:
+def test_all_rows_have_unique_names_and_sources() -> None:
     rows = all_rows(RECIPE, NANO)
     assert len({row.name for row in rows}) == len({(r.source, r.refine) for r in rows}) == len(rows)
     names = {row.name for row in rows}
@@ -27,26 +27,26 @@ def test_names_are_unique_and_sources_differ() -> None:
         Seeding(),
     ],
 )
-def test_any_recipe_has_its_rows(recipe: Seeding) -> None:
+def test_all_rows_of_any_recipe(recipe: Seeding) -> None:
     rows = {row.name: row for row in all_rows(recipe, NANO)}
     assert rows["default"].source == rows["default + crf"].source == recipe
     assert all(row.source != recipe for name, row in rows.items() if name.startswith("default, "))
     assert ("default, no border" in rows) == (recipe.border is not None)
 
 
-def test_rows_through_blocks_that_a_backbone_lacks_are_left_out() -> None:
+def test_all_rows_leave_out_blocks_that_a_backbone_lacks() -> None:
     rows = all_rows(RECIPE, ("4.0", "8.0", "16.0"))
     walked = {walk.block for row in rows for walk in row.walks}
     assert walked == {"4.0", "8.0", "16.0", "all"}
 
 
-def test_fixed_thresholds_go_by_whether_a_map_walked() -> None:
+def test_rows_know_whether_a_map_walked() -> None:
     rows = {row.name: row for row in all_rows(RECIPE, NANO)}
     assert not rows["cam"].walked
     assert rows["default"].walked and rows["pixel affinity, β=10, t=16"].walked
 
 
-def test_patterns() -> None:
+def test_choose_by_patterns() -> None:
     rows = all_rows(RECIPE, NANO)
     assert [row.name for row in choose(rows, "cam;default")] == ["cam", "default"]
     assert [row.name for row in choose(rows, "one-way 16.*")] == [
@@ -55,10 +55,10 @@ def test_patterns() -> None:
         "one-way 16.4",
     ]
     assert choose(rows, "*") == rows
-    with pytest.raises(WsssError, match="--rows 'camm' matches no row: take names or patterns of"):
+    with pytest.raises(WsssError, match="--rows 'camm'"):
         choose(rows, "camm")
-    with pytest.raises(WsssError, match="--rows 'defualt' matches no row"):
+    with pytest.raises(WsssError, match="--rows 'defualt'"):
         choose(rows, "cam;defualt")
     assert choose(rows, "cam; one-way 8.0;") == choose(rows, "one-way 8.0;cam")
-    with pytest.raises(WsssError, match="--rows ';' matches no row"):
+    with pytest.raises(WsssError, match="--rows ';'"):
         choose(rows, ";")

@@ -32,7 +32,7 @@ def test_figures_over_classifiers() -> None:
     assert row["refined_at"] is None
 
 
-def test_the_markdown_table() -> None:
+def test_markdown_has_a_cell_for_every_column() -> None:
     plain = figures(Row("cam", Seeding()), [row_counts(10)], 0.25, "otsu")
     refined = RowCounts(2, "")
     target = np.array([[1, 0]], np.uint8)

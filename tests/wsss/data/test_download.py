@@ -5,8 +5,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from local_server import Site
 
+from tests.wsss.local_server import Site
 from wsss.data.download import Archive, download
 from wsss.errors import WsssError
 

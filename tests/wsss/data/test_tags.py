@@ -16,11 +16,14 @@ from wsss.data.images import Sample, TaggedDataset
 from wsss.data.tags import TagTrainingSet
 from wsss.formats.voc import read_voc
 
-SHARED_VOC = Path(__file__).parents[4] / "shared" / "voc" / "VOCdevkit" / "VOC2012"
-
 
 @pytest.mark.parametrize(
-    "module", ["data/images", "data/tags", "data/augment", "formats/csv", "formats/voc"]
+    "module",
+    [
+        *("data/images", "data/image_header", "data/tags", "data/augment", "data/check_labels"),
+        *("formats/csv", "formats/csv_table", "formats/image_index", "formats/voc"),
+        *("formats/voc_xml", "formats/tag_cell", "formats/text"),
+    ],
 )
 def test_the_room_of_tags_cannot_open_a_mask(module: str) -> None:
     source = (Path(wsss.__file__).parent / f"{module}.py").read_text()

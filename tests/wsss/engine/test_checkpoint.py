@@ -30,7 +30,7 @@ def build(metadata: dict[str, Any]) -> nn.Module:
     return linear(metadata["width"])
 
 
-def test_a_model_comes_back_with_its_metadata(weights: Path) -> None:
+def test_load_trained_gives_weights_and_metadata(weights: Path) -> None:
     model, metadata = load_trained(weights, "classifier", build, CPU)
     for name, value in linear().state_dict().items():
         assert torch.equal(model.state_dict()[name], value)
@@ -38,20 +38,16 @@ def test_a_model_comes_back_with_its_metadata(weights: Path) -> None:
     assert not model.training
 
 
-def test_others_may_read_weights(weights: Path) -> None:
+def test_save_model_has_the_usual_permissions(weights: Path) -> None:
     usual = weights.with_name("usual")
     usual.write_text("")
     assert weights.stat().st_mode == usual.stat().st_mode
 
 
-def test_other_classes_are_refused(weights: Path) -> None:
+def test_load_trained_refuses_other_classes(weights: Path) -> None:
     load_trained(weights, "classifier", build, CPU, class_names=("cat", "dog"))
-    with pytest.raises(WsssError) as error:
+    with pytest.raises(WsssError, match=rf"{weights} .* cat, dog, .* cat, cow, dog"):
         load_trained(weights, "classifier", build, CPU, class_names=("cat", "cow", "dog"))
-    assert str(error.value) == (
-        f"{weights} knows the classes cat, dog, the data have cat, cow, dog: train the classifier "
-        "again, or give it the data it was trained on."
-    )
 
 
 def cut(path: Path) -> None:
@@ -79,37 +75,31 @@ def other_shape(path: Path) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "gone": (Path.unlink, "No weights at .*model.safetensors: train the classifier first"),
-    "cut": (cut, "model.safetensors is not a valid safetensors file .*: give a trained classifier"),
-    "garbage": (
-        garbage,
-        "model.safetensors is not a valid safetensors file .*: give a trained classifier",
-    ),
-    "no metadata": (no_metadata, "holds other weights, not a classifier: give the file of a cl"),
-    "other kind": (other_kind, "holds segmenter, not a classifier: give the file of a classifier"),
-    "lacks a key": (lacks_a_key, "lacks 'width' in its metadata: train the classifier again"),
-    "other shape": (
-        other_shape,
-        "holds the weights of another model .*of another shape, the first 0.weight",
-    ),
+    "gone": (Path.unlink, r"model\.safetensors: train the classifier"),
+    "cut": (cut, r"model\.safetensors is not a valid"),
+    "garbage": (garbage, r"model\.safetensors is not a valid"),
+    "no metadata": (no_metadata, "not a classifier"),
+    "other kind": (other_kind, "segmenter, not a classifier"),
+    "lacks a key": (lacks_a_key, "'width'"),
+    "other shape": (other_shape, r"another shape.* 0\.weight"),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_each_fault_of_weights_has_its_sentence(weights: Path, fault: str) -> None:
-    damage, sentence = FAULTS[fault]
+def test_load_trained_names_the_file_and_its_fault(weights: Path, fault: str) -> None:
+    damage, found = FAULTS[fault]
     damage(weights)
-    with pytest.raises(WsssError, match=sentence) as error:
+    with pytest.raises(WsssError, match=found) as error:
         load_trained(weights, "classifier", build, CPU)
     assert "\n" not in str(error.value)
 
 
-def test_a_folder_is_no_weights(tmp_path: Path) -> None:
-    with pytest.raises(WsssError, match="is not a valid safetensors file"):
+def test_read_metadata_refuses_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(WsssError, match=str(tmp_path)):
         read_metadata(tmp_path, "classifier")
 
 
-def test_a_state_comes_back(tmp_path: Path) -> None:
+def test_load_state_gives_what_was_saved(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     assert load_state(path) is None
     save_state(path, {"step": 3, "weights": torch.arange(3.0)})
@@ -119,11 +109,11 @@ def test_a_state_comes_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [cut, garbage])
-def test_a_damaged_state_is_refused(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+def test_load_state_refuses_a_damaged_file(
+    tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
     path = tmp_path / "checkpoint.pt"
     save_state(path, {"step": 3, "weights": torch.arange(3.0)})
     damage(path)
-    with pytest.raises(
-        WsssError, match=r"checkpoint.pt is not a valid checkpoint \(.*\): delete it to st"
-    ):
+    with pytest.raises(WsssError, match=r"checkpoint\.pt is not a valid"):
         load_state(path)

@@ -85,7 +85,7 @@ def assert_same(one: nn.Module, other: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("stop_after", [1, 7, 16])
-def test_a_cut_training_ends_as_an_unbroken_one(tmp_path: Path, stop_after: int) -> None:
+def test_train_cut_short_ends_as_an_unbroken_one(tmp_path: Path, stop_after: int) -> None:
     _, whole = fit(tmp_path / "whole", Noise())
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path / "cut", Noise(stop_after))
@@ -98,25 +98,25 @@ def test_a_cut_training_ends_as_an_unbroken_one(tmp_path: Path, stop_after: int)
     assert not whole.training
 
 
-def test_training_changes_the_weights_and_follows_the_seed(tmp_path: Path) -> None:
+def test_train_changes_the_weights_and_follows_the_seed(tmp_path: Path) -> None:
     _, once = fit(tmp_path / "a", Noise())
     _, twice = fit(tmp_path / "b", Noise())
     assert_same(once, twice)
     assert not torch.equal(once[0].weight, network()[0].weight)  # type: ignore[index]
 
 
-def test_a_finished_checkpoint_is_not_trained_again(tmp_path: Path) -> None:
+def test_train_keeps_a_finished_checkpoint(tmp_path: Path) -> None:
     _, whole = fit(tmp_path, Noise())
     _, again = fit(tmp_path, Noise(stop_after=0))
     assert_same(whole, again)
 
 
-def test_no_checkpoint_before_its_time(tmp_path: Path) -> None:
+def test_train_saves_no_checkpoint_before_its_time(tmp_path: Path) -> None:
     fit(tmp_path, Noise(), save_every=60)
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
-def test_the_log_tells_the_loss(tmp_path: Path) -> None:
+def test_train_logs_the_loss(tmp_path: Path) -> None:
     fit(tmp_path, Noise())
     records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert records[-1]["done"] == records[-1]["of"] == 9
@@ -131,7 +131,7 @@ def plain() -> nn.Module:
     )
 
 
-def test_a_batch_in_parts_trains_as_a_whole_one(tmp_path: Path) -> None:
+def test_train_with_accumulated_batches_equals_whole_ones(tmp_path: Path) -> None:
     whole, parts = (replace(SCHEDULE, batch_size=4, accumulate=n) for n in (1, 4))
     start = plain()
     one, _ = fit(tmp_path / "a", Noise(), model=copy.deepcopy(start), schedule=whole)
@@ -144,7 +144,7 @@ def test_a_batch_in_parts_trains_as_a_whole_one(tmp_path: Path) -> None:
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
-def test_a_training_in_parts_that_was_cut_ends_as_an_unbroken_one(tmp_path: Path) -> None:
+def test_train_with_accumulated_batches_cut_short_ends_as_an_unbroken_one(tmp_path: Path) -> None:
     parts = replace(SCHEDULE, batch_size=4, accumulate=2)
     _, whole = fit(tmp_path / "whole", Noise(), schedule=parts)
     with pytest.raises(KeyboardInterrupt):
@@ -155,16 +155,16 @@ def test_a_training_in_parts_that_was_cut_ends_as_an_unbroken_one(tmp_path: Path
     assert_same(whole, resumed)
 
 
-def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+def test_train_refuses_a_checkpoint_of_another_network(tmp_path: Path) -> None:
     fit(tmp_path, Noise())
     other = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    with pytest.raises(WsssError, match=r"checkpoint.pt belongs to another network .*: delete it"):
+    with pytest.raises(WsssError, match=r"checkpoint\.pt belongs to another network"):
         fit(tmp_path, Noise(), model=other)
 
 
-def test_a_checkpoint_that_lacks_a_part_is_refused(tmp_path: Path) -> None:
+def test_train_refuses_a_checkpoint_that_lacks_a_part(tmp_path: Path) -> None:
     save_state(tmp_path / "checkpoint.pt", {"step": 3})
-    with pytest.raises(WsssError, match=r"checkpoint.pt belongs to another network .*: delete it"):
+    with pytest.raises(WsssError, match=r"checkpoint\.pt belongs to another network"):
         fit(tmp_path, Noise())
 
 
@@ -174,36 +174,36 @@ class Faulty(Noise):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_bad_image_is_one_sentence_from_workers_too(tmp_path: Path, workers: int) -> None:
+def test_train_reports_a_bad_image_from_a_worker_unchanged(tmp_path: Path, workers: int) -> None:
     with pytest.raises(WsssError) as error:
         fit(tmp_path, Faulty(), workers=workers)
     assert str(error.value) == "The image x.jpg does not decode (cut off): copy it again."
 
 
-def test_workers_change_nothing(tmp_path: Path) -> None:
+def test_train_with_workers_equals_without(tmp_path: Path) -> None:
     _, alone = fit(tmp_path / "a", Noise())
     _, with_worker = fit(tmp_path / "b", Noise(), workers=1)
     assert_same(alone, with_worker)
 
 
-def test_a_training_that_diverges_is_stopped_with_a_sentence(tmp_path: Path) -> None:
+def test_train_stops_where_the_loss_is_not_finite(tmp_path: Path) -> None:
     def broken(model: nn.Module, batch: Sequence[Tensor]) -> Tensor:
         return loss(model, batch) * float("nan")
 
-    with pytest.raises(WsssError, match="test: the loss is nan at step 0: lower the learning rate"):
+    with pytest.raises(WsssError, match="loss is nan at step 0"):
         fit(tmp_path, Noise(), loss=broken)
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
 @pytest.mark.parametrize(
-    ("world", "least", "says"),
-    [(3, 1, "2 for 3 processes, and each takes an image"), (2, 2, "each takes 2 images")],
+    ("world", "least", "fault"),
+    [(3, 1, "2 for 3 processes"), (2, 2, "2 images")],
 )
-def test_fewer_images_a_batch_than_the_processes_take(
-    tmp_path: Path, world: int, least: int, says: str
+def test_train_refuses_a_batch_smaller_than_its_processes(
+    tmp_path: Path, world: int, least: int, fault: str
 ) -> None:
     model = network()
-    with pytest.raises(WsssError, match=says):
+    with pytest.raises(WsssError, match=fault):
         train(
             Runtime(torch.device("cpu"), world=world),
             model,

@@ -5,7 +5,7 @@ from torch import nn
 from wsss.engine.parameter_groups import parameter_groups
 
 
-def test_groups_by_place_and_shape() -> None:
+def test_parameter_groups_by_module_and_shape() -> None:
     backbone = nn.Conv2d(3, 2, 1)
     frozen = nn.Linear(2, 2)
     frozen.requires_grad_(False)

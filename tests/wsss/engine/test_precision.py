@@ -151,7 +151,8 @@ def test_a_training_goes_on_in_its_precision(
     config: RunConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     work = Work(config, "train_cls", {})
-    work.begin({"precision": "bf16"})
+    work.begin(computed={"precision": "bf16"})
+    work.release()
     model = nn.Linear(2, 1)
     optimizer = torch.optim.AdamW(parameter_groups(model, model, 1.0, 1.0, 0.0))
     state = {"step": 1, "model": model.state_dict(), "optimizer": optimizer.state_dict()}

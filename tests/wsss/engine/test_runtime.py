@@ -17,15 +17,13 @@ def settings(**values: object) -> RuntimeConfig:
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "", "cpu:x"])
-def test_a_device_that_is_none_has_a_sentence(device: str) -> None:
-    with pytest.raises(WsssError) as error:
+def test_start_refuses_a_device_that_does_not_exist(device: str) -> None:
+    with pytest.raises(WsssError, match=rf"{device!r} .*runtime\.device=auto") as error:
         start(settings(device=device), 0)
-    sentence = str(error.value)
-    assert sentence.startswith(f"Device {device!r} can't be used here (")
-    assert sentence.endswith("): use runtime.device=auto or cpu.") and "\n" not in sentence
+    assert "\n" not in str(error.value)
 
 
-def test_auto_takes_the_cpu_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_on_auto_takes_the_cpu_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     runtime = start(settings(device="auto"), 0)
     assert runtime == Runtime(
@@ -34,7 +32,7 @@ def test_auto_takes_the_cpu_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatc
     assert runtime.is_main
 
 
-def test_a_gpu_is_chosen_by_the_local_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_on_auto_takes_the_gpu_of_the_local_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
     monkeypatch.setenv("LOCAL_RANK", "3")
@@ -47,7 +45,7 @@ def draw() -> tuple[float, float, float]:
     return random.random(), float(np.random.rand()), float(torch.rand(()))
 
 
-def test_every_generator_is_seeded() -> None:
+def test_start_seeds_every_generator() -> None:
     start(settings(), 5)
     first = draw()
     start(settings(), 5)
@@ -56,7 +54,7 @@ def test_every_generator_is_seeded() -> None:
     assert all(a != b for a, b in zip(draw(), first, strict=True))
 
 
-def test_threads() -> None:
+def test_start_sets_the_threads() -> None:
     before = torch.get_num_threads()
     try:
         start(settings(threads=before + 1), 0)
@@ -65,7 +63,7 @@ def test_threads() -> None:
         torch.set_num_threads(before)
 
 
-def test_precision() -> None:
+def test_autocast_follows_the_precision() -> None:
     a = torch.ones(2, 2)
     with start(settings(precision="bf16"), 0).autocast():
         assert (a @ a).dtype == torch.bfloat16
@@ -74,7 +72,7 @@ def test_precision() -> None:
 
 
 @pytest.mark.parametrize(("name", "index"), [("cuda", 3), ("cuda:1", 1), ("auto", 3)])
-def test_each_process_takes_a_gpu_of_its_own(
+def test_start_gives_each_process_its_gpu(
     monkeypatch: pytest.MonkeyPatch, name: str, index: int
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

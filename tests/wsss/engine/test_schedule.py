@@ -15,13 +15,13 @@ def schedule(steps: int = 10, batch: int = 4, warmup: int = 0, power: float = 1.
     return Schedule(steps, batch, warmup, power, clip_grad=1.0)
 
 
-def test_the_rate_grows_then_decays() -> None:
+def test_schedule_factor_grows_then_decays() -> None:
     rates = [schedule(10, warmup=4).factor(step) for step in range(10)]
     expected = [0.25, 0.5 * 0.9, 0.75 * 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
     assert rates == pytest.approx(expected)
 
 
-def test_a_power_of_zero_keeps_the_rate() -> None:
+def test_schedule_factor_with_power_zero_is_constant() -> None:
     assert [schedule(3, power=0.0).factor(step) for step in range(3)] == [1, 1, 1]
 
 
@@ -37,7 +37,7 @@ def order(first: int = 0, rank: int = 0, world: int = 1, seed: int = 0) -> Sampl
     return SampleOrder(7, schedule(10, batch=4), seed, first, rank, world)
 
 
-def test_every_epoch_holds_each_image_once() -> None:
+def test_sample_order_holds_each_image_once_an_epoch() -> None:
     samples = [sample for batch in order() for sample in batch]
     assert len(samples) == 40 and len(order()) == 10
     for epoch in range(5):
@@ -48,18 +48,18 @@ def test_every_epoch_holds_each_image_once() -> None:
 
 
 @pytest.mark.parametrize("first", [1, 4, 9, 10])
-def test_any_step_stands_by_itself(first: int) -> None:
+def test_sample_order_starts_at_any_step(first: int) -> None:
     assert list(order(first)) == list(order())[first:]
     assert len(order(first)) == 10 - first
 
 
-def test_processes_share_each_batch() -> None:
+def test_sample_order_divides_each_batch_among_processes() -> None:
     whole, parts = list(order()), [list(order(rank=rank, world=2)) for rank in (0, 1)]
     for batch, even, odd in zip(whole, *parts, strict=True):
         assert (batch[0::2], batch[1::2]) == (even, odd)
 
 
-def test_a_batch_in_parts_holds_the_same_images() -> None:
+def test_sample_order_of_accumulated_batches_holds_the_same_images() -> None:
     parts = SampleOrder(7, replace(schedule(10, batch=4), accumulate=2), 0, 3, 0, 1)
     batches = list(parts)
     assert len(parts) == len(batches) == 14 and {len(batch) for batch in batches} == {2}
@@ -73,7 +73,7 @@ def one_weight(value: float) -> nn.Module:
     return model
 
 
-def test_the_average_follows_slowly_and_starts_with_a_short_memory() -> None:
+def test_average_follows_slowly_and_starts_with_a_short_memory() -> None:
     model = one_weight(0.0)
     average = Average(model, 0.5)
     nn.init.constant_(model.weight, 1.0)
@@ -88,7 +88,7 @@ def test_the_average_follows_slowly_and_starts_with_a_short_memory() -> None:
     assert model.weight.item() == pytest.approx(0.95)
 
 
-def test_no_decay_is_no_average() -> None:
+def test_average_without_decay_changes_nothing() -> None:
     model = one_weight(3.0)
     average = Average(model, 0.0)
     average.update(model, 0)
@@ -100,7 +100,9 @@ def test_no_decay_is_no_average() -> None:
     ("images", "steps", "warmup"),
     [(60, 15, 3), (10, 3, 0), (1996, 499, 99), (2000, 500, 100), (3032, 758, 100)],
 )
-def test_warm_up_takes_a_fifth_of_the_steps_at_most(images: int, steps: int, warmup: int) -> None:
+def test_schedule_of_warms_up_for_a_fifth_of_the_steps_at_most(
+    images: int, steps: int, warmup: int
+) -> None:
     found = schedule_of(OptimConfig(epochs=8), images)
     assert (found.steps, found.warmup_steps) == (steps, warmup)
     assert max(found.factor(step) for step in range(steps)) > 0.8
@@ -110,7 +112,7 @@ def test_warm_up_takes_a_fifth_of_the_steps_at_most(images: int, steps: int, war
     ("decoder", "arguments", "least"),
     [("segformer", {}, 1), ("upernet", {}, 2), ("upernet", {"decoder_use_norm": False}, 1)],
 )
-def test_some_decoders_take_two_images(
+def test_schedule_of_a_decoder_that_takes_two_images(
     decoder: str, arguments: dict[str, bool], least: int
 ) -> None:
     settings = TrainSegConfig.model_validate({"decoder": decoder, "decoder_args": arguments})

@@ -109,7 +109,8 @@ def test_byte_order_mark_and_windows_line_ends(images: Path) -> None:
     ("text", "sentence"),
     [
         ("", "starts with ''; expected a header"),
-        ("a.jpg,cat\n", "starts with 'a.jpg,cat'; expected a header"),
+        ("foto,etiketten\na.jpg,cat\n", "starts with 'foto,etiketten'; expected a header"),
+        ("a.jpg,cat,black\n", "starts with 'a.jpg,cat,black'; expected a header"),
         ("image,tags\n", "lists no image"),
         ("image,tags\na,cat,dog\n", r"Line 2 .* has 3 fields .*; expected 2"),
         ("image,tags\na,cat\n,dog\n", "Line 3 .* with an image name"),

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.wsss.shared_files import shared
 from wsss.data.images import Sample
 from wsss.data.mask_io import write_class_names
 from wsss.errors import WsssError
 from wsss.formats import voc
 from wsss.formats.voc import CLASS_NAMES, NUM_CLASSES, read_voc
 
-SHARED_VOC = Path(__file__).parents[5] / "shared" / "voc" / "VOCdevkit" / "VOC2012"
+SHARED_VOC = shared("voc") / "VOCdevkit" / "VOC2012"
 
 
 def lists(root: Path, **splits: str) -> Path:

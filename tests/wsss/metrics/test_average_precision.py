@@ -1,4 +1,4 @@
-"""Average precision of tags: by hand, against torchmetrics, on what does not fit."""
+"""Average precision of tags: by hand, against torchmetrics."""
 
 import math
 
@@ -19,7 +19,7 @@ def test_average_precision_by_hand() -> None:
     assert mean == pytest.approx((5 / 6 + 1 / 3) / 2, abs=1e-15)
 
 
-def test_equal_scores_are_one_threshold() -> None:
+def test_average_precision_takes_equal_scores_as_one_threshold() -> None:
     # every score equal: one threshold, precision = share of positives, in any order
     for tags in ([1, 0, 0, 1], [0, 1, 1, 0]):
         per_class, _ = average_precision(np.zeros((4, 1)), np.array(tags)[:, None])
@@ -29,7 +29,7 @@ def test_equal_scores_are_one_threshold() -> None:
     np.testing.assert_allclose(per_class, [1 / 2 + 1 / 2 * 2 / 3], atol=1e-15)
 
 
-def test_a_class_without_positives_is_left_out() -> None:
+def test_average_precision_leaves_out_a_class_without_positives() -> None:
     per_class, mean = average_precision(np.array([[0.1, 0.2]]), np.array([[1, 0]]))
     np.testing.assert_array_equal(per_class, [1, np.nan])
     assert mean == 1
@@ -52,6 +52,6 @@ def test_average_precision_ignores_a_rising_map_of_the_scores() -> None:
 
 
 @pytest.mark.parametrize("scores", [np.zeros((2, 2)), np.full((2, 3), np.nan), np.zeros(3)])
-def test_bad_scores_are_refused(scores: np.ndarray) -> None:
+def test_average_precision_refuses_other_shapes_and_nan(scores: np.ndarray) -> None:
     with pytest.raises(ValueError, match="expected"):
         average_precision(scores, np.ones((2, 3)))

@@ -13,7 +13,7 @@ def square(size: int, top: int, left: int, side: int) -> np.ndarray:  # type: ig
     return mask
 
 
-def test_a_band_is_the_rim_and_the_image_s_edge_is_a_contour() -> None:
+def test_band_is_the_rim_and_the_images_edge_is_a_contour() -> None:
     inside = np.ones((5, 6), bool)
     expected = inside.copy()
     expected[1:-1, 1:-1] = False
@@ -22,13 +22,13 @@ def test_a_band_is_the_rim_and_the_image_s_edge_is_a_contour() -> None:
 
 
 @pytest.mark.parametrize("distance", [1, 2, 5])
-def test_a_band_is_what_lies_within_the_distance(distance: int) -> None:
+def test_band_is_what_lies_within_the_distance(distance: int) -> None:
     inside = np.random.default_rng(0).random((40, 30)) < 0.97
     steps = distance_transform_cdt(np.pad(inside, 1), metric="chessboard")[1:-1, 1:-1]
     assert np.array_equal(band(inside, distance), inside & (steps <= distance))
 
 
-def test_a_square_one_pixel_off() -> None:
+def test_boundary_iou_of_a_square_one_pixel_off() -> None:
     # bands one pixel wide: the diagonal of 20 × 20 is 28.3, 2 % of it less than one
     score = BoundaryIoU(2)
     score.update(square(20, 5, 5, 6), square(20, 5, 6, 6))
@@ -42,7 +42,7 @@ def test_a_square_one_pixel_off() -> None:
 
 
 @pytest.mark.parametrize(("size", "rim"), [(20, 1), (100, 3), (400, 11)])
-def test_the_band_is_two_per_cent_of_the_diagonal(size: int, rim: int) -> None:
+def test_boundary_iou_takes_two_per_cent_of_the_diagonal(size: int, rim: int) -> None:
     # a prediction that lacks all but the rim is perfect for as long as the band is no wider
     target = np.ones((size, size), np.uint8)
     for width, perfect in ((rim, True), (rim - 1, False)):
@@ -53,7 +53,7 @@ def test_the_band_is_two_per_cent_of_the_diagonal(size: int, rim: int) -> None:
         assert (score.compute()[0][1] == 1) == perfect
 
 
-def test_void_is_cut_out_of_the_prediction() -> None:
+def test_boundary_iou_cuts_void_out_of_the_prediction() -> None:
     target = square(60, 20, 20, 20)
     ring = square(60, 18, 18, 24) - target
     target[ring == 1] = 255
@@ -63,7 +63,7 @@ def test_void_is_cut_out_of_the_prediction() -> None:
         assert score.compute()[1] == 1
 
 
-def test_counts_are_of_the_whole_split_and_absent_classes_have_no_score() -> None:
+def test_boundary_iou_counts_the_whole_split_and_skips_absent_classes() -> None:
     score = BoundaryIoU(4)
     blank = np.zeros((20, 20), np.uint8)
     score.update(square(20, 5, 5, 6), blank)
@@ -73,7 +73,7 @@ def test_counts_are_of_the_whole_split_and_absent_classes_have_no_score() -> Non
     assert mean == pytest.approx(np.nanmean(iou))
 
 
-def test_an_undecided_pixel_belongs_to_no_class() -> None:
+def test_boundary_iou_of_unsure_pixels() -> None:
     score = BoundaryIoU(2)
     score.update(square(20, 5, 5, 6), np.full((20, 20), 255, np.uint8))
     assert score.compute()[0].tolist() == [0, 0]

@@ -21,7 +21,7 @@ def score(unsure: str) -> ConfusionMatrix:
     return confusion
 
 
-def test_matrix_by_hand() -> None:
+def test_confusion_matrix_by_hand() -> None:
     confusion = score("wrong")
     expected = [[1, 1, 0, 0], [0, 2, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     assert confusion.matrix.tolist() == expected
@@ -29,20 +29,20 @@ def test_matrix_by_hand() -> None:
     assert confusion.matrix.dtype == np.int64
 
 
-def test_unsure_is_wrong() -> None:
+def test_confusion_matrix_with_unsure_as_wrong() -> None:
     scores = score("wrong").compute()
     np.testing.assert_array_equal(scores.iou, [1 / 2, 2 / 3, 0, np.nan])
     assert scores.miou == pytest.approx((1 / 2 + 2 / 3 + 0) / 3, abs=1e-15)
     assert scores.pixel_accuracy == 3 / 5
 
 
-def test_unsure_is_background() -> None:
+def test_confusion_matrix_with_unsure_as_background() -> None:
     scores = score("background").compute()
     np.testing.assert_array_equal(scores.iou, [1 / 3, 2 / 3, 0, np.nan])
     assert scores.pixel_accuracy == 3 / 5
 
 
-def test_unsure_background_equals_writing_zero() -> None:
+def test_confusion_matrix_with_unsure_as_background_equals_writing_zero() -> None:
     rng = np.random.default_rng(0)
     target = rng.choice([0, 1, 2, 255], (3, 8, 8))
     pred = rng.choice([0, 1, 2, 255], (3, 8, 8))
@@ -53,14 +53,14 @@ def test_unsure_background_equals_writing_zero() -> None:
     assert asked.compute().pixel_accuracy == written.compute().pixel_accuracy
 
 
-def test_one_matrix_over_the_split_is_not_a_mean_over_images() -> None:
+def test_confusion_matrix_is_over_the_split_and_no_mean_over_images() -> None:
     confusion = ConfusionMatrix(2)
     confusion.update(np.array([[1, 1, 1, 1]]), np.array([[1, 1, 1, 1]]))
     confusion.update(np.array([[1, 0]]), np.array([[0, 0]]))
     np.testing.assert_array_equal(confusion.compute().iou, [1 / 2, 4 / 5])
 
 
-def test_equals_torchmetrics_on_21_classes() -> None:
+def test_confusion_matrix_equals_torchmetrics_on_21_classes() -> None:
     rng = np.random.default_rng(1)
     ours, theirs = ConfusionMatrix(21), MulticlassJaccardIndex(21, average=None, ignore_index=255)
     for _ in range(4):
@@ -73,7 +73,7 @@ def test_equals_torchmetrics_on_21_classes() -> None:
 
 
 @pytest.mark.parametrize("kind", [torch.uint8, torch.int64, np.uint8, np.int32])
-def test_takes_arrays_and_tensors_alone_and_in_batches(kind: object) -> None:
+def test_confusion_matrix_takes_arrays_and_tensors_alone_and_in_batches(kind: object) -> None:
     def give(array: np.ndarray) -> object:
         if isinstance(kind, torch.dtype):
             return torch.from_numpy(array).to(kind)
@@ -88,14 +88,14 @@ def test_takes_arrays_and_tensors_alone_and_in_batches(kind: object) -> None:
     np.testing.assert_array_equal(alone.undecided, batch.undecided)
 
 
-def test_inputs_are_left_as_they_were() -> None:
+def test_confusion_matrix_changes_no_input() -> None:
     target, pred = torch.from_numpy(TARGET.astype(np.int64)), PRED.astype(np.int64)
     ConfusionMatrix(4).update(target, pred)
     np.testing.assert_array_equal(target.numpy(), TARGET)
     np.testing.assert_array_equal(pred, PRED)
 
 
-def test_merging_shards_equals_one_pass() -> None:
+def test_confusion_matrix_merge_equals_one_pass() -> None:
     whole, first, second = (ConfusionMatrix(4) for _ in range(3))
     for part, (a, b) in ((first, (TARGET, PRED)), (second, (PRED, TARGET))):
         part.update(a, b)
@@ -107,7 +107,7 @@ def test_merging_shards_equals_one_pass() -> None:
         first.merge(ConfusionMatrix(5))
 
 
-def test_nothing_added_is_nan_not_zero() -> None:
+def test_confusion_matrix_of_nothing_is_nan() -> None:
     scores = ConfusionMatrix(3).compute()
     assert np.isnan(scores.iou).all()
     assert math.isnan(scores.miou)
@@ -115,23 +115,23 @@ def test_nothing_added_is_nan_not_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "pred", "sentence"),
+    ("target", "pred", "fault"),
     [
         ([[0, 1]], [[0]], r"shape \(1, 2\).*shape \(1, 1\)"),
-        ([[4]], [[0]], "target mask holds the value 4; expected classes 0..3 or 255"),
-        ([[0]], [[7]], "prediction mask holds the value 7"),
-        ([[-1]], [[0]], "holds the value -1"),
+        ([[4]], [[0]], r"target .*4; .*0\.\.3"),
+        ([[0]], [[7]], "prediction .*7"),
+        ([[-1]], [[0]], "-1"),
     ],
 )
-def test_what_does_not_fit_is_a_sentence(
-    target: list[list[int]], pred: list[list[int]], sentence: str
+def test_confusion_matrix_refuses_other_shapes_and_values(
+    target: list[list[int]], pred: list[list[int]], fault: str
 ) -> None:
-    with pytest.raises(WsssError, match=sentence):
+    with pytest.raises(WsssError, match=fault):
         ConfusionMatrix(4).update(np.array(target), np.array(pred))
 
 
-def test_bad_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match="one of the 300 classes"):
+def test_confusion_matrix_refuses_bad_settings() -> None:
+    with pytest.raises(ValueError, match="300"):
         ConfusionMatrix(300)
     with pytest.raises(ValueError, match="unsure"):
         ConfusionMatrix(3, unsure="ignored")  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ def mask(*values: int) -> np.ndarray:  # type: ignore[type-arg]
     return np.array([values], np.uint8)
 
 
-def test_figures_are_of_the_split_and_the_worst_of_each_image() -> None:
+def test_split_scores_of_three_images_by_hand() -> None:
     scores = SplitScores(["cat", "dog"])
     scores.update(mask(0, 0, 1, 1), mask(0, 0, 1, 1))
     scores.update(mask(0, 1, 1, 1), mask(0, 0, 0, 1))
@@ -29,7 +29,7 @@ def test_figures_are_of_the_split_and_the_worst_of_each_image() -> None:
     assert scores.worst(9) == [1, 0] and scores.worst(1) == [1]
 
 
-def test_nothing_but_void_has_no_figure() -> None:
+def test_split_scores_of_void_alone() -> None:
     scores = SplitScores(["cat"])
     scores.update(mask(255, 255), mask(0, 1))
     nothing = {"background": None, "cat": None}
@@ -44,13 +44,13 @@ def test_nothing_but_void_has_no_figure() -> None:
 
 
 @pytest.mark.parametrize(("unsure", "iou"), [("background", 1.0), ("wrong", 0.5)])
-def test_unsure_pixels(unsure: Literal["background", "wrong"], iou: float) -> None:
+def test_split_scores_of_unsure_pixels(unsure: Literal["background", "wrong"], iou: float) -> None:
     scores = SplitScores(["cat"], unsure)
     scores.update(mask(0, 0, 1, 1), mask(255, 0, 1, 1))
     assert scores.summary()["iou"] == scores.summary()["boundary_iou"]
     assert scores.summary()["iou"] == {"background": iou, "cat": 1.0}
 
 
-def test_a_mask_of_another_size() -> None:
-    with pytest.raises(WsssError, match="expected both at the image's size"):
+def test_split_scores_refuse_a_mask_of_another_size() -> None:
+    with pytest.raises(WsssError, match="size"):
         SplitScores(["cat"]).update(mask(0, 0), mask(0))

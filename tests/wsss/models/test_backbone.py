@@ -1,4 +1,4 @@
-"""The GLNet of a config: names, arguments and weights that don't fit have a sentence."""
+"""The GLNet of a config: names, arguments and weights that don't fit are refused."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ def with_head() -> torch.nn.Module:
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-def test_weights_are_loaded_without_the_head(tmp_path: Path, suffix: str) -> None:
+def test_create_backbone_loads_weights_without_the_head(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"w{suffix}"
     source = with_head().state_dict()
     save_file(source, path) if suffix == ".safetensors" else torch.save({"model": source}, path)
@@ -32,12 +32,12 @@ def test_weights_are_loaded_without_the_head(tmp_path: Path, suffix: str) -> Non
         assert torch.equal(value, source[name]), name
 
 
-def test_pretrained_weights_are_found_by_the_name(
+def test_create_backbone_finds_pretrained_weights_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GLMIX_WEIGHTS", str(tmp_path))
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))
-    with pytest.raises(WsssError, match=r"No weights of glnet_4g .* or give backbone.weights"):
+    with pytest.raises(WsssError, match=r"glnet_4g .*backbone\.weights"):
         create_backbone("glnet_4g", "pretrained", {})
     source = timm.create_model("glnet_4g", num_classes=7, **TINY).state_dict()
     save_file(source, tmp_path / "glnet_4g.safetensors")
@@ -46,7 +46,7 @@ def test_pretrained_weights_are_found_by_the_name(
         assert torch.equal(value, source[name]), name
 
 
-def test_without_weights_convolutions_have_unit_gain() -> None:
+def test_create_backbone_without_weights_has_unit_gain() -> None:
     torch.manual_seed(0)
     model = create_backbone("glnet_nano", None, {})
     convolutions = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
@@ -55,14 +55,14 @@ def test_without_weights_convolutions_have_unit_gain() -> None:
         assert module.weight.std().item() == pytest.approx(fan_in**-0.5, rel=0.2), module
 
 
-def test_an_unknown_variant() -> None:
-    with pytest.raises(WsssError, match=r"backbone.name is 'glnet_5g': expected one of glnet_4g,"):
+def test_create_backbone_refuses_an_unknown_variant() -> None:
+    with pytest.raises(WsssError, match=r"backbone\.name is 'glnet_5g': .*glnet_4g"):
         create_backbone("glnet_5g", None, {})
 
 
 @pytest.mark.parametrize("args", [{"depth": [1]}, {"depths": [1, 1]}, {"mixers": ["X", "G", "G"]}])
-def test_arguments_that_build_nothing(args: dict[str, Any]) -> None:
-    with pytest.raises(WsssError, match=r"backbone.args .* don't build a glnet_nano") as error:
+def test_create_backbone_refuses_arguments_that_build_nothing(args: dict[str, Any]) -> None:
+    with pytest.raises(WsssError, match=r"backbone\.args .* glnet_nano") as error:
         create_backbone("glnet_nano", None, args)
     assert "\n" not in str(error.value)
 
@@ -84,22 +84,32 @@ def a_list(path: Path) -> None:
     torch.save([1, 2], path)
 
 
+def no_tensors(path: Path) -> None:
+    torch.save({"args": {"lr": 1}}, path)
+
+
+def web_page(path: Path) -> None:
+    path.write_text("<!DOCTYPE html><html>Google Drive - Virus scan warning</html>")
+
+
 FAULTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
-    "gone": ("w.pth", lambda path: None, "No weights at .*w.pth: fix backbone.weights"),
-    "gone too": ("w.safetensors", lambda path: None, "No weights at .*: fix backbone.weights"),
-    "text": ("w.pth", text, "w.pth (can't be read as weights|is not a weights file)"),
-    "text too": ("w.safetensors", text, "w.safetensors can't be read as weights"),
-    "cut": ("w.pth", cut, "w.pth can't be read as weights"),
-    "a folder": ("w.pth", Path.mkdir, "w.pth can't be read as weights"),
-    "no mapping": ("w.pth", a_list, "w.pth is not a weights file"),
-    "another model": ("w.pth", another, "w.pth holds the weights of another model than glnet_nano"),
+    "gone": ("w.pth", lambda path: None, r"w\.pth.* backbone\.weights"),
+    "gone too": ("w.safetensors", lambda path: None, r"w\.safetensors.* backbone\.weights"),
+    "text": ("w.pth", text, r"w\.pth"),
+    "text too": ("w.safetensors", text, r"w\.safetensors can't be read"),
+    "cut": ("w.pth", cut, r"w\.pth can't be read"),
+    "a folder": ("w.pth", Path.mkdir, r"w\.pth can't be read"),
+    "no mapping": ("w.pth", a_list, r"w\.pth can't be read as weights .it holds a list"),
+    "no tensors": ("w.pth", no_tensors, r"w\.pth holds no weights"),
+    "a web page": ("w.pth", web_page, r"w\.pth .*web page"),
+    "another model": ("w.pth", another, r"w\.pth .*glnet_nano"),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_each_fault_of_weights_has_its_sentence(tmp_path: Path, fault: str) -> None:
-    name, make, sentence = FAULTS[fault]
+def test_create_backbone_names_the_weights_and_their_fault(tmp_path: Path, fault: str) -> None:
+    name, make, found = FAULTS[fault]
     make(tmp_path / name)
-    with pytest.raises(WsssError, match=sentence) as error:
+    with pytest.raises(WsssError, match=found) as error:
         create_backbone("glnet_nano", tmp_path / name, TINY)
     assert "\n" not in str(error.value)

@@ -25,7 +25,7 @@ def random_images(*size: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("size", [(64, 96), (65, 47), (33, 33), (7, 50), (1, 1)])
 @torch.inference_mode()
-def test_logits_are_the_mean_of_the_map(size: tuple[int, int]) -> None:
+def test_classifier_logits_are_the_mean_of_the_map(size: tuple[int, int]) -> None:
     model = classifier()
     output = model(random_images(*size))
     assert output.logits.shape == output.slot_logits.shape == (2, 4)
@@ -38,7 +38,7 @@ def test_logits_are_the_mean_of_the_map(size: tuple[int, int]) -> None:
 
 
 @torch.inference_mode()
-def test_pooling_by_the_log_of_the_mean_exponential() -> None:
+def test_classifier_pools_by_the_log_of_the_mean_exponential() -> None:
     model = classifier(pooling="lse")
     output = model(random_images(64, 96))
     expected = output.cam.exp().mean((2, 3)).log()
@@ -51,12 +51,12 @@ def test_pooling_by_the_log_of_the_mean_exponential() -> None:
 
 
 @torch.inference_mode()
-def test_whole_strides_give_a_map_at_stride_16() -> None:
+def test_classifier_map_is_at_stride_16() -> None:
     assert classifier()(random_images(64, 96)).cam.shape == (2, 4, 4, 6)
 
 
 @torch.inference_mode()
-def test_the_map_is_linear_in_both_stages() -> None:
+def test_classifier_map_is_linear_in_both_stages() -> None:
     model = classifier()
     image = random_images(64, 64)
     both = model(image).cam
@@ -69,7 +69,7 @@ def test_the_map_is_linear_in_both_stages() -> None:
 
 
 @torch.inference_mode()
-def test_the_slot_answer_is_the_mean_of_the_highest_slots() -> None:
+def test_classifier_slot_logits_are_the_mean_of_the_highest_slots() -> None:
     model = classifier(slot_top=2)
     image = random_images(64, 64)
     features, found = model.backbone.forward_slots(image)
@@ -80,21 +80,17 @@ def test_the_slot_answer_is_the_mean_of_the_highest_slots() -> None:
 
 
 @torch.inference_mode()
-def test_more_slots_asked_for_than_there_are() -> None:
+def test_classifier_with_more_top_slots_than_slots() -> None:
     assert classifier(slot_top=100)(random_images(64, 64)).slot_logits.shape == (2, 4)
 
 
 @pytest.mark.parametrize("block", ["16.1", "32.0", "foo", "8.0", ""])
-def test_a_block_without_slots_at_stride_16_has_a_sentence(block: str) -> None:
-    with pytest.raises(WsssError) as error:
+def test_classifier_refuses_a_block_without_slots_at_stride_16(block: str) -> None:
+    with pytest.raises(WsssError, match=rf"train_cls\.slot_block is {block!r}.*16\.0"):
         classifier(block)
-    assert str(error.value) == (
-        f"train_cls.slot_block is {block!r}, which is not a block with slots at stride 16 of this "
-        "backbone: choose among 16.0."
-    )
 
 
-def test_the_loss_is_the_sum_of_both_answers() -> None:
+def test_classifier_loss_is_the_sum_over_both_logits() -> None:
     model = classifier()
     tags = torch.tensor([[1.0, 0, 0, 1], [0, 1, 0, 0]])
     output = model(random_images(64, 64))
@@ -104,7 +100,7 @@ def test_the_loss_is_the_sum_of_both_answers() -> None:
     torch.testing.assert_close(model.loss(output, tags, 0.0), main)
 
 
-def test_one_step_reaches_every_parameter() -> None:
+def test_classifier_loss_reaches_every_parameter() -> None:
     model = classifier().train()
     model.loss(model(random_images(64, 64)), torch.ones(2, 4), 0.5).backward()
     without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
@@ -113,7 +109,7 @@ def test_one_step_reaches_every_parameter() -> None:
     assert all(p.grad is not None for p in model.parameters())
 
 
-def test_built_from_metadata() -> None:
+def test_build_classifier_from_metadata() -> None:
     model = build_classifier(
         {
             "backbone": "glnet_nano",

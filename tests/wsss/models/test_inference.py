@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss.config import EvaluateConfig, PredictionMode
+from wsss.config import PredictionMode
 from wsss.data.augment import limit_side
 from wsss.models.inference import View, label_at, predict_masks, predict_views, starts, tiled
 from wsss.seeding.cam import resize
@@ -29,7 +29,7 @@ def random_image(*size: int) -> Tensor:
     return torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(1))
 
 
-def test_views_are_the_same_together_as_alone() -> None:
+def test_predict_views_together_equal_views_alone() -> None:
     views = [View(), View((1.0, 0.5), True), View((0.5,), False)]
     image = random_image(64, 96)
     model = Local()
@@ -38,11 +38,11 @@ def test_views_are_the_same_together_as_alone() -> None:
     assert model.sizes == [(2, 3, 64, 96), (2, 3, 32, 64)]
     for view, probs in zip(views, together, strict=True):
         torch.testing.assert_close(probs, predict_views(Local(), image, [view])[0])
-        torch.testing.assert_close(probs.sum(0), torch.ones(64, 96))
+        torch.testing.assert_close(probs.sum(1), torch.ones(1, 64, 96))
     assert not torch.allclose(together[0], together[1])
 
 
-def test_a_tile_that_covers_everything_changes_nothing() -> None:
+def test_tiled_with_one_tile_changes_nothing() -> None:
     model = Local()
     image = random_image(40, 64)
     assert torch.equal(tiled(model, image, 64), model(image))
@@ -51,14 +51,14 @@ def test_a_tile_that_covers_everything_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("size", [(65, 64), (200, 130), (64, 500), (300, 301)])
-def test_tiles_of_a_constant_leave_no_seam(size: tuple[int, int]) -> None:
+def test_tiled_leaves_no_seam(size: tuple[int, int]) -> None:
     constant = nn.Conv2d(3, 4, 1)
     image = random_image(*size)
     with torch.no_grad():
         torch.testing.assert_close(tiled(constant, image, 64), constant(image))
 
 
-def test_tiles_see_what_they_overlap() -> None:
+def test_tiled_agrees_with_the_whole_but_for_the_rims() -> None:
     model = Local()
     image = random_image(150, 220)
     out, whole = tiled(model, image, 96), model(image)
@@ -68,7 +68,7 @@ def test_tiles_see_what_they_overlap() -> None:
 
 
 @pytest.mark.parametrize("side", [32, 64, 96, 1024])
-def test_windows_cover_everything_and_overlap(side: int) -> None:
+def test_starts_cover_everything_and_overlap(side: int) -> None:
     for extent in (*range(1, 400), 3000, 4032):
         first = starts(extent, side)
         assert first[0] == 0 and all(start % 32 == 0 for start in first)
@@ -78,7 +78,7 @@ def test_windows_cover_everything_and_overlap(side: int) -> None:
             assert gaps.min() > 0 and gaps.max() <= max(side * 3 // 4, 32)
 
 
-def test_labels_at_another_size_are_those_of_the_enlarged_probabilities() -> None:
+def test_label_at_equals_the_labels_of_enlarged_probabilities() -> None:
     probs = torch.randn(5, 13, 17, generator=torch.Generator().manual_seed(0)).softmax(0)
     for size in ((13, 17), (40, 51), (7, 9)):
         expected = resize(probs[None], size)[0].argmax(0)
@@ -86,19 +86,21 @@ def test_labels_at_another_size_are_those_of_the_enlarged_probabilities() -> Non
         assert found.dtype == torch.uint8 and torch.equal(found.long(), expected)
 
 
-def test_the_long_side_is_limited_in_proportion() -> None:
+def test_limit_side_keeps_the_proportion() -> None:
     image = np.zeros((300, 400, 3), np.uint8)
     assert limit_side(image, 200).shape == (150, 200, 3)
     assert limit_side(image, 400) is image and limit_side(image, None) is image
     assert limit_side(np.zeros((1, 900, 3), np.uint8), 90).shape == (1, 90, 3)
 
 
-def test_masks_are_of_the_image_s_own_size() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+def test_predict_masks_have_the_images_own_size() -> None:
+    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 48, 64), np.uint8))
     model = Local()
     modes = [PredictionMode(), PredictionMode((1.0, 0.5), True), PredictionMode(crf="deeplab")]
-    settings = EvaluateConfig(max_side=64)
-    masks = predict_masks(model, image, modes, settings, torch.device("cpu"))
-    assert [(mask.shape, mask.dtype) for mask in masks] == [((90, 120), np.uint8)] * 3
-    assert model.sizes == [(2, 3, 48, 64), (2, 3, 32, 32)]
-    assert not np.array_equal(masks[0], masks[2])
+    first, second = predict_masks(model, pixels, modes, [(90, 120), (48, 64)])
+    assert [(mask.shape, mask.dtype) for mask in first] == [((90, 120), np.uint8)] * 3
+    assert model.sizes == [(4, 3, 48, 64), (4, 3, 32, 32)]
+    assert not np.array_equal(first[0], first[2])
+    (alone,) = predict_masks(Local(), pixels[1:], modes, [(48, 64)])
+    for mask, own in zip(second, alone, strict=True):
+        assert (mask == own).mean() >= 0.9999

@@ -23,12 +23,12 @@ LOGITS = PROBS.log()[None, :, None]
 TARGET = torch.tensor([[[0, 1, 1, 255]]])
 
 
-def test_cross_entropy() -> None:
+def test_cross_entropy_by_hand() -> None:
     expected = [math.log(2), math.log(4), math.log(4 / 3), 0]
     assert cross_entropy(LOGITS, TARGET).flatten().tolist() == pytest.approx(expected)
 
 
-def test_symmetric_cross_entropy() -> None:
+def test_symmetric_cross_entropy_by_hand() -> None:
     expected = [math.log(2) + 2 * 0.5, math.log(4) + 2 * 0.75, math.log(4 / 3) + 2 * 0.25, 0]
     found = symmetric_cross_entropy(LOGITS, TARGET, 0.5)
     assert found.flatten().tolist() == pytest.approx(expected)
@@ -41,7 +41,7 @@ def test_symmetric_cross_entropy() -> None:
         lambda z, y: symmetric_cross_entropy(z, y, 1.0),
     ],
 )
-def test_gradients_are_finite_and_none_where_ignored(
+def test_cross_entropies_have_finite_gradients_and_none_where_ignored(
     loss: Callable[[Tensor, Tensor], Tensor],
 ) -> None:
     logits = torch.tensor([[[0.0, -80.0, 80.0, 3.0]], [[0.0, 80.0, -80.0, 1.0]]])[None]

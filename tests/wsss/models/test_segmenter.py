@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from wsss.errors import WsssError
 from wsss.models.backbone import create_backbone
-from wsss.models.segmenter import Segmenter, build_segmenter, predict_probs
+from wsss.models.inference import View, predict_views
+from wsss.models.segmenter import Segmenter, build_segmenter
 
 TINY: dict[str, Any] = {"depths": [1, 1, 1, 1], "embed_dims": [32, 32, 32, 32], "slot_grid": [2, 2]}
 DECODERS = ("segformer", "fpn", "upernet", "unet")
@@ -25,7 +26,7 @@ def random_images(*size: int) -> Tensor:
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_every_decoder_takes_a_step_and_any_size(decoder: str) -> None:
+def test_segmenter_with_every_decoder_takes_a_step_and_any_size(decoder: str) -> None:
     model = segmenter(decoder).train()
     before = {name: value.clone() for name, value in model.encoder.named_parameters()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
@@ -41,14 +42,14 @@ def test_every_decoder_takes_a_step_and_any_size(decoder: str) -> None:
             assert logits.shape == (2, 4, *size) and logits.isfinite().all()
 
 
-def test_padding_leaves_whole_strides_alone() -> None:
+def test_segmenter_pads_no_whole_strides() -> None:
     model = segmenter().eval()
     image = random_images(64, 96)
     with torch.inference_mode():
         assert torch.equal(model(image), model.net(image))
 
 
-def test_the_encoder_takes_over_the_backbone() -> None:
+def test_segmenter_load_backbone_gives_its_features() -> None:
     torch.manual_seed(7)
     backbone = create_backbone("glnet_nano", None, TINY).eval()
     for buffer in backbone.buffers():
@@ -66,7 +67,7 @@ def test_the_encoder_takes_over_the_backbone() -> None:
         assert torch.equal(one, other)
 
 
-def test_the_decoder_sees_the_encoder_that_was_loaded() -> None:
+def test_segmenter_load_backbone_changes_the_logits() -> None:
     model = segmenter().eval()
     image = random_images(64, 64)
     with torch.inference_mode():
@@ -89,48 +90,45 @@ class Ramp(nn.Module):
         return torch.stack([torch.zeros_like(ramp), ramp], 1)
 
 
-def test_probabilities_sum_to_one_over_scales_and_flip() -> None:
+def view(
+    model: nn.Module, image: Tensor, scales: tuple[float, ...] = (1.0,), flip: bool = False
+) -> Tensor:
+    ((probs,),) = predict_views(model, image, [View(scales, flip)])
+    return probs
+
+
+def test_predict_views_sum_to_one_over_scales_and_flip() -> None:
     model = segmenter().eval()
     image = random_images(40, 56)[:1]
     for scales, flip in (((1.0,), False), ((1.0,), True), ((0.5, 1.0, 1.5), True)):
-        probs = predict_probs(model, image, scales, flip)
+        probs = view(model, image, scales, flip)
         assert probs.shape == (4, 40, 56)
         torch.testing.assert_close(probs.sum(0), torch.ones(40, 56))
 
 
-def test_the_mirror_image_is_brought_back() -> None:
+def test_predict_views_mirrors_the_flipped_image_back() -> None:
     ramp = Ramp()
-    plain = predict_probs(ramp, torch.zeros(1, 3, 4, 9))
+    plain = view(ramp, torch.zeros(1, 3, 4, 9))
     torch.testing.assert_close(plain[1], torch.linspace(-1, 1, 9).sigmoid().expand(4, 9))
-    folded = predict_probs(ramp, torch.zeros(1, 3, 4, 9), flip=True)
+    folded = view(ramp, torch.zeros(1, 3, 4, 9), flip=True)
     # the ramp always points to the right, so the mean with its mirror image is level
     torch.testing.assert_close(folded, torch.full((2, 4, 9), 0.5))
     assert ramp.sizes == [(1, 3, 4, 9), (2, 3, 4, 9)]
 
 
-def test_scales_are_of_the_image_and_in_whole_strides() -> None:
+def test_predict_views_scales_in_whole_strides() -> None:
     ramp = Ramp()
-    predict_probs(ramp, torch.zeros(1, 3, 40, 100), (1.0, 0.5, 2.0))
+    view(ramp, torch.zeros(1, 3, 40, 100), (1.0, 0.5, 2.0))
     assert ramp.sizes == [(1, 3, 40, 100), (1, 3, 32, 64), (1, 3, 64, 192)]
 
 
-class Recorder(nn.Module):
-    def __init__(self, seen: list[Tensor]) -> None:
-        super().__init__()
-        self.seen = seen
-
-    def forward(self, features: list[Tensor]) -> Tensor:
-        self.seen += features
-        return features[0]
-
-
-def test_a_decoder_argument_that_does_not_exist_is_a_sentence() -> None:
+def test_segmenter_refuses_an_unknown_decoder_argument() -> None:
     for decoder in DECODERS:
-        with pytest.raises(WsssError, match=f"don't build a {decoder} "):
+        with pytest.raises(WsssError, match=f"wings.*{decoder}"):
             Segmenter("glnet_nano", TINY, decoder, 4, {"decoder_wings": 2})
 
 
-def test_built_from_metadata() -> None:
+def test_build_segmenter_from_metadata() -> None:
     model = build_segmenter(
         {
             "backbone": "glnet_nano",

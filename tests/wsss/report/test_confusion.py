@@ -9,13 +9,13 @@ MATRIX = np.array([[90, 10, 0], [0, 0, 0], [1, 1, 2]])
 NAMES = ("background", "cat, wild", "dog")
 
 
-def test_the_table_names_rows_and_columns() -> None:
+def test_confusion_csv_names_rows_and_columns() -> None:
     lines = confusion_csv(MATRIX, NAMES).splitlines()
     assert lines[0] == 'target \\ prediction,background,"cat, wild",dog'
     assert lines[1:] == ["background,90,10,0", '"cat, wild",0,0,0', "dog,1,1,2"]
 
 
-def test_the_image_shows_shares_of_each_row() -> None:
+def test_confusion_image_shows_shares_of_each_row() -> None:
     image = np.array(confusion_image(MATRIX, NAMES))
     # cells of 26 pixels, flush with the lower right corner but for a margin of 6
     cells = image[-6 - 78 : -6, -6 - 78 : -6]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wsss.report.failures import KINDS, failures
+from wsss.report.failures import KINDS, against_tags, failures
 
 TARGET = [0, 0, 0, 3, 3, 3, 3, 0, 0, 255]
 
@@ -21,12 +21,12 @@ TARGET = [0, 0, 0, 3, 3, 3, 3, 0, 0, 255]
         ([0] * 10, {}),
     ],
 )
-def test_kinds_by_hand(pred: list[int], expected: dict[str, float]) -> None:
+def test_failures_by_hand(pred: list[int], expected: dict[str, float]) -> None:
     found = failures(np.array([pred], np.uint8), np.array([TARGET], np.uint8), [3])
     assert found == pytest.approx(expected)
 
 
-def test_small_objects_and_crowds_by_their_iou() -> None:
+def test_failures_of_small_objects_and_crowds() -> None:
     target = np.zeros((40, 50), np.uint8)
     target[0, :3] = 2
     for row in range(10, 40, 8):
@@ -44,10 +44,23 @@ def test_small_objects_and_crowds_by_their_iou() -> None:
     assert "crowd" in failures(pred, target, [2, 7])
 
 
-def test_the_worst_class_of_an_image_counts() -> None:
+def test_failures_takes_the_worst_class_of_an_image() -> None:
     target = np.array([[1, 1, 1, 1, 2, 2, 2, 2, 0]], np.uint8)
     pred = np.array([[1, 0, 0, 0, 2, 0, 0, 0, 0]], np.uint8)
     pred[0, 5] = 2
     assert failures(pred, target, [1, 2]) == {"part": 0.75}
     # a tag whose pixels are all unknown fails nowhere
     assert failures(pred, np.full_like(target, 255), [1]) == {}
+
+
+def test_a_mask_against_the_tags_of_its_image() -> None:
+    names = ["cat", "dog", "hen"]
+    mask = np.zeros((10, 20), np.uint8)
+    mask[:, :5], mask[0, 5], mask[1:3, 10] = 2, 1, 3
+    # dog a quarter of the image, cat one pixel of 200, hen two
+    assert against_tags(mask, [1], names) == (
+        "false alarm: cat (0 % of the image), hen (1 % of the image)"
+    )
+    assert against_tags(mask, [1], names, least=0.1) == ""
+    assert against_tags(np.zeros_like(mask), [0, 2], names) == "not found: cat, hen"
+    assert against_tags(np.full_like(mask, 255), [], names) == ""

@@ -8,7 +8,9 @@ import pytest
 from wsss.report.tables import show_classes
 
 
-def test_class_names_are_no_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_classes_takes_no_class_name_as_markup(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     scores = {"of": "seeds", "split": "train", "images": 1, "miou": 0.5}
     iou = {"[red]": 0.25, "[/x]": None}
     (tmp_path / "s.json").write_text(json.dumps({**scores, "iou": iou}))

@@ -17,7 +17,7 @@ COMMANDS = {stage.name: stage.command for stage in STAGES}
 
 
 def config(folder: Path, *settings: str) -> RunConfig:
-    return load(None, [f"run={quoted(folder)}", "data.root=data/VOC2012", *settings])
+    return load(None, [f"run={quoted(folder)}", "data.root=/data/VOC2012", *settings])
 
 
 def check(folder: Path, *settings: str, **digests: str) -> Work:
@@ -72,7 +72,7 @@ def test_read_config_of_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
         ("data.mask_split=train", "pseudo_masks", "data.mask_split='train_aug', now it is 'tr"),
         ("pseudo_masks.confidence=0.5", "pseudo_masks", "pseudo_masks.confidence=0.7, now it is"),
         ("train_seg.ema=0", "train_seg", "train_seg.ema=0.998, now it is 0"),
-        ("data.root=data/VOC2007", "train_cls", "data.root='VOC2012', now it is 'VOC2007'"),
+        ("data.root=/data/VOC2007", "train_cls", "data.root='VOC2012', now it is 'VOC2007'"),
     ],
 )
 def test_work_refuses_other_settings_with_key_and_command(
@@ -123,7 +123,7 @@ def test_work_refuses_other_images_or_tags(begun: Run, stage: str) -> None:
     Work(now, stage, {stage: "old"}, overwrite=True).begin()
     check(begun.root)  # whoever hasn't read the images
     check(begun.root, **{stage: "old"})
-    with pytest.raises(WsssError, match=r"other images, tags or classes than data/VOC2012"):
+    with pytest.raises(WsssError, match=r"other images, tags or classes than /data/VOC2012"):
         check(begun.root, **{stage: "new"})
     Work(now, stage, {stage: "new"}, overwrite=True).begin()
     check(begun.root, **{stage: "new"})
@@ -246,6 +246,16 @@ def test_run_forget_removes_scores_and_sheets(begun: Run, stage: str, left: list
     begun.forget(stage)
     assert sorted(path.stem for path in begun.evaluations.iterdir()) == left
     assert list(begun.report.iterdir()) == []
+
+
+def test_work_saves_paths_that_do_not_depend_on_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Work(load(None, ["run=run", "data.root=VOC", "backbone.weights=w.pth"]), "train_cls", {})
+    monkeypatch.chdir(tmp_path.parent)
+    found = read_config(tmp_path / "run")
+    assert (found.data.root, found.backbone.weights) == (tmp_path / "VOC", tmp_path / "w.pth")
 
 
 def test_run_require_names_the_command(tmp_path: Path) -> None:

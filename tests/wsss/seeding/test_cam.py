@@ -28,7 +28,7 @@ def test_resize_is_bilinear_without_aligned_corners() -> None:
     assert resize(maps, (1, 2)) is maps
 
 
-def test_scales_are_averaged_at_one_size() -> None:
+def test_merge_scales_is_the_mean_at_one_size() -> None:
     maps = [torch.full((1, 2, 2, 3), 1.0), torch.full((1, 2, 5, 4), 4.0), torch.zeros(1, 2, 1, 1)]
     merged = merge_scales(maps, (7, 6))
     torch.testing.assert_close(merged, torch.full((1, 2, 7, 6), 5 / 3))
@@ -45,11 +45,11 @@ def test_scales_are_averaged_at_one_size() -> None:
         (40, 300, 0.1, (32, 32)),
     ],
 )
-def test_scaled_sizes_are_whole_grid_steps(
+def test_scaled_size_is_whole_grid_steps(
     height: int, width: int, scale: float, expected: tuple[int, int]
 ) -> None:
     assert scaled_size(height, width, scale) == expected
 
 
-def test_an_image_without_tags_has_no_map_of_any_size() -> None:
+def test_resize_of_no_class() -> None:
     assert resize(torch.zeros(1, 0, 2, 3), (5, 4)).shape == (1, 0, 5, 4)

@@ -62,7 +62,7 @@ def two_gaussians(low: float, high: float, share: float, spreads: tuple[float, f
         (0.2, 0.6, 0.3, (0.05, 0.12)),
     ],
 )
-def test_the_mixture_finds_where_two_gaussians_are_even(
+def test_mixture_finds_where_two_gaussians_are_even(
     low: float, high: float, share: float, spreads: tuple[float, float]
 ) -> None:
     at = np.linspace(low, high, 4001)
@@ -76,7 +76,7 @@ def test_the_mixture_finds_where_two_gaussians_are_even(
     assert found.tolist() == pytest.approx([even, even], abs=0.025)
 
 
-def test_the_mixture_agrees_with_expectation_maximisation_on_single_values() -> None:
+def test_mixture_agrees_with_expectation_maximisation_on_single_values() -> None:
     scores = two_gaussians(0.25, 0.6, 0.3, (0.06, 0.1))
     x = scores.flatten().double()
     weights, means, sds = torch.tensor([0.5, 0.5]), torch.tensor([0.2, 0.7]), torch.ones(2) / 5
@@ -102,12 +102,12 @@ def test_rules_take_a_class_by_itself_and_none(rule: str) -> None:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_flat_channel_never_stands_out(rule: str) -> None:
+def test_rules_of_a_flat_channel(rule: str) -> None:
     assert (RULES[rule](torch.zeros(1, 3, 3)) > 0).all()
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_two_values_are_parted(rule: str) -> None:
+def test_rules_separate_two_values(rule: str) -> None:
     two = torch.tensor([[[0.0, 0.0, 1.0]], [[0.25, 0.25, 0.75]]])
     found = RULES[rule](two)
     assert 0 < found[0] < 1 and 0.25 < found[1] < 0.75

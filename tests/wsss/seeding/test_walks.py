@@ -46,7 +46,7 @@ def test_walk_equals_the_dense_matrix(steps: int) -> None:
     )
 
 
-def test_the_matrix_is_doubly_stochastic() -> None:
+def test_walk_matrix_is_doubly_stochastic() -> None:
     matrix = dense(dispatch_weights(assignment()))
     torch.testing.assert_close(matrix.sum(1), torch.ones(B, N))
     torch.testing.assert_close(matrix.sum(2), torch.ones(B, N))
@@ -54,7 +54,7 @@ def test_the_matrix_is_doubly_stochastic() -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 4, 50])
-def test_the_mean_is_kept_and_a_constant_stays(steps: int) -> None:
+def test_walk_keeps_the_mean_and_constants(steps: int) -> None:
     dispatch = dispatch_weights(assignment())
     scores = some_scores()
     walked = symmetric_walk(scores, dispatch, steps)
@@ -65,7 +65,7 @@ def test_the_mean_is_kept_and_a_constant_stays(steps: int) -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 3])
-def test_permuting_slots_changes_nothing(steps: int) -> None:
+def test_walk_ignores_the_order_of_slots(steps: int) -> None:
     logits, scores = assignment(), some_scores()
     shuffled = logits[:, torch.tensor([3, 0, 4, 1, 2])]
     torch.testing.assert_close(
@@ -78,7 +78,7 @@ def test_permuting_slots_changes_nothing(steps: int) -> None:
     )
 
 
-def test_permuting_tokens_permutes_the_walk() -> None:
+def test_walk_permutes_with_the_tokens() -> None:
     dispatch, scores = dispatch_weights(assignment()), some_scores()
     order = torch.randperm(N, generator=torch.Generator().manual_seed(2))
     torch.testing.assert_close(
@@ -88,7 +88,7 @@ def test_permuting_tokens_permutes_the_walk() -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2, 9])
-def test_a_hard_partition_gives_segment_means(steps: int) -> None:
+def test_walk_by_a_hard_partition_gives_segment_means(steps: int) -> None:
     # six tokens in the slots 0, 0, 0, 2, 2, 3; slot 1 has none
     dispatch = torch.eye(4)[torch.tensor([0, 0, 0, 2, 2, 3])][None]
     scores = torch.tensor([[[0.0, 3.0, 6.0, 1.0, 2.0, 9.0]]])
@@ -96,12 +96,12 @@ def test_a_hard_partition_gives_segment_means(steps: int) -> None:
     torch.testing.assert_close(symmetric_walk(scores, dispatch, steps), expected)
 
 
-def test_no_step_returns_the_scores() -> None:
+def test_walk_of_no_step_returns_the_scores() -> None:
     scores = some_scores()
     assert torch.equal(symmetric_walk(scores, dispatch_weights(assignment()), 0), scores)
 
 
-def test_one_way_keeps_a_constant() -> None:
+def test_one_way_walk_keeps_constants() -> None:
     logits = assignment()
     cluster, dispatch = cluster_weights(logits), dispatch_weights(logits)
     constant = torch.full((B, C, N), -2.0)
@@ -110,7 +110,7 @@ def test_one_way_keeps_a_constant() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("steps", [0, 1, 2, 5])
-def test_one_way_equals_the_dense_matrix(steps: int, seed: int) -> None:
+def test_one_way_walk_equals_the_dense_matrix(steps: int, seed: int) -> None:
     logits, scores = assignment(seed), some_scores(seed + 9)
     cluster, dispatch = cluster_weights(logits), dispatch_weights(logits)
     matrix = torch.linalg.matrix_power(dispatch @ cluster, steps)
@@ -126,7 +126,7 @@ def some_region(seed: int) -> Tensor:
     return region.float()
 
 
-def test_temperature_and_top_slots() -> None:
+def test_walk_by_temperature_and_top_slots() -> None:
     logits = torch.tensor([[[1.0, 0.0], [0.0, 4.0], [3.0, 2.0]]])  # three slots, two tokens
     assert torch.equal(sharpen(logits), logits) and torch.equal(sharpen(logits, top_k=3), logits)
     torch.testing.assert_close(sharpen(logits, 0.5), 2 * logits)
@@ -139,7 +139,7 @@ def test_temperature_and_top_slots() -> None:
     assert cluster_weights(sharpen(logits, top_k=1)).isfinite().all()
 
 
-def test_min_max() -> None:
+def test_min_max_by_hand() -> None:
     scores = torch.tensor([[[[1.0, 3.0], [2.0, 5.0]], [[7.0, 7.0], [7.0, 7.0]]]])
     expected = torch.tensor([[[[0.0, 0.5], [0.25, 1.0]], [[0.0, 0.0], [0.0, 0.0]]]])
     assert torch.equal(min_max(scores), expected)
@@ -151,7 +151,7 @@ def test_min_max_forgets_scale_and_offset() -> None:
     assert min_max(scores).amin(-1).eq(0).all() and min_max(scores).amax(-1).eq(1).all()
 
 
-def test_what_is_flat_but_for_rounding_becomes_no_seed() -> None:
+def test_min_max_of_a_map_that_is_flat_but_for_rounding_is_0() -> None:
     # slots that all tokens share alike: one step takes every score to the mean
     walked = symmetric_walk(torch.rand(1, 2, 576), torch.full((1, 576, 64), 1 / 64), 3)
     assert not min_max(walked + 1e-7 * torch.rand(1, 2, 576)).any()

@@ -21,13 +21,6 @@ from wsss.run.state import Run
 from wsss.stages import evaluate, predict, report
 
 
-@pytest.fixture
-def run(finished: RunConfig, tmp_path: Path) -> RunConfig:
-    """A copy of the finished run, to be changed."""
-    shutil.copytree(finished.run, tmp_path / "run")
-    return finished.model_copy(update={"run": tmp_path / "run"})
-
-
 def truth(config: RunConfig, id_: str) -> np.ndarray:  # type: ignore[type-arg]
     assert config.data.root is not None
     return mask_io.read_mask(config.data.root / "SegmentationClassAug" / f"{id_}.png")
@@ -43,7 +36,7 @@ def scores(path: Path) -> dict[str, float]:
     return found
 
 
-def test_true_masks_are_perfect(run: RunConfig) -> None:
+def test_evaluate_scores_the_true_masks_as_perfect(run: RunConfig) -> None:
     for id_ in ids(run, "train"):
         mask_io.write_mask(Run(run.run).pseudo_mask(id_), truth(run, id_))
     found = scores(evaluate.run(run, "pseudo-masks"))
@@ -52,7 +45,7 @@ def test_true_masks_are_perfect(run: RunConfig) -> None:
 
 
 @pytest.mark.parametrize("unsure", ["background", "wrong"])
-def test_an_unsure_pixel_counts_as_the_config_says(run: RunConfig, unsure: str) -> None:
+def test_evaluate_counts_unsure_pixels_as_the_config_says(run: RunConfig, unsure: str) -> None:
     for id_ in ids(run, "train"):
         mask = np.where(truth(run, id_) == 0, 255, truth(run, id_)).astype(np.uint8)
         mask_io.write_mask(Run(run.run).pseudo_mask(id_), mask)
@@ -66,7 +59,7 @@ def test_an_unsure_pixel_counts_as_the_config_says(run: RunConfig, unsure: str) 
     assert found["protocol"]["unsure"] == unsure  # type: ignore[index]
 
 
-def test_seeds_that_are_the_truth_are_perfect_at_any_threshold(run: RunConfig) -> None:
+def test_evaluate_scores_seeds_that_are_the_truth_as_perfect(run: RunConfig) -> None:
     for id_ in ids(run, "train"):
         target = truth(run, id_)
         labels = np.unique(target[target > 0])
@@ -82,7 +75,7 @@ def test_seeds_that_are_the_truth_are_perfect_at_any_threshold(run: RunConfig) -
     assert flat["pixel_accuracy"] == pytest.approx(background)
 
 
-def test_a_split_of_void_alone_has_no_figures(run: RunConfig, tmp_path: Path) -> None:
+def test_evaluate_on_a_split_of_void_alone_has_no_figures(run: RunConfig, tmp_path: Path) -> None:
     assert run.data.root is not None
     root = Path(shutil.copytree(run.data.root, tmp_path / "VOC"))
     for path in (root / "SegmentationClassAug").glob("*.png"):
@@ -96,11 +89,31 @@ def test_a_split_of_void_alone_has_no_figures(run: RunConfig, tmp_path: Path) ->
     assert report.run(void).is_file()
 
 
-def test_missing_masks_are_counted(run: RunConfig) -> None:
+def test_evaluate_counts_missing_masks(run: RunConfig) -> None:
     for id_ in ids(run, "train")[:3]:
         Run(run.run).pseudo_mask(id_).unlink()
-    with pytest.raises(WsssError, match=r"3 of 12 files to score are missing, the first .*00000"):
+    with pytest.raises(WsssError, match=r"3 of 12 .*train_00000\.png"):
         evaluate.run(run, "pseudo-masks")
+
+
+@pytest.mark.parametrize(
+    ("of", "damage", "fault"),
+    [
+        ("seeds", "size", r"train_00003\.png is 7×9 .*train_00003\.jpg 64×64"),
+        ("pseudo-masks", "size", r"train_00003\.png is 7×9 .*train_00003\.jpg 64×64"),
+        ("pseudo-masks", "gone", r"train_00003\.png"),
+    ],
+)
+def test_evaluate_names_a_true_mask_that_does_not_fit(
+    run: RunConfig, copied: Path, of: evaluate.Kind, damage: str, fault: str
+) -> None:
+    path = copied / "SegmentationClassAug" / "train_00003.png"
+    path.unlink()
+    if damage == "size":
+        mask_io.write_mask(path, np.zeros((9, 7), np.uint8))
+    data = run.data.model_copy(update={"root": copied})
+    with pytest.raises(WsssError, match=fault):
+        evaluate.run(run.model_copy(update={"data": data}), of)
 
 
 def protocol(config: RunConfig, of: evaluate.Kind) -> dict[str, Any]:
@@ -108,7 +121,7 @@ def protocol(config: RunConfig, of: evaluate.Kind) -> dict[str, Any]:
     return found
 
 
-def test_the_protocol_tells_all_that_a_mask_was_made_with(run: RunConfig) -> None:
+def test_evaluate_protocol_holds_every_setting_of_a_mask(run: RunConfig) -> None:
     made = {**run.pseudo_masks.model_dump(mode="json"), "walks": [{"block": "8.0", "steps": 2}]}
     common = {"ignored": 255, "resolution": "original", "seed": 0, "tags": "given"}
     masks = protocol(run, "pseudo-masks")
@@ -119,7 +132,7 @@ def test_the_protocol_tells_all_that_a_mask_was_made_with(run: RunConfig) -> Non
     assert set(seeds) - set(protocol(run, "cam")) == {"walks", "border"}
 
 
-def test_the_protocol_is_of_the_masks_and_not_of_the_command(run: RunConfig) -> None:
+def test_evaluate_protocol_follows_the_masks_and_not_the_command(run: RunConfig) -> None:
     was = {kind: protocol(run, kind) for kind in evaluate.KINDS}
     settings = {"confidence": 0.9, "band": 0.1, "border": None, "flip": False, "crf": "none"}
     masks = run.pseudo_masks.model_copy(update={**settings, "background": 0.3})
@@ -131,13 +144,13 @@ def test_the_protocol_is_of_the_masks_and_not_of_the_command(run: RunConfig) -> 
         assert protocol(other, kind) == {**was[kind], "background": 0.3}
 
 
-def test_a_kind_by_its_name() -> None:
+def test_evaluate_kind_by_its_name() -> None:
     assert [evaluate.kind(name) for name in evaluate.KINDS] == list(evaluate.KINDS)
-    with pytest.raises(WsssError, match="--of is 'pseudo_masks': expected one of cam, seeds"):
+    with pytest.raises(WsssError, match="--of is 'pseudo_masks'"):
         evaluate.kind("pseudo_masks")
 
 
-def test_the_columns_of_an_evaluation(run: RunConfig) -> None:
+def test_evaluate_columns_are_what_predict_makes_with_their_settings(run: RunConfig) -> None:
     own = EvaluateConfig(test_scales=(0.5, 1.0), test_crf="afa")
     config = run.model_copy(update={"evaluate": own})
     predict.run_split(config)
@@ -148,7 +161,8 @@ def test_the_columns_of_an_evaluation(run: RunConfig) -> None:
         "scales": ([0.5, 1.0], True, "none"),
         "crf": ([0.5, 1.0], True, "afa"),
     }
-    for name, column in found["columns"].items():
+    for name in ("single", "crf"):
+        column = found["columns"][name]
         # each column is what predict alone makes with these settings
         settings = EvaluateConfig(scales=column["scales"], flip=column["flip"], crf=column["crf"])
         alone = run.model_copy(update={"evaluate": settings.model_copy(update={"fast": True})})
@@ -160,7 +174,9 @@ def test_the_columns_of_an_evaluation(run: RunConfig) -> None:
         assert found[key] == found["columns"]["single"][key]
 
 
-def test_settings_that_are_no_column_are_one_more(run: RunConfig) -> None:
+def test_evaluate_columns_hold_the_configured_settings_beside_the_standard_ones(
+    run: RunConfig,
+) -> None:
     config = run.model_copy(update={"evaluate": EvaluateConfig(scales=(0.75,))})
     predict.run_split(config)
     found: dict[str, Any] = scores(evaluate.run(config, "predictions"))  # type: ignore[assignment]
@@ -170,7 +186,7 @@ def test_settings_that_are_no_column_are_one_more(run: RunConfig) -> None:
     assert list(EvaluateConfig(test_crf="none").columns()) == ["single", "scales"]
 
 
-def test_perfect_and_worst_predictions(run: RunConfig) -> None:
+def test_evaluate_names_the_worst_predictions(run: RunConfig) -> None:
     *right, wrong = ids(run, "val")
     config = run.model_copy(update={"evaluate": EvaluateConfig(fast=True)})
     for id_ in right:
@@ -196,11 +212,12 @@ def stamps(folder: Path) -> list[int]:
     return [path.stat().st_mtime_ns for path in sorted(folder.glob("*.png"))]
 
 
-def test_predictions_are_made_again_when_they_would_differ(run: RunConfig) -> None:
-    folder = predict.run_split(run)
+def test_predict_split_recomputes_predictions_that_would_differ(run: RunConfig) -> None:
+    fast = run.model_copy(update={"evaluate": EvaluateConfig(fast=True)})
+    folder = predict.run_split(fast)
     before = stamps(folder)
-    assert stamps(predict.run_split(run)) == before and len(before) == 4
-    flipped = run.model_copy(update={"evaluate": EvaluateConfig(flip=True)})
+    assert stamps(predict.run_split(fast)) == before and len(before) == 4
+    flipped = run.model_copy(update={"evaluate": EvaluateConfig(fast=True, flip=True)})
     after = stamps(predict.run_split(flipped))
     assert all(new > old for new, old in zip(after, before, strict=True))
     # a mask that is gone is recomputed, alone
@@ -220,9 +237,10 @@ def test_predictions_are_made_again_when_they_would_differ(run: RunConfig) -> No
     )
 
 
-def test_predictions_with_a_crf(run: RunConfig) -> None:
-    plain = {p.name: p.read_bytes() for p in predict.run_split(run).glob("*.png")}
-    refined = run.model_copy(update={"evaluate": EvaluateConfig(crf="deeplab")})
+def test_predict_split_refines_predictions_by_a_crf(run: RunConfig) -> None:
+    # the finished run has its plain predictions
+    plain = {p.name: p.read_bytes() for p in (run.run / "predictions" / "val").glob("*.png")}
+    refined = run.model_copy(update={"evaluate": EvaluateConfig(fast=True, crf="deeplab")})
     masks = sorted(predict.run_split(refined).glob("*.png"))
     assert [path.name for path in masks] == sorted(plain)
     assert any(path.read_bytes() != plain[path.name] for path in masks)

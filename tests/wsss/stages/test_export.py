@@ -1,4 +1,4 @@
-"""Exported models answer like the trained one, at any size, and tell all that their user needs."""
+"""Exported models answer like the trained one, at any size, and carry all that a user needs."""
 
 import json
 import shutil
@@ -28,8 +28,13 @@ CPU = torch.device("cpu")
 SIZES = ((2, 64, 96), (1, 160, 128), (1, 90, 131), (1, 64, 70))
 
 
-# an export to ONNX takes longer than all other fast tests of this file
-FORMATS = (pytest.param("onnx", marks=pytest.mark.slow), "torch-export", "safetensors", "hub")
+# tracing a network takes longer than all other tests of this file
+FORMATS = (
+    pytest.param("onnx", marks=pytest.mark.slow),
+    pytest.param("torch-export", marks=pytest.mark.slow),
+    "safetensors",
+    "hub",
+)
 Opened = tuple[nn.Module, dict[str, Any]]
 
 
@@ -74,14 +79,12 @@ def distance(one: nn.Module, other: nn.Module, size: tuple[int, int, int]) -> fl
     return float((answers[0] - answers[1]).abs().max())
 
 
-def test_an_exported_model_answers_like_the_trained_one(
-    opened: Opened, finished: RunConfig
-) -> None:
+def test_export_answers_like_the_trained_model(opened: Opened, finished: RunConfig) -> None:
     for size in SIZES:
         assert distance(opened[0], trained(finished), size) < 1e-4
 
 
-def test_the_card_says_how_images_go_in_and_what_comes_out(opened: Opened) -> None:
+def test_export_card_holds_classes_palette_and_preprocessing(opened: Opened) -> None:
     card = opened[1]
     assert card["classes"] == ["background", *CLASS_NAMES]
     assert card["palette"] == mask_io.palette()[: len(CLASS_NAMES) + 1].tolist()
@@ -90,7 +93,8 @@ def test_the_card_says_how_images_go_in_and_what_comes_out(opened: Opened) -> No
     assert how["mean"] == [0.485, 0.456, 0.406] and how["std"] == [0.229, 0.224, 0.225]
 
 
-def test_predict_needs_no_run(exported: Path, finished: RunConfig, tmp_path: Path) -> None:
+@pytest.mark.slow  # the command does so by a safetensors file
+def test_export_predicts_without_a_run(exported: Path, finished: RunConfig, tmp_path: Path) -> None:
     assert finished.data.root is not None
     alone = load(None, ["data.root=.", f"run={tmp_path / 'no run'}", "runtime.threads=1"])
     images = finished.data.root / "JPEGImages"
@@ -106,8 +110,11 @@ def test_predict_needs_no_run(exported: Path, finished: RunConfig, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_the_metadata_of_onnx_are_read_by_any_runtime(finished: RunConfig, onnx_file: Path) -> None:
-    onnxruntime: Any = pytest.importorskip("onnxruntime")
+def test_export_metadata_of_onnx_are_read_by_any_runtime(
+    finished: RunConfig, onnx_file: Path
+) -> None:
+    import onnxruntime
+
     session = onnxruntime.InferenceSession(onnx_file, providers=["CPUExecutionProvider"])
     (given,), (answer,) = session.get_inputs(), session.get_outputs()
     assert (given.name, answer.name) == ("images", "logits")
@@ -122,7 +129,7 @@ def test_the_metadata_of_onnx_are_read_by_any_runtime(finished: RunConfig, onnx_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("decoder", ["segformer", "fpn", "upernet", "unet"])
-def test_every_decoder_is_exported_for_any_size(decoder: str, tmp_path: Path) -> None:
+def test_export_of_every_decoder_for_any_size(decoder: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     args = {"depths": [1, 1, 2, 1], "embed_dims": [32, 32, 64, 64], "slot_scale": 8.0}
     metadata = {
@@ -140,23 +147,25 @@ def test_every_decoder_is_exported_for_any_size(decoder: str, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_network_that_settles_on_one_size_is_refused() -> None:
+def test_trace_refuses_a_network_of_one_size() -> None:
     # windows ask how many of them fit
     args = {"depths": [1, 1, 1, 1], "embed_dims": [32, 32, 32, 32], "local_mixer": "window"}
     model = Segmenter("glnet_nano", args, "fpn", 3)
-    with pytest.raises(WsssError, match=r"as a graph for any size of image .* --to safetensors"):
+    with pytest.raises(WsssError, match="--to safetensors"):
         trace(model.net)
 
 
 @pytest.mark.slow
-def test_tracing_leaves_the_network_as_it_is(finished: RunConfig) -> None:
+def test_trace_changes_nothing_of_the_network(finished: RunConfig) -> None:
     model = trained(finished).train()
     names = [type(module) for module in model.modules()]
     trace(model.net)
     assert model.training and [type(module) for module in model.modules()] == names
 
 
-def test_the_folder_for_the_hub(finished: RunConfig, tmp_path: Path) -> None:
+def test_export_hub_folder_holds_config_card_and_scores(
+    finished: RunConfig, tmp_path: Path
+) -> None:
     folder = export.run(finished, "hub", tmp_path / "hub")
     names = {"model.safetensors", "config.json", "preprocessor_config.json", "README.md"}
     assert {path.name for path in folder.iterdir()} == names
@@ -176,7 +185,7 @@ def test_the_folder_for_the_hub(finished: RunConfig, tmp_path: Path) -> None:
         assert f"| {100 * column['miou']:.1f} | {100 * column['boundary_miou']:.1f} |" in text
 
 
-def test_a_run_without_scores_says_so(finished: RunConfig, tmp_path: Path) -> None:
+def test_export_hub_card_of_a_run_without_scores(finished: RunConfig, tmp_path: Path) -> None:
     run = shutil.copytree(finished.run, tmp_path / "run")
     shutil.rmtree(run / "evaluation")
     folder = export.run(finished.model_copy(update={"run": run}), "hub")
@@ -185,28 +194,28 @@ def test_a_run_without_scores_says_so(finished: RunConfig, tmp_path: Path) -> No
     assert "model-index" not in text and "\nNot scored.\n" in text and "no mask was drawn" in text
 
 
-def test_what_can_not_be_exported(finished: RunConfig, tmp_path: Path) -> None:
-    with pytest.raises(WsssError, match="--to is 'tflite': expected one of onnx, torch-export"):
+def test_export_refuses_format_name_and_untrained_run(finished: RunConfig, tmp_path: Path) -> None:
+    with pytest.raises(WsssError, match="--to is 'tflite'"):
         export.run(finished, "tflite")
-    with pytest.raises(WsssError, match=r"m.pt: expected a name that ends in \.onnx"):
+    with pytest.raises(WsssError, match=r"m\.pt.*\.onnx"):
         export.run(finished, "onnx", tmp_path / "m.pt")
-    with pytest.raises(WsssError, match="train the segmenter first"):
+    with pytest.raises(WsssError, match=r"train_seg/model\.safetensors"):
         export.run(finished.model_copy(update={"run": tmp_path}), "onnx")
 
 
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("gone.onnx", None, "No model at .*gone.onnx: give a file that `wsss export` wrote"),
-        ("gone.safetensors", None, "No weights at"),
-        ("a.onnx", b"none", "a.onnx is not a valid ONNX model"),
-        ("a.pt2", b"none", "a.pt2 is not a torch.export program"),
-        ("a.safetensors", b"none", "a.safetensors is not a valid safetensors file"),
-        ("hub/config.json", b"{}", "config.json says nothing about its classes"),
-        ("hub/config.json", b"\xff", "config.json says nothing about its classes"),
+        ("gone.onnx", None, r"gone\.onnx"),
+        ("gone.safetensors", None, r"gone\.safetensors"),
+        ("a.onnx", b"none", r"a\.onnx .*ONNX"),
+        ("a.pt2", b"none", r"a\.pt2 .*torch\.export"),
+        ("a.safetensors", b"none", r"a\.safetensors"),
+        ("hub/config.json", b"{}", r"config\.json .*classes"),
+        ("hub/config.json", b"\xff", r"config\.json .*classes"),
     ],
 )
-def test_a_file_that_is_no_model(
+def test_open_network_refuses_a_file_that_is_no_model(
     tmp_path: Path, name: str, content: bytes | None, words: str
 ) -> None:
     path = tmp_path / name
@@ -218,30 +227,31 @@ def test_a_file_that_is_no_model(
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript"])
-def test_an_export_without_its_packages(
+def test_export_names_a_missing_package(
     finished: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(WsssError, match=f"{package} is not installed, .* 'wsss\\[export\\]'"):
+    with pytest.raises(WsssError, match=rf"{package} .*wsss\[export\]"):
         export.run(finished, "onnx", tmp_path / "m.onnx")
 
 
-def test_an_onnx_file_without_onnxruntime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_network_without_onnxruntime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     (tmp_path / "m.onnx").write_bytes(b"")
-    with pytest.raises(WsssError, match=r"onnxruntime is not installed, and .*m.onnx needs it"):
+    with pytest.raises(WsssError, match=r"onnxruntime .*m\.onnx"):
         open_network(tmp_path / "m.onnx", build_segmenter, CPU)
 
 
-def test_a_hub_folder_without_weights(finished: RunConfig, tmp_path: Path) -> None:
+def test_open_network_of_a_hub_folder_without_weights(finished: RunConfig, tmp_path: Path) -> None:
     folder = export.run(finished, "hub", tmp_path / "hub")
     (folder / "model.safetensors").unlink()
-    with pytest.raises(WsssError, match=r"has no model.safetensors: give the whole folder"):
+    with pytest.raises(WsssError, match=r"hub .*model\.safetensors"):
         open_network(folder, build_segmenter, CPU)
 
 
-def test_somebody_else_s_onnx(tmp_path: Path) -> None:
-    onnx: Any = pytest.importorskip("onnx")
+def test_open_network_refuses_an_onnx_model_of_another_program(tmp_path: Path) -> None:
+    import onnx
+
     helper = onnx.helper
     ends = [
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n"]) for name in ("x", "y")
@@ -249,10 +259,10 @@ def test_somebody_else_s_onnx(tmp_path: Path) -> None:
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", ends[:1], ends[1:])
     opset = [helper.make_opsetid("", 17)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "m.onnx")
-    with pytest.raises(WsssError, match=r"m.onnx says nothing about its classes"):
+    with pytest.raises(WsssError, match=r"m\.onnx .*classes"):
         open_network(tmp_path / "m.onnx", build_segmenter, CPU)
 
 
-def test_the_folder_of_a_run_is_a_model(finished: RunConfig) -> None:
+def test_open_network_takes_the_folder_of_a_run(finished: RunConfig) -> None:
     network, _ = open_network(finished.run, build_segmenter, CPU)
     assert distance(network, trained(finished), (1, 64, 64)) == 0

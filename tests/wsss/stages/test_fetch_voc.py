@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from local_server import Site
 from PIL import Image
 from scipy.io import savemat
 
+from tests.wsss.local_server import Site
 from wsss.data import mask_io
 from wsss.data.download import Archive
 from wsss.errors import WsssError
@@ -101,7 +101,7 @@ def mirror(site: Site) -> Mirror:
     return Mirror(site)
 
 
-def test_train_aug_is_voc_train_and_sbd_without_voc_val(
+def test_fetch_voc_train_aug_is_voc_train_and_sbd_without_voc_val(
     mirror: Mirror, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
@@ -111,18 +111,18 @@ def test_train_aug_is_voc_train_and_sbd_without_voc_val(
     assert "train_aug lists 4 images (10582 in the published archives)" in caplog.text
 
 
-def test_vocs_own_masks_win_over_sbds(mirror: Mirror, tmp_path: Path) -> None:
+def test_fetch_voc_prefers_vocs_own_masks_to_sbds(mirror: Mirror, tmp_path: Path) -> None:
     masks = mirror.run(tmp_path) / "SegmentationClassAug"
     values = {p.stem: np.unique(mask_io.read_mask(p)).tolist() for p in masks.iterdir()}
     assert values == {"s1": [11], "s2": [11], "v1": [7], "v2": [7], "v3": [7]}
 
 
-def test_what_was_fetched_is_sound(mirror: Mirror, tmp_path: Path) -> None:
+def test_fetch_voc_makes_a_sound_set(mirror: Mirror, tmp_path: Path) -> None:
     assert check_voc(mirror.run(tmp_path), ("train", "train_aug", "val")) == []
     assert not (tmp_path / "VOCdevkit.partial").exists()
 
 
-def test_a_second_run_asks_for_nothing(mirror: Mirror, tmp_path: Path) -> None:
+def test_fetch_voc_that_is_finished_asks_for_nothing(mirror: Mirror, tmp_path: Path) -> None:
     mirror.run(tmp_path)
     for archive in (mirror.voc, mirror.sbd):
         (tmp_path / archive.filename).unlink()  # the archives may be removed
@@ -131,20 +131,14 @@ def test_a_second_run_asks_for_nothing(mirror: Mirror, tmp_path: Path) -> None:
     assert len(mirror.site.asked) == asked == 2
 
 
-def test_without_sbd_there_is_voc_alone(mirror: Mirror, tmp_path: Path) -> None:
+def test_fetch_voc_without_sbd(mirror: Mirror, tmp_path: Path) -> None:
     data = mirror.run(tmp_path, sbd=False)
     assert [path for path, _ in mirror.site.asked] == ["/voc.tar"]
     assert not (data / "SegmentationClassAug").exists()
     assert voc.split_ids(mirror.run(tmp_path), "train_aug") == ("s1", "s2", "v1", "v2")
 
 
-def test_a_broken_transfer_is_resumed(mirror: Mirror, tmp_path: Path) -> None:
-    mirror.site.break_after = [5000]
-    mirror.run(tmp_path)
-    assert mirror.site.asked[:2] == [("/voc.tar", None), ("/voc.tar", "bytes=5000-")]
-
-
-def test_a_run_killed_while_converting_goes_on(
+def test_fetch_voc_killed_while_converting_resumes(
     mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, made = mask_io.write_mask, []
@@ -166,63 +160,61 @@ def test_a_run_killed_while_converting_goes_on(
     assert voc.split_list_path(data, "train_aug").is_file()
 
 
-def test_a_run_killed_while_unpacking_starts_that_step_again(
-    mirror: Mirror, tmp_path: Path
-) -> None:
+def test_fetch_voc_killed_while_unpacking_repeats_that_step(mirror: Mirror, tmp_path: Path) -> None:
     stray = tmp_path / "VOCdevkit.partial" / "VOCdevkit" / "VOC2012" / "JPEGImages" / "half.jpg"
     stray.parent.mkdir(parents=True)
     stray.write_bytes(b"")
     assert not (mirror.run(tmp_path, sbd=False) / "JPEGImages" / "half.jpg").exists()
 
 
-def test_a_wrong_checksum_is_a_sentence(mirror: Mirror, tmp_path: Path) -> None:
+def test_fetch_voc_refuses_a_wrong_checksum(mirror: Mirror, tmp_path: Path) -> None:
     mirror.voc = replace(mirror.voc, md5="0" * 32)
-    with pytest.raises(WsssError, match=f"whose MD5 is not {'0' * 32}"):
+    with pytest.raises(WsssError, match="0" * 32):
         mirror.run(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("body", [b"no archive", pack({"other/file": b"x"}, "w")])
-def test_an_archive_of_something_else_is_a_sentence(
-    mirror: Mirror, tmp_path: Path, body: bytes
-) -> None:
+def test_fetch_voc_refuses_another_archive(mirror: Mirror, tmp_path: Path, body: bytes) -> None:
     mirror.voc = mirror.put("/voc.tar", body)
-    with pytest.raises(WsssError, match=r"does not unpack|holds no VOCdevkit/VOC2012"):
+    with pytest.raises(WsssError, match=r"does not unpack|VOCdevkit/VOC2012"):
         mirror.run(tmp_path)
     assert not (tmp_path / "VOCdevkit").exists()
 
 
-def test_an_sbd_without_its_lists_is_a_sentence(mirror: Mirror, tmp_path: Path) -> None:
+def test_fetch_voc_refuses_sbd_without_its_lists(mirror: Mirror, tmp_path: Path) -> None:
     files = {n: c for n, c in sbd_files().items() if not n.endswith("val.txt")}
     mirror.sbd = mirror.put("/sbd.tgz", pack(files, "w:gz"))
-    with pytest.raises(WsssError, match=r"holds the lists \['train'\]; expected"):
+    with pytest.raises(WsssError, match=r"\['train'\]"):
         mirror.run(tmp_path)
 
 
-def test_a_mat_of_something_else_is_a_sentence(mirror: Mirror, tmp_path: Path) -> None:
+def test_fetch_voc_refuses_another_mat_file(mirror: Mirror, tmp_path: Path) -> None:
     other = io.BytesIO()
     savemat(other, {"GTinst": np.zeros(3)})
     for content in (other.getvalue(), b"no mat at all, but long enough to have a header" * 9):
         files = sbd_files() | {"benchmark_RELEASE/dataset/cls/s1.mat": content}
         mirror.sbd = mirror.put("/sbd.tgz", pack(files, "w:gz"))
-        with pytest.raises(WsssError, match=r"s1\.mat .* is not a class mask of SBD"):
+        with pytest.raises(WsssError, match=r"s1\.mat"):
             mirror.run(tmp_path)
 
 
-def test_an_archive_cannot_write_outside(mirror: Mirror, tmp_path: Path) -> None:
+def test_fetch_voc_writes_nothing_outside_its_folder(mirror: Mirror, tmp_path: Path) -> None:
     mirror.voc = mirror.put("/voc.tar", pack({**voc_files(), "../../out.txt": b"x"}, "w"))
-    with pytest.raises(WsssError, match="does not unpack"):
+    with pytest.raises(WsssError, match=r"out\.txt"):
         mirror.run(tmp_path / "in" / "here")
     assert not (tmp_path / "out.txt").exists() and not (tmp_path / "in" / "out.txt").exists()
 
 
-def test_a_place_that_cannot_be_written_is_a_sentence(mirror: Mirror, tmp_path: Path) -> None:
+def test_fetch_voc_where_a_file_stands_in_place_of_the_folder(
+    mirror: Mirror, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(WsssError, match="cannot be written"):
+    with pytest.raises(WsssError, match=str(tmp_path / "file")):
         mirror.run(tmp_path / "file")
 
 
-def test_the_published_archives_are_torchvisions() -> None:
+def test_fetch_voc_archives_are_torchvisions() -> None:
     for archive, digest in (
         (fetch_voc.voc_archive(), "6cd6e144f989b92b3379bac3b3de84fd"),
         (fetch_voc.sbd_archive(), "82b4d87ceb2ed10f6038a1cba92111cb"),

@@ -1,4 +1,4 @@
-"""Refining files: labels and maps in, masks out, a sentence for what is neither."""
+"""Refining files: labels and maps in, masks out."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def files(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_label_png(files: Path) -> None:
+def test_refine_label_png(files: Path) -> None:
     out = refine.run([files / "masks"], files / "images", files / "out")
     assert out == files / "out"
     assert np.array_equal(read_mask(out / "a.png"), right_mask())
@@ -58,7 +58,7 @@ def test_label_png(files: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])
-def test_probability_map(files: Path, suffix: str) -> None:
+def test_refine_probability_map(files: Path, suffix: str) -> None:
     path = files / f"a{suffix}"
     probs = probabilities(mask_with_a_dent())
     if suffix == ".npy":
@@ -69,13 +69,13 @@ def test_probability_map(files: Path, suffix: str) -> None:
     assert np.array_equal(read_mask(files / "out" / "a.png"), right_mask())
 
 
-def test_half_resolution(files: Path) -> None:
+def test_refine_at_half_resolution(files: Path) -> None:
     refine.run([files / "masks"], files / "images", files / "out", downsample=2)
     # the edge runs through the middle of blocks of 2×2: a column of 50 may be off
     assert (read_mask(files / "out" / "a.png") == right_mask()).mean() >= 0.98
 
 
-def test_finished_masks_are_skipped(files: Path) -> None:
+def test_refine_keeps_finished_masks(files: Path) -> None:
     arguments = [files / "masks" / "a.png"], files / "images", files / "out"
     refined = refine.run(*arguments) / "a.png"
     made = refined.stat().st_mtime_ns
@@ -89,9 +89,7 @@ def test_finished_masks_are_skipped(files: Path) -> None:
 @pytest.mark.parametrize(
     "settings", [{"preset": "psa"}, {"gt_prob": 0.6}, {"downsample": 2}, {"backend": "par"}]
 )
-def test_masks_of_other_settings_are_refined_again(
-    files: Path, settings: dict[str, object]
-) -> None:
+def test_refine_replaces_masks_of_other_settings(files: Path, settings: dict[str, object]) -> None:
     arguments = [files / "masks" / "a.png"], files / "images", files / "out"
     refined = refine.run(*arguments) / "a.png"
     made = refined.stat().st_mtime_ns
@@ -99,12 +97,10 @@ def test_masks_of_other_settings_are_refined_again(
     assert refined.stat().st_mtime_ns > made
 
 
-def test_masks_of_other_files_are_refined_again(files: Path) -> None:
+def test_refine_replaces_masks_of_other_files(files: Path) -> None:
     images, out = files / "images", files / "out"
     done = np.full((HEIGHT, WIDTH), 7, np.uint8)
-    write_mask(out / "a.png", done)  # of unknown origin
     refine.run([files / "masks"], images, out)
-    assert np.array_equal(read_mask(out / "a.png"), right_mask())
     write_mask(files / "other" / "a.png", done)
     refine.run([files / "other"], images, out)
     assert np.array_equal(read_mask(out / "a.png"), done)
@@ -114,21 +110,73 @@ def test_masks_of_other_files_are_refined_again(files: Path) -> None:
     assert np.array_equal(read_mask(out / "a.png"), right_mask())
 
 
-def test_backends_agree(files: Path) -> None:
-    pytest.importorskip("pydensecrf")
+def test_refine_never_replaces_a_file_that_was_not_made_here(files: Path) -> None:
+    drawn = np.full((HEIGHT, WIDTH), 7, np.uint8)
+    write_mask(files / "out" / "a.png", drawn)
+    arguments = [files / "masks"], files / "images", files / "out"
+    with pytest.raises(WsssError, match=r"a\.png was not made by this program"):
+        refine.run(*arguments)
+    assert np.array_equal(read_mask(files / "out" / "a.png"), drawn)
+    refine.run(*arguments, overwrite=True)
+    assert np.array_equal(read_mask(files / "out" / "a.png"), right_mask())
+
+
+@pytest.mark.parametrize("place", ["masks", "images", "linked"])
+def test_refine_pairs_a_mask_with_its_image_beside_it(files: Path, place: str) -> None:
+    """A photo and its mask in one folder, as many tools leave them."""
+    data = files / "data"
+    data.mkdir()
+    with Image.open(files / "images" / "a.png") as file:
+        file.save(data / "a.jpg", quality=95)
+    write_mask(data / "a.png", mask_with_a_dent())
+    masks = data if place == "masks" else files / "masks"
+    images = data
+    if place == "linked":
+        (files / "links").mkdir()
+        images = files / "links"
+        (images / "data").symlink_to(data)
+    refine.run([masks], images, files / "out")
+    assert (read_mask(files / "out" / "a.png") == right_mask()).mean() > 0.97
+
+
+def test_refine_says_what_it_leaves_out(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "masks" / "b.tif").write_bytes(b"")
+    (files / "masks" / "more").mkdir()
+    refine.run([files / "masks"], files / "images", files / "out")
+    assert "refine  left out, no masks: 1 .tif, 1 folders" in capsys.readouterr().err
+
+
+def test_refine_refuses_masks_of_0_and_255_alone(files: Path) -> None:
+    binary = np.where(right_mask() > 0, 255, 0).astype(np.uint8)
+    write_mask(files / "masks" / "a.png", binary)
+    with pytest.raises(WsssError, match=r"0 and 255 alone, .*a\.png first; expected labels"):
+        refine.run([files / "masks"], files / "images", files / "out")
+    assert not (files / "out").exists()
+
+
+def test_refine_refuses_two_images_of_one_mask(files: Path) -> None:
+    Image.new("RGB", (WIDTH, HEIGHT)).save(files / "images" / "a.jpg")
+    with pytest.raises(WsssError, match=r"may be of .*a\.jpg or of .*a\.png; expected one image"):
+        refine.run([files / "masks"], files / "images", files / "out")
+
+
+def test_refine_agrees_between_backends(files: Path) -> None:
+    pytest.importorskip("pydensecrf", reason="pip install 'wsss[crf-reference]'")
     for backend in ("torch", "pydensecrf"):
         refine.run([files / "masks"], files / "images", files / backend, backend=backend)
     one, other = (read_mask(files / b / "a.png") for b in ("torch", "pydensecrf"))
     assert np.array_equal(one, other)
 
 
-def test_a_mask_that_is_unsure_everywhere_stays(files: Path) -> None:
+def test_refine_keeps_a_mask_that_is_unsure_everywhere(files: Path) -> None:
     write_mask(files / "masks" / "a.png", np.full((HEIGHT, WIDTH), 255, np.uint8))
     refine.run([files / "masks"], files / "images", files / "out")
     assert (read_mask(files / "out" / "a.png") == 255).all()
 
 
-def test_only_own_labels_are_solved(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refine_solves_for_the_images_own_labels(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = []
     call = DenseCRF.__call__
 
@@ -143,7 +191,7 @@ def test_only_own_labels_are_solved(files: Path, monkeypatch: pytest.MonkeyPatch
     assert seen == [2, 2]
 
 
-def test_sentences(files: Path) -> None:
+def test_refine_refuses(files: Path) -> None:
     images, out = files / "images", files / "out"
     write_mask(files / "small" / "a.png", np.zeros((5, 6), np.uint8))
     write_mask(files / "other" / "b.png", right_mask())

@@ -32,7 +32,7 @@ def check(archive: Path) -> list[str]:
     return voc_archive.check(archive, top / "test.txt", top / "images")
 
 
-def test_what_is_packed_is_what_the_server_takes(masks: Path) -> None:
+def test_pack_makes_what_the_server_takes(masks: Path) -> None:
     archive = voc_archive.pack(masks, IDS, masks.parent / "a.tar.gz")
     with tarfile.open(archive, "r:gz") as file:
         folder = "results/VOC2012/Segmentation/comp6_test_cls"
@@ -49,25 +49,25 @@ def test_what_is_packed_is_what_the_server_takes(masks: Path) -> None:
     assert check(archive) == [] and voc_archive.check(archive) == []
 
 
-def test_the_same_masks_give_the_same_bytes(masks: Path) -> None:
+def test_pack_of_the_same_masks_gives_the_same_bytes(masks: Path) -> None:
     one = voc_archive.pack(masks, IDS, masks.parent / "a.tar.gz").read_bytes()
     for path in masks.glob("*.png"):
         path.touch()
     assert voc_archive.pack(masks, IDS, masks.parent / "b.tar.gz").read_bytes() == one
 
 
-def test_masks_that_can_not_be_packed(masks: Path, tmp_path: Path) -> None:
+def test_pack_refuses_void_missing_masks_and_equal_names(masks: Path, tmp_path: Path) -> None:
     mask_io.write_mask(masks / f"{IDS[0]}.png", np.full((4, 5), 255, np.uint8))
-    with pytest.raises(WsssError, match=r"2008_000006.png holds the class 255; .* knows 0\.\.20"):
+    with pytest.raises(WsssError, match=r"2008_000006\.png .*255"):
         voc_archive.pack(masks, IDS, tmp_path / "a.tar.gz")
-    with pytest.raises(WsssError, match=r"masks/gone.png does not exist"):
+    with pytest.raises(WsssError, match=r"masks/gone\.png"):
         voc_archive.pack(masks, ["gone"], tmp_path / "a.tar.gz")
-    with pytest.raises(WsssError, match="1 of the 2 images share their name"):
+    with pytest.raises(WsssError, match="1 of the 2 images"):
         voc_archive.pack(masks, ["one/a", "two/a"], tmp_path / "a.tar.gz")
     assert not (tmp_path / "a.tar.gz").exists()
 
 
-def test_what_else_lies_there_is_left_out_and_subfolders_vanish(masks: Path) -> None:
+def test_pack_takes_the_listed_masks_out_of_their_folders(masks: Path) -> None:
     mask_io.write_mask(masks / "more" / "2009_000001.png", np.zeros((4, 5), np.uint8))
     archive = voc_archive.pack(masks, [IDS[1], "more/2009_000001"], masks.parent / "a.tar.gz")
     with tarfile.open(archive, "r:gz") as file:
@@ -116,30 +116,32 @@ def jpeg(masks: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (rgb, "2008_000006.png is PNG of mode RGB; expected an indexed PNG"),
-        (grey, "2008_000006.png is PNG of mode L; expected"),
-        (jpeg, "2008_000006.png is JPEG of mode L; expected"),
-        (own_palette, "2008_000006.png has another palette than VOC's"),
-        (void, "2008_000006.png holds the value 255; expected 0..20, no void"),
-        (resized, "2008_000006.png is 10×8, its image 5×4"),
-        (missing, "2008_000006 of {top}/test.txt is not in the archive"),
-        (more, "2009_000001.png has no image of its name"),
+        (rgb, "2008_000006.png is PNG of mode RGB"),
+        (grey, "2008_000006.png is PNG of mode L"),
+        (jpeg, "2008_000006.png is JPEG"),
+        (own_palette, "2008_000006.png has another palette"),
+        (void, "2008_000006.png holds the value 255"),
+        (resized, "2008_000006.png is 10×8"),
+        (missing, "2008_000006 of {top}/test.txt"),
+        (more, "2009_000001.png has no image"),
         (damaged, "2008_000006.png does not decode"),
     ],
 )
-def test_each_fault_is_one_sentence(masks: Path, spoil: Callable[[Path], None], words: str) -> None:
+def test_check_names_the_mask_of_each_fault(
+    masks: Path, spoil: Callable[[Path], None], words: str
+) -> None:
     spoil(masks)
     archive = masks.parent / "a.tar.gz"
     with tarfile.open(archive, "w:gz") as file:
         for path in sorted(masks.iterdir()):
             file.add(path, f"{voc_archive.FOLDER}/{path.name}")
     problems = check(archive)
-    assert problems[0].startswith(words.format(top=masks.parent)) and problems[0].endswith(".")
+    assert problems[0].startswith(words.format(top=masks.parent))
     # a mask too many is not an image's, and on no list
     assert len(problems) == (2 if spoil is more else 1)
 
 
-def test_masks_in_another_folder(masks: Path) -> None:
+def test_check_of_masks_in_another_folder(masks: Path) -> None:
     archive = masks.parent / "a.tar.gz"
     with tarfile.open(archive, "w:gz") as file:
         file.add(masks, "masks")
@@ -150,27 +152,29 @@ def test_masks_in_another_folder(masks: Path) -> None:
     assert "holds no results/VOC2012/Segmentation/comp6_test_cls/<id>.png" in problems[-1]
 
 
-def test_a_mask_twice(masks: Path) -> None:
+def test_check_of_a_mask_twice(masks: Path) -> None:
     archive = masks.parent / "a.tar.gz"
     with tarfile.open(archive, "w:gz") as file:
         for id_ in (*IDS, IDS[0]):
             file.add(masks / f"{id_}.png", f"{voc_archive.FOLDER}/{id_}.png")
-    assert check(archive) == ["2008_000006 is in the archive 2 times: leave one of them."]
+    (problem,) = check(archive)
+    assert problem.startswith("2008_000006 ") and "2 times" in problem
 
 
 @pytest.mark.parametrize("content", [b"no archive", b""])
-def test_no_archive(tmp_path: Path, content: bytes) -> None:
+def test_check_of_a_file_that_is_no_archive(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.tar.gz").write_bytes(content)
-    assert "is not a complete .tar.gz" in voc_archive.check(tmp_path / "a.tar.gz")[0]
+    problem, *_ = voc_archive.check(tmp_path / "a.tar.gz")
+    assert f"{tmp_path / 'a.tar.gz'} is not a complete" in problem
 
 
-def test_an_archive_cut_off(masks: Path) -> None:
+def test_check_of_an_archive_cut_off(masks: Path) -> None:
     archive = voc_archive.pack(masks, IDS, masks.parent / "a.tar.gz")
     archive.write_bytes(archive.read_bytes()[:-40])
-    assert any("is not a complete .tar.gz" in problem for problem in check(archive))
+    assert any(f"{archive} is not a complete" in problem for problem in check(archive))
 
 
-def test_files_that_are_not_there(masks: Path, tmp_path: Path) -> None:
+def test_check_names_missing_files(masks: Path, tmp_path: Path) -> None:
     archive = voc_archive.pack(masks, IDS, tmp_path / "a.tar.gz")
     gone = tmp_path / "gone"
     for arguments, words in (

@@ -1,0 +1,1 @@
+"""What `scripts/gpu_check` and `scripts/gpu_distil` are made of."""

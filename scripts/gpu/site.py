@@ -1,0 +1,46 @@
+"""Packages that a machine lacks, from the wheels that were taken along."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from gpu.facts import ROOT
+
+NEEDED = ("pydantic", "annotated_types", "typer", "rich", "safetensors", "yaml", "jinja2", "cv2",
+          "scipy", "timm", "torchvision", "segmentation_models_pytorch", "pytest")  # fmt: skip
+
+
+def install(folder: Path, more: Sequence[str] = ()) -> dict[str, str]:
+    """The environment in which the parts run, with missing packages on its path.
+
+    Args:
+        folder: what `--prepare` laid out, with `wheels/`.
+        more: modules that are needed beside `NEEDED`.
+
+    Raises:
+        SystemExit: packages are missing, and so are their wheels, or pip refuses them.
+    """
+    paths = [str(ROOT / "scripts"), str(ROOT)]
+    missing = [name for name in (*NEEDED, *more) if importlib.util.find_spec(name) is None]
+    if missing:
+        wheels = sorted((folder / "wheels").glob("*.whl"))
+        if not wheels:
+            raise SystemExit(
+                f"{', '.join(missing)} can't be imported, and {folder}/wheels is empty: run "
+                "scripts/gpu_check --prepare where there is a network, and take the folder along."
+            )
+        site = tempfile.mkdtemp(prefix="gpu_check_site_")
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
+        command += ["--no-compile", "--no-cache-dir", "--disable-pip-version-check"]
+        command += ["--find-links", str(folder / "wheels"), "--target", site, *map(str, wheels)]
+        done = subprocess.run(command, check=False)
+        if done.returncode:
+            raise SystemExit(f"pip can't install the wheels of {folder}: its words are above.")
+        paths.append(site)
+    before = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join([*paths, *([before] if before else [])])
+    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}

@@ -1,0 +1,192 @@
+"""Self-training by its commands: what a round holds, what it builds on, what works on it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from wsss.config import RunConfig, load
+from wsss.data import mask_io
+from wsss.data.augment import normalise
+from wsss.data.images import read_image
+from wsss.engine.checkpoint import load_trained
+from wsss.formats.voc import read_voc
+from wsss.labels import IGNORE_INDEX
+from wsss.models.inference import View, predict_views
+from wsss.models.segmenter import build_segmenter
+from wsss.run.state import Run, config_of_round
+from wsss.seeding.masks import among_tags, harden
+
+from .command_line import error, printed
+
+IDS = [f"train_{i:05d}" for i in range(12)]
+# the segmenter's own answer, untouched
+BARE = (
+    "self_training.crf=none",
+    "self_training.scales=[1.0]",
+    "self_training.flip=false",
+    "self_training.former_masks=0",
+)
+# one step that moves nothing, so that weights show what they started from
+STILL = ("train_seg.lr=1e-12", "train_seg.ema=0", "train_seg.epochs=0.1")
+
+
+@pytest.fixture(scope="module")
+def two_rounds(finished: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with a second round. To be read: a test that changes it takes a copy."""
+    run = tmp_path_factory.mktemp("rounds") / "run"
+    shutil.copytree(finished.run, run)
+    printed("train-seg", run, "--round", 2, *BARE, *STILL)
+    return run
+
+
+@pytest.fixture
+def second(two_rounds: Path, tmp_path: Path) -> Path:
+    """The second round in a copy of that run, to be changed."""
+    return Path(shutil.copytree(two_rounds, tmp_path / "run")) / "round_2"
+
+
+def files(root: Path) -> dict[str, int]:
+    found = (path for path in root.rglob("*") if path.is_file())
+    return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in found}
+
+
+def test_round_is_a_run_within_the_run(two_rounds: Path, finished: RunConfig) -> None:
+    assert set(files(two_rounds / "round_2")) == {
+        "config.yaml",
+        *(f"pseudo_masks/{i}.png" for i in IDS),
+        "pseudo_masks/class_names.txt",
+        *(f"{s}/{f}.json" for s in ("pseudo_masks", "train_seg") for f in ("settings", "done")),
+        *(f"train_seg/{name}" for name in ("model.safetensors", "log.jsonl")),
+    }
+    # the first round is as it was
+    for name in files(finished.run):
+        assert (two_rounds / name).read_bytes() == (finished.run / name).read_bytes(), name
+
+
+def test_round_that_is_finished_is_kept(second: Path) -> None:
+    before = files(second)
+    for command in (("train-seg", second.parent, "--round", 2), ("train-seg", second)):
+        assert printed(*command) == second / "train_seg" / "model.safetensors"
+    after = files(second)
+    assert {name for name in after if after[name] != before.get(name)} <= {"config.yaml"}
+
+
+def test_round_is_scored_and_shown(second: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for of, images in (("predictions", 4), ("pseudo-masks", 12)):
+        scores = json.loads(printed("evaluate", second, "--of", of, "--fast").read_text())
+        assert scores["images"] == images and scores["protocol"]["round"] == 2
+    monkeypatch.chdir(second)
+    printed("visualize", ".", "--count", 1)
+    assert (second / "report" / "train.png").is_file()
+
+
+def test_run_refuses_a_later_round(two_rounds: Path) -> None:
+    assert f"give {two_rounds}" in error("run", two_rounds / "round_2")
+
+
+def test_round_masks_are_the_former_segmenters_among_the_tags(
+    two_rounds: Path, finished: RunConfig
+) -> None:
+    model, _ = load_trained(
+        Run(two_rounds).model("train_seg"), "segmenter", build_segmenter, torch.device("cpu")
+    )
+    assert finished.data.root is not None
+    for sample in read_voc(finished.data.root, "train").samples:
+        labels = [tag + 1 for tag in sample.tags]
+        image = normalise(read_image(sample.path))[None]
+        ((probs,),) = predict_views(model, image, [View()])
+        own = among_tags(probs, labels)
+        mask = mask_io.read_mask(Run(two_rounds / "round_2").pseudo_mask(sample.id))
+        np.testing.assert_array_equal(mask, harden(own, labels, 0.7))
+
+
+def test_round_takes_images_without_a_former_mask(second: Path) -> None:
+    first, made = Run(second.parent), Run(second)
+    alone = made.pseudo_mask(IDS[0]).read_bytes()
+    first.pseudo_mask(IDS[0]).unlink()
+    options = [*BARE[:3], "self_training.former_masks=0.9"]
+    printed("generate-pseudo-masks", first.root, "--round", 2, "--overwrite", *options)
+    assert made.pseudo_mask(IDS[0]).read_bytes() == alone
+    old, mixed = (mask_io.read_mask(run.pseudo_mask(IDS[1])) for run in (first, made))
+    assert (mixed == old)[old != IGNORE_INDEX].all()
+
+
+def test_round_masks_are_made_in_shards(folder: Path) -> None:
+    printed("generate-pseudo-masks", folder, "--round", 2, "--shard", "1/2", *BARE)
+    made = Run(folder / "round_2")
+    early = files(made.root / "pseudo_masks")
+    assert {name for name in early if name.endswith(".png")} == {f"{i}.png" for i in IDS[1::2]}
+    assert not made.finished("pseudo_masks")
+    printed("generate-pseudo-masks", made.root)
+    assert made.finished("pseudo_masks")
+    late = files(made.root / "pseudo_masks")
+    assert all(late[f"{i}.png"] == early[f"{i}.png"] for i in IDS[1::2])
+
+
+def assert_started_from(second: Path, start: str) -> None:
+    """The second round's encoder has the weights of the former segmenter, or the classifier's."""
+    former, found, classifier = (
+        load_file(Run(run).model(stage))
+        for run, stage in (
+            (second.parent, "train_seg"),
+            (second, "train_seg"),
+            (second.parent, "train_cls"),
+        )
+    )
+    inside = "encoder.model.model."
+    names = [k for k in former if inside in k and former[k].ndim == 4]
+    assert len(names) > 10
+    for name in names:
+        old = {"former": former[name], "fresh": classifier["backbone." + name.split(inside)[1]]}
+        torch.testing.assert_close(found[name], old.pop(start), rtol=0, atol=1e-6)
+        assert not torch.allclose(found[name], *old.values(), rtol=0, atol=1e-6), name
+
+
+def test_round_starts_from_the_former_segmenter(two_rounds: Path) -> None:
+    assert_started_from(two_rounds / "round_2", "former")
+
+
+def test_round_that_starts_fresh_keeps_its_masks(second: Path) -> None:
+    made = files(second / "pseudo_masks")
+    command = ("train-seg", second.parent, "--round", 2, "--overwrite", *STILL, *BARE)
+    printed(*command, "self_training.start=fresh")
+    assert_started_from(second, "fresh")
+    assert files(second / "pseudo_masks") == made
+    settings = json.loads((second / "train_seg" / "settings.json").read_text())
+    assert settings["self_training"]["start"] == "fresh"
+
+
+@pytest.mark.parametrize(
+    ("options", "stage"), [((), "pseudo_masks"), (("--overwrite",), "generate-pseudo-masks")]
+)
+def test_round_refuses_masks_of_other_settings(
+    two_rounds: Path, options: tuple[str, ...], stage: str
+) -> None:
+    before = files(two_rounds)
+    setting = "self_training.former_masks=0.5"
+    found = error("train-seg", two_rounds, "--round", 2, *options, setting)
+    assert "self_training.former_masks=0.0" in found and stage in found
+    assert files(two_rounds) == before
+
+
+def test_round_three_lies_in_round_two(second: Path) -> None:
+    run, third = second.parent, second / "round_3"
+    found = printed("train-seg", run, "--round", 3, *BARE, *STILL)
+    assert found == third / "train_seg" / "model.safetensors"
+    config = load(third / "config.yaml")
+    assert (config.round, config_of_round(config, 1).run) == (3, run)
+    # a stage that is recomputed takes along what is built on it
+    shutil.rmtree(third / "pseudo_masks")
+    Run(second).forget("train_seg")
+    assert not third.exists() and Run(second).finished("pseudo_masks")
+    Run(run).forget("train_seg")
+    assert not second.exists() and Run(run).finished("pseudo_masks")
+
+
+def test_round_three_needs_round_two(finished: RunConfig) -> None:
+    assert "wsss train-seg --round 2" in error("train-seg", finished.run, "--round", 3)

@@ -1,0 +1,59 @@
+"""Stage 3 beside a person who edits masks."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wsss.config import RunConfig
+from wsss.data.mask_io import read_mask, write_mask
+from wsss.errors import WsssError
+from wsss.run.state import Run
+from wsss.stages import train_seg
+
+
+@pytest.fixture
+def run(tmp_path: Path, finished: RunConfig) -> RunConfig:
+    shutil.copytree(finished.run, tmp_path / "run")
+    return finished.model_copy(update={"run": tmp_path / "run"})
+
+
+def edit(config: RunConfig, value: int) -> Path:
+    """Paint a value into a pseudo-mask, as a person would after the run."""
+    path = sorted((config.run / "pseudo_masks").glob("*.png"))[0]
+    mask = read_mask(path)
+    mask[:4, :4] = value
+    write_mask(path, mask)
+    later = time.time() + 5
+    os.utime(path, (later, later))
+    return path
+
+
+def test_train_seg_refuses_to_call_a_segmenter_of_older_masks_finished(run: RunConfig) -> None:
+    train_seg.run(run)
+    path = edit(run, 2)
+    with pytest.raises(WsssError, match=rf"1 of 12 pseudo-masks, {path}.*--overwrite"):
+        train_seg.run(run)
+
+
+def test_train_seg_trains_on_edited_masks_when_overwriting(run: RunConfig) -> None:
+    before = Run(run.run).model("train_seg").read_bytes()
+    edit(run, 3)
+    assert train_seg.run(run, overwrite=True).read_bytes() != before
+
+
+def test_train_seg_refuses_an_edited_mask_of_an_unknown_class(run: RunConfig) -> None:
+    path = edit(run, 77)
+    with pytest.raises(WsssError, match=rf"{path}.*77"):
+        train_seg.run(run, overwrite=True)
+    assert Run(run.run).finished("train_seg") and np.any(read_mask(path) == 77)
+
+
+def test_train_seg_refuses_a_batch_that_a_norm_cannot_take(run: RunConfig) -> None:
+    small = run.train_seg.model_copy(update={"batch_size": 1, "crop": 32})
+    with pytest.raises(WsssError, match=r"1 images of 32×32.*batch_size"):
+        train_seg.run(run.model_copy(update={"train_seg": small}), overwrite=True)
+    assert Run(run.run).finished("train_seg")

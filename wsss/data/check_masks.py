@@ -1,0 +1,249 @@
+"""Whether masks hold class indices, and the classes that the tags say.
+
+For true masks before they are scored, and for pseudo-masks that a person changed before they train.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from wsss.config import DataConfig
+from wsss.data.image_header import read_header
+from wsss.data.images import Sample
+from wsss.data.mask_io import describe_values, read_mask
+from wsss.data.masks import mask_path
+from wsss.data.open import open_tagged
+from wsss.errors import WsssError
+from wsss.labels import IGNORE_INDEX
+
+MOSTLY_VOID = 0.1  # share of void in a mask that borders and doubtful objects don't reach
+
+REORDERED = 0.25  # share of images that agree with their tags only in another order of classes
+
+
+class MaskReport(NamedTuple):
+    """What is wrong with masks: problems make every score wrong, warnings may be meant so."""
+
+    problems: list[str]
+    warnings: list[str]
+
+
+class MaskValues(NamedTuple):
+    """What a mask holds.
+
+    Attributes:
+        counts: (256,) int64, pixels of each value.
+        shape: height and width.
+    """
+
+    counts: NDArray[np.int64]
+    shape: tuple[int, int]
+
+
+def mask_values(path: Path) -> MaskValues:
+    """Reads a mask and counts its values.
+
+    Raises:
+        WsssError: it can't be read, or holds no class indices.
+    """
+    mask = read_mask(path)
+    return MaskValues(np.bincount(mask.ravel(), minlength=256), (mask.shape[0], mask.shape[1]))
+
+
+def check_masks(
+    masks: Mapping[str, Path],
+    class_names: Sequence[str],
+    tags: Mapping[str, Collection[int]] | None = None,
+    images: Mapping[str, Path] | None = None,
+) -> MaskReport:
+    """Checks masks: each by itself, then all of them against the tags.
+
+    Args:
+        masks: image id → mask.
+        class_names: foreground classes in the order of mask values.
+        tags: image id → 0-based classes; without, the order of the classes isn't checked.
+        images: image id → image, whose size the mask must have; read from the header.
+    """
+
+    def check(id_: str) -> tuple[MaskValues | None, list[str]]:
+        try:
+            values = mask_values(masks[id_])
+        except WsssError as error:
+            return None, [str(error)]
+        problems = values_problems(masks[id_], values, class_names)
+        if images is not None and id_ in images:
+            problems += size_problems(masks[id_], values.shape, images[id_])
+        return values, problems
+
+    with ThreadPoolExecutor() as pool:  # decoding leaves Python's lock
+        checked = dict(zip(masks, pool.map(check, masks), strict=True))
+    problems = [problem for _, found in checked.values() for problem in found]
+    held = {id_: values.counts for id_, (values, _) in checked.items() if values is not None}
+    report = check_against_tags(held, masks, class_names, tags or {})
+    return MaskReport(problems + report.problems, report.warnings)
+
+
+def check_true_masks(data: DataConfig, splits: Sequence[str]) -> MaskReport:
+    """Checks the true masks of splits that will be scored.
+
+    Args:
+        data: a folder in VOC layout that has true masks.
+        splits: names of its lists.
+
+    Raises:
+        WsssError: a list, an image or an annotation is missing or wrong.
+    """
+    assert data.root is not None
+    found: dict[str, Sample] = {}
+    names: tuple[str, ...] = ()
+    for split in dict.fromkeys(splits):
+        tagged = open_tagged(data, split)
+        names = tagged.class_names
+        found |= {sample.id: sample for sample in tagged.samples}
+    masks: dict[str, Path] = {}
+    missing = []
+    for id_ in found:
+        try:
+            masks[id_] = mask_path(data.root, id_)
+        except WsssError as error:
+            missing.append(str(error))
+    tags = {id_: found[id_].tags for id_ in masks}
+    report = check_masks(masks, names, tags, {id_: found[id_].path for id_ in masks})
+    return MaskReport(missing + report.problems, report.warnings)
+
+
+def require(report: MaskReport) -> None:
+    """Raise the first problem of a report, with the number of others.
+
+    Raises:
+        WsssError: there is one.
+    """
+    if report.problems:
+        more = len(report.problems) - 1
+        also = f" ({more} more masks have problems: wsss check-data names them)" if more else ""
+        raise WsssError(report.problems[0] + also)
+
+
+def values_problems(path: Path, values: MaskValues, class_names: Sequence[str]) -> list[str]:
+    """What is wrong with the values of one mask, by itself."""
+    present = np.flatnonzero(values.counts)
+    strange = [int(value) for value in present if len(class_names) < value < IGNORE_INDEX]
+    if not strange:
+        return []
+    last = len(class_names)
+    return [
+        f"The mask {path} holds {describe_values(strange)}; expected 0 to {last} (0 is background, "
+        f"{last} is {class_names[-1]}) or 255 where void: write the indices of the classes, or add "
+        "the classes that are missing."
+    ]
+
+
+def size_problems(path: Path, shape: tuple[int, int], image: Path) -> list[str]:
+    """Whether a mask has the size of its image; an image that can't be read is no matter here."""
+    try:
+        header = read_header(image)
+    except WsssError:
+        return []
+    if (header.height, header.width) == shape:
+        return []
+    return [
+        f"The mask {path} is {shape[1]}×{shape[0]} and its image {image} "
+        f"{header.width}×{header.height} (width × height); expected one size: make the mask at the "
+        "image's size."
+    ]
+
+
+def check_against_tags(
+    counts: Mapping[str, NDArray[np.int64]],
+    masks: Mapping[str, Path],
+    class_names: Sequence[str],
+    tags: Mapping[str, Collection[int]],
+) -> MaskReport:
+    """What only all masks together show: 255 for the class, classes in another order.
+
+    Args:
+        counts: image id → (256,) pixels of each value.
+        masks: image id → mask, to name one.
+        class_names: foreground classes in the order of mask values.
+        tags: image id → 0-based classes; images that it lacks are left out.
+    """
+    if not counts:
+        return MaskReport([], [])
+    classes, ids = len(class_names), list(counts)
+    all_counts = np.stack([counts[id_] for id_ in ids])
+    present = all_counts > 0
+    holds_class = present[:, 1 : classes + 1].any(1)
+    void = all_counts[:, IGNORE_INDEX] / all_counts.sum(1).clip(1)
+    tagged = np.array([bool(tags.get(id_, ())) for id_ in ids])
+    instead = np.flatnonzero((void > MOSTLY_VOID) & ~holds_class & (tagged | (not tags)))
+    if not present[:, 1:IGNORE_INDEX].any() and (void > 0).any():
+        first = masks[ids[int(np.argmax(void > 0))]]
+        return MaskReport(
+            [
+                f"The {len(ids)} masks hold the values 0 and 255 alone, {first} first; expected "
+                f"class indices, because 255 is void and is not scored: write 1 for "
+                f"{class_names[0]}{', and so on,' if classes > 1 else ''} where they have 255."
+            ],
+            [],
+        )
+    warnings = []
+    if len(instead):
+        warnings.append(
+            f"{len(instead)} masks of tagged images hold no class and are void (255) over more "
+            f"than {MOSTLY_VOID:.0%}, {masks[ids[instead[0]]]} first: if 255 was meant for a "
+            "class, write its index."
+        )
+    if tagged.any() and not present[tagged, 1:IGNORE_INDEX].any():
+        warnings.append(
+            f"None of the {tagged.sum()} masks of tagged images holds a class: they are background "
+            "alone, and there is nothing to score."
+        )
+        return MaskReport([], warnings)
+    matrix = np.zeros((len(ids), classes), bool)
+    for row, id_ in zip(matrix, ids, strict=True):
+        row[list(tags.get(id_, ()))] = True
+    order = check_order(matrix[holds_class], present[holds_class, 1 : classes + 1], class_names)
+    return MaskReport(order.problems, warnings + order.warnings)
+
+
+def check_order(
+    tags: NDArray[np.bool_], values: NDArray[np.bool_], class_names: Sequence[str]
+) -> MaskReport:
+    """Whether the classes of masks have the order of the tags.
+
+    Args:
+        tags: (n, C), whether image i has the tag of class k.
+        values: (n, C), whether mask i holds the value k + 1.
+        class_names: of the C classes.
+    """
+    both = tags.T.astype(int) @ values.astype(int)  # (C, C) images with tag k and value v
+    tagged, held = tags.sum(0), values.sum(0)
+    agreement = both / np.maximum(tagged[:, None] + held[None] - both, 1)  # Jaccard index
+    _, best = linear_sum_assignment(-agreement)
+    agree = int((tags == values).all(1).sum())
+    agree_best = int((tags == values[:, best]).all(1).sum())
+    if agree_best - agree >= max(2, REORDERED * len(tags)):
+        named = sorted((int(v) + 1, class_names[k]) for k, v in enumerate(best) if both[k, v])
+        order = ", ".join(f"{value} is {name}" for value, name in named[:6])
+        return MaskReport(
+            [
+                f"Masks hold the classes of their tags in {agree} of {len(tags)} images, and in "
+                f"{agree_best} if {order}{', …' if len(named) > 6 else ''}; expected masks and "
+                "tags in one order of classes: put the class names in the masks' order."
+            ],
+            [],
+        )
+    absent = [k for k in range(len(class_names)) if tagged[k] >= 3 and not both[k, k]]
+    return MaskReport(
+        [],
+        [
+            f"The value {k + 1} ({class_names[k]}) is in none of the masks of the {tagged[k]} "
+            f"images tagged {class_names[k]}: check the order of the classes."
+            for k in absent[:5]
+        ],
+    )

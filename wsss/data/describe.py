@@ -1,0 +1,88 @@
+"""What a data set holds, in a table that is read before anything is trained."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsss.config import DataConfig
+from wsss.data.check_labels import label_warnings
+from wsss.data.find_images import describe_left_out, find_images, without_suffix
+from wsss.data.images import TaggedDataset
+from wsss.data.open import open_tagged
+from wsss.formats.voc import read_split_list, split_list_path
+
+
+@dataclass(frozen=True)
+class DataDescription:
+    """Images and classes of a data set.
+
+    Attributes:
+        images: number of images with tags or known to have none.
+        class_counts: every class with the number of its images, in the order of mask values.
+        without_tags: number of images that no class is in.
+        unlisted: images in the folder that no table or list names, relative to it.
+        left_out: suffix → number of files in the folder that are no images.
+        warnings: what in the tags will keep a classifier from learning.
+    """
+
+    images: int
+    class_counts: tuple[tuple[str, int], ...]
+    without_tags: int
+    unlisted: tuple[str, ...]
+    left_out: dict[str, int]
+    warnings: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """The table, then a line for everything that is left out, then the warnings."""
+        width = max(len(name) for name, _ in self.class_counts)
+        lines = [f"{self.images} images of {len(self.class_counts)} classes"]
+        lines += [
+            f"{value:>5} {name:<{width}} {count:>6} images"
+            for value, (name, count) in enumerate(self.class_counts, 1)
+        ]
+        lines.append(f"{'':>5} {'(no class)':<{width}} {self.without_tags:>6} images")
+        if self.unlisted:
+            shown = ", ".join(self.unlisted[:3]) + (", …" if len(self.unlisted) > 3 else "")
+            lines.append(f"{len(self.unlisted)} images in the folder are not listed: {shown}")
+        if self.left_out:
+            lines.append(f"no images, left out: {describe_left_out(self.left_out)}")
+        return lines + [f"warning: {warning}" for warning in self.warnings]
+
+
+def describe_data(
+    data: DataConfig, split: str | None = None, holdout: float = 0.0, seed: int = 0
+) -> DataDescription:
+    """What a config's data hold.
+
+    Args:
+        data: where they are.
+        split: list of a VOC folder; `train_split` if left out.
+        holdout: share that is held back for the mAP.
+        seed: of the draw.
+
+    Raises:
+        WsssError: as `open_tagged`.
+    """
+    tagged = open_tagged(data, split or data.train_split)
+    return describe_tagged(data, tagged, holdout, seed)
+
+
+def describe_tagged(
+    data: DataConfig, tagged: TaggedDataset, holdout: float = 0.0, seed: int = 0
+) -> DataDescription:
+    """As `describe_data`, of images that were read."""
+    folder = data.images or Path(data.root or ".") / "JPEGImages"
+    found = find_images(folder)
+    listed = {sample.id for sample in tagged.samples}
+    if data.root is not None:
+        for path in split_list_path(data.root, "any").parent.glob("*.txt"):
+            listed |= set(read_split_list(path))
+    matrix = tagged.tag_matrix()
+    counts = [int(count) for count in matrix.sum(0)]
+    return DataDescription(
+        len(tagged),
+        tuple(zip(tagged.class_names, counts, strict=True)),
+        int((matrix.sum(1) == 0).sum()),
+        tuple(path for path in found.paths if without_suffix(path) not in listed),
+        found.left_out,
+        tuple(label_warnings(tagged, holdout, seed)),
+    )
