@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from wsss import __version__, recipes
+from wsss.engine import environment
 from wsss.errors import WsssError
 
 if TYPE_CHECKING:
@@ -404,6 +405,7 @@ def fetch_voc(
 
 def main() -> None:
     """Entry point."""
+    environment.prepare()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a console that lacks a sign shows another
             stream.reconfigure(errors="replace")

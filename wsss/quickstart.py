@@ -34,7 +34,6 @@ SETTINGS = {
         "sharpness": 10.0,
     },
     "evaluate": {"fast": True},
-    "runtime": {"precision": "bf16"},
     "train_seg": {
         "decoder_args": {"decoder_segmentation_channels": 64},
         "epochs": 20,

@@ -365,8 +365,9 @@ class RuntimeConfig(Section):
 
     device: str = "auto"
     """`auto` takes a GPU where there is one; or a name that torch knows."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """`bf16` computes networks under bfloat16 autocast."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """`auto` takes bf16 where the device computes it natively, else fp32; fp16 scales its gradients
+    and needs a GPU."""
     threads: int | None = Field(None, ge=1)
     """Of torch on the CPU; null takes OMP_NUM_THREADS or torch's choice."""
     workers: int | None = Field(None, ge=0)

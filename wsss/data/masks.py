@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from wsss.config import DataConfig
 from wsss.data import augment
+from wsss.data.image_header import read_header
 from wsss.data.images import read_image
 from wsss.data.mask_io import read_mask
 from wsss.data.samples import MaskSample
@@ -74,14 +75,34 @@ def read_pair(
         WsssError: one of them is missing or does not decode, or their sizes differ.
     """
     image, mask = read_image(image_path), read_mask(mask_path)
-    if image.shape[:2] != mask.shape:
-        raise WsssError(
-            f"The mask {mask_path} is {mask.shape[1]}×{mask.shape[0]} and its image "
-            f"{image_path} {image.shape[1]}×{image.shape[0]} (width × height); expected the same "
-            "size: recompute the mask at the image's size."
-        )
+    _check_size(mask, mask_path, image_path, (image.shape[0], image.shape[1]))
     image = augment.limit_side(image, max_side)
     return image, augment.resize_mask(mask, image.shape[:2])
+
+
+def read_target(image_path: Path, mask_path: Path) -> NDArray[np.uint8]:
+    """Reads the mask of an image, whose size alone is looked up.
+
+    Returns:
+        (H, W) uint8.
+
+    Raises:
+        WsssError: the mask is missing or does not decode, or the image has another size.
+    """
+    mask, header = read_mask(mask_path), read_header(image_path)
+    _check_size(mask, mask_path, image_path, (header.height, header.width))
+    return mask
+
+
+def _check_size(
+    mask: NDArray[np.uint8], mask_path: Path, image_path: Path, size: tuple[int, int]
+) -> None:
+    if mask.shape != size:
+        raise WsssError(
+            f"The mask {mask_path} is {mask.shape[1]}×{mask.shape[0]} and its image "
+            f"{image_path} {size[1]}×{size[0]} (width × height); expected the same "
+            "size: recompute the mask at the image's size."
+        )
 
 
 class MaskTrainingSet(Dataset[MaskSample]):

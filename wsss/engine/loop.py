@@ -67,8 +67,9 @@ def train(
     model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(groups)
     peaks = [group["lr"] for group in optimizer.param_groups]
+    scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
     average = Average(model, schedule.ema)
-    first = _resume(checkpoint, model, optimizer, average)
+    first = _resume(checkpoint, model, optimizer, scaler, average)
     order = SampleOrder(
         len(dataset),  # type: ignore[arg-type]
         schedule,
@@ -103,14 +104,16 @@ def train(
             # one generator state a step: dropout and the like resume exactly, too
             torch.manual_seed(seed * 1_000_003 + step * runtime.world + runtime.rank)
             optimizer.zero_grad(set_to_none=True)
-            loss = _gradients(runtime, trained, parts, loss_function, schedule)
+            loss = _gradients(runtime, trained, parts, loss_function, schedule, scaler)
             value = _finite(loss, title, step)
+            scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(model.parameters(), schedule.clip_grad)
-            optimizer.step()
+            scaler.step(optimizer)
+            scaler.update()
             average.update(model, step)
             tracker.advance(1, loss=value)
             if time.monotonic() - saved >= save_every and runtime.is_main:
-                save_state(checkpoint, _state(step + 1, model, optimizer, average))
+                save_state(checkpoint, _state(step + 1, model, optimizer, scaler, average))
                 saved = time.monotonic()
     if runtime.world > 1:
         dist.barrier()
@@ -135,6 +138,7 @@ def _gradients(
     parts: Sequence[Sequence[Tensor]],
     loss_function: LossFunction,
     schedule: Schedule,
+    scaler: torch.amp.GradScaler,
 ) -> Tensor:
     """Sum up the gradients of a step's parts, each weighing the same; returns the mean loss."""
     total = torch.zeros((), device=runtime.device)
@@ -144,7 +148,7 @@ def _gradients(
         with _apart(trained) if part < schedule.accumulate else nullcontext():
             with runtime.autocast():
                 loss = loss_function(trained, on_device) / schedule.accumulate
-            loss.backward()
+            scaler.scale(loss).backward()
         total += loss.detach()
     return total
 
@@ -156,18 +160,27 @@ def _apart(trained: nn.Module) -> AbstractContextManager[Any]:
 
 
 def _state(
-    step: int, model: nn.Module, optimizer: torch.optim.Optimizer, average: Average
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    average: Average,
 ) -> dict[str, Any]:
     return {
         "step": step,
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
+        "scaler": scaler.state_dict(),
         "average": average.values,
     }
 
 
 def _resume(
-    checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: Average
+    checkpoint: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    average: Average,
 ) -> int:
     state = load_state(checkpoint)
     if state is None:
@@ -175,6 +188,8 @@ def _resume(
     try:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
+        if state.get("scaler"):  # empty in a precision that isn't scaled
+            scaler.load_state_dict(state["scaler"])
         for name, value in state["average"].items():
             average.values[name].copy_(value)
         return int(state["step"])

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from wsss.engine.allocator import given_back
+
 
 class Stopwatch:
     """Adds up the time of named parts.
@@ -81,7 +83,8 @@ def peak_memory(device: torch.device, work: Callable[[], object]) -> int | None:
         _give_back()
         _RESET.write_text("5")  # the peak starts again from here
         before = _resident("VmRSS")
-        work()
+        with given_back():
+            work()
         return max(0, _resident("VmHWM") - before)
     except OSError:
         return None

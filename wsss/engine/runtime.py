@@ -1,12 +1,13 @@
 """Where a run computes: device, processes, threads, precision, seeds.
 
-The only module that reads environment variables and names a device.
+The only module that reads environment variables and names a device, but for `environment`, which
+sets one before torch is imported.
 """
 
 import os
 import random
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
@@ -14,7 +15,10 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from glmix.cpu import capability
 from wsss.config import RuntimeConfig
+from wsss.engine.allocator import keep_freed_memory
+from wsss.engine.precision import Hardware, Precision, choose
 from wsss.errors import WsssError, first_line
 
 
@@ -27,14 +31,16 @@ class Runtime:
         rank: index of this process among `world`, from 0.
         world: processes that train together.
         workers: processes that load images.
-        bf16: whether networks run under bfloat16 autocast.
+        precision: that networks train in.
+        hardware: what it was chosen by.
     """
 
     device: torch.device
     rank: int = 0
     world: int = 1
     workers: int = 0
-    bf16: bool = False
+    precision: Precision = "fp32"
+    hardware: Hardware = field(default_factory=Hardware)
 
     @property
     def is_main(self) -> bool:
@@ -42,10 +48,13 @@ class Runtime:
         return self.rank == 0
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The precision that networks run in."""
-        if not self.bf16:
+        """The precision that networks train in."""
+        if self.precision == "fp32":
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return torch.autocast(self.device.type, dtype=_DTYPES[self.precision])
+
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def start(settings: RuntimeConfig, seed: int) -> Runtime:
@@ -54,11 +63,12 @@ def start(settings: RuntimeConfig, seed: int) -> Runtime:
     Args:
         settings: of the config. Device `auto` takes a GPU where there is one; threads None leaves
             OMP_NUM_THREADS or torch's choice; workers None takes up to 8 beside a GPU, none on a
-            CPU, where they would take the cores that train.
+            CPU, where they would take the cores that train. Precision as `choose` has it; on a GPU
+            products outside of it are in TF32, unless `fp32` is asked for.
         seed: of Python, NumPy and torch.
 
     Raises:
-        WsssError: the device doesn't exist here.
+        WsssError: the device doesn't exist here, or doesn't train in the precision.
     """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
@@ -69,6 +79,8 @@ def start(settings: RuntimeConfig, seed: int) -> Runtime:
     torch.manual_seed(seed)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     chosen = _device(settings.device, int(os.environ.get("LOCAL_RANK", 0)))
+    if chosen.type == "cpu":
+        keep_freed_memory()
     if chosen.type == "cuda" and world > 1:
         torch.cuda.set_device(chosen)  # where NCCL's barriers run, or all of them take the first
     if world > 1 and not dist.is_initialized():
@@ -76,7 +88,26 @@ def start(settings: RuntimeConfig, seed: int) -> Runtime:
     workers = settings.workers
     if workers is None:
         workers = 0 if chosen.type == "cpu" else min(8, os.cpu_count() or 1)
-    return Runtime(chosen, rank, world, workers, settings.precision == "bf16")
+    if chosen.type == "cuda":
+        _allow_tf32(settings.precision != "fp32")
+    found = hardware(chosen)
+    precision = choose(settings.precision, found).precision
+    return Runtime(chosen, rank, world, workers, precision, found)
+
+
+def hardware(device: torch.device) -> Hardware:
+    """What a device computes natively; where it can't be known (Apple's), float32 alone."""
+    if device.type == "cpu":
+        return Hardware(bfloat16=capability().native_bfloat16)
+    if device.type == "cuda":
+        return Hardware(torch.cuda.get_device_capability(device) >= (8, 0), float16=True)
+    return Hardware()
+
+
+def _allow_tf32(allowed: bool) -> None:
+    """Products of float32 with mantissas of 10 bits, on GPUs that have them."""
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def require_one_process() -> None:

@@ -3,6 +3,7 @@
 import copy
 import math
 import sys
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from wsss.config import OptimConfig
 from wsss.engine.checkpoint import save_model
 from wsss.engine.loop import LossFunction, check_batch, train
 from wsss.engine.parameter_groups import parameter_groups
+from wsss.engine.precision import choose
 from wsss.engine.runtime import Runtime
 from wsss.engine.schedule import schedule_of
 from wsss.errors import WsssError, first_line
@@ -59,7 +61,8 @@ def train_stage(
         settings.backbone_lr_factor,
         settings.weight_decay,
     )
-    work.begin(alone=runtime.is_main)
+    runtime = _in_its_precision(work, runtime, title)
+    work.begin(alone=runtime.is_main, computed={"precision": runtime.precision})
     return train(
         runtime,
         model,
@@ -74,6 +77,16 @@ def train_stage(
         save_every=config.runtime.save_every,
         tensorboard=run.stage(stage) if config.runtime.tensorboard else None,
     )
+
+
+def _in_its_precision(work: Work, runtime: Runtime, title: str) -> Runtime:
+    """The runtime in the precision that a training goes on in, which is said if unexpected."""
+    goes_on = work.run.checkpoint(work.stage).is_file() and not work.overwrite
+    begun = work.run.computed_with(work.stage).get("precision") if goes_on else None
+    choice = choose(work.config.runtime.precision, runtime.hardware, begun)
+    if choice.remark and runtime.is_main:
+        print(f"{title} {choice.remark}", file=sys.stderr)
+    return replace(runtime, precision=choice.precision)
 
 
 def _check_shapes(model: nn.Module, settings: OptimConfig, runtime: Runtime, title: str) -> None:

@@ -12,20 +12,22 @@ from numpy.typing import NDArray
 Mask = NDArray[np.uint8]
 
 
-def band(inside: NDArray[np.bool_], distance: int) -> NDArray[np.bool_]:
-    """The pixels of a region at most `distance` steps (king's moves) from its outside.
+def bands(mask: Mask, distance: int) -> NDArray[np.bool_]:
+    """The pixels at most `distance` steps (king's moves) from a pixel of another label.
+
+    The bands of all labels at once: within that many steps the lowest and the highest label differ.
 
     Args:
-        inside: (H, W), the region; what lies beyond the image is outside.
+        mask: (H, W), labels; what lies beyond the image is of another label.
         distance: at least 1.
 
     Returns:
-        (H, W), a part of `inside`.
+        (H, W).
     """
-    # OpenCV pads an erosion with "inside" unless the border is written down
-    framed = np.pad(inside.astype(np.uint8), 1)
-    core = cv2.erode(framed, np.ones((3, 3), np.uint8), iterations=distance)[1:-1, 1:-1]
-    return inside & (core == 0)
+    kernel, edge = np.ones((3, 3), np.uint8), cv2.BORDER_CONSTANT
+    lowest = cv2.erode(mask, kernel, iterations=distance, borderType=edge, borderValue=[0])
+    highest = cv2.dilate(mask, kernel, iterations=distance, borderType=edge, borderValue=[255])
+    return np.asarray(lowest != highest)
 
 
 class BoundaryIoU:
@@ -53,12 +55,11 @@ class BoundaryIoU:
     def update(self, target: Mask, pred: Mask) -> None:
         """Adds an image: (H, W) class indices or `ignore_index`, both of one size."""
         distance = max(1, round(self.width * math.hypot(*target.shape)))
-        pred = np.where(target == self.ignore_index, self.ignore_index, pred)
-        for label in np.union1d(np.unique(target), np.unique(pred)).tolist():
-            if label != self.ignore_index:
-                true, found = band(target == label, distance), band(pred == label, distance)
-                self.both[label] += np.count_nonzero(true & found)
-                self.either[label] += np.count_nonzero(true | found)
+        pred = np.where(target == self.ignore_index, np.uint8(self.ignore_index), pred)
+        true, found = bands(target, distance), bands(pred, distance)
+        both = _counts(target[true & found & (target == pred)], len(self.both))
+        self.both += both
+        self.either += _counts(target[true], len(both)) + _counts(pred[found], len(both)) - both
 
     def compute(self) -> tuple[NDArray[np.float64], float]:
         """(C,) in [0, 1], nan for a class that never occurred, and the mean over the others."""
@@ -66,3 +67,8 @@ class BoundaryIoU:
         iou = np.divide(self.both, self.either, out=nothing, where=self.either > 0)
         present = self.either > 0
         return iou, float(iou[present].mean()) if present.any() else float("nan")
+
+
+def _counts(labels: Mask, classes: int) -> NDArray[np.int64]:
+    """(classes,) pixels of each; labels beyond are left out."""
+    return np.bincount(labels, minlength=256)[:classes].astype(np.int64)

@@ -19,6 +19,8 @@ GROUND_TRUTH = "ground truth"
 """What masks are made from in the run of a fully supervised baseline."""
 _DIGEST = "images"
 """Key of the digest of the classes' names and of every image's id and tags, beside settings."""
+_COMPUTED = "runtime"
+"""Key of how a stage is computed, beside settings: noted, and no reason to recompute it."""
 
 
 class Run(Layout):
@@ -58,6 +60,11 @@ class Run(Layout):
             return found
         return settings_of(config, stage)
 
+    def computed_with(self, stage: str) -> dict[str, Any]:
+        """How a stage was begun to be computed, as `Work.begin` noted it."""
+        path = self.settings(stage)
+        return json.loads(path.read_text()).get(_COMPUTED, {}) if path.is_file() else {}
+
     def check(
         self, stage: str, config: RunConfig, digests: Mapping[str, str] | None = None
     ) -> None:
@@ -94,6 +101,7 @@ class Run(Layout):
             Key, value before and value now of each difference; none for a stage that isn't begun.
         """
         old = self.made_with(stage, config)
+        old.pop(_COMPUTED, None)
         before, now = old.pop(_DIGEST, None), (digests or {}).get(stage)
         other = before is not None and now is not None and before != now
         changed = _differences(old, settings_of(config, stage))
@@ -177,8 +185,10 @@ class Work:
         """Whether the stage has to be made."""
         return self.overwrite or not self.run.finished(self.stage)
 
-    def begin(self, part: str = "", alone: bool = True) -> None:
-        """Note the settings that the stage is made with.
+    def begin(
+        self, part: str = "", alone: bool = True, computed: Mapping[str, Any] | None = None
+    ) -> None:
+        """Note the settings that the stage is made with, and how it is computed.
 
         The last thing before its work, when all that can be refused was: what an earlier start left
         of a stage that is recomputed goes now, with what is built on it. Pseudo-masks that another
@@ -187,6 +197,7 @@ class Work:
         Args:
             part: which part of the stage this process makes, such as a shard, where several do.
             alone: whether this is the process that has to keep others away (not a further rank).
+            computed: how, for the record: another start may do otherwise.
 
         Raises:
             WsssError: another process is making the stage, or this part of it.
@@ -206,6 +217,8 @@ class Work:
         settings = settings_of(self.config, self.stage)
         if self.stage in self._digests:
             settings[_DIGEST] = self._digests[self.stage]
+        if computed:
+            settings[_COMPUTED] = dict(computed)
         write_json(self.run.settings(self.stage), settings)
 
     def finish(self, summary: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from wsss.config import RunConfig
 from wsss.config.schema import PredictConfig, SeedsConfig, ViewsConfig
 from wsss.data.images import Sample, TaggedDataset
 from wsss.data.mask_io import read_mask
-from wsss.data.masks import mask_path, read_pair, true_masks
+from wsss.data.masks import mask_path, read_pair, read_target, true_masks
 from wsss.data.open import open_tagged
 from wsss.engine.progress import track
 from wsss.engine.runtime import start
@@ -92,7 +92,7 @@ def _score_masks(
         _require(paths)
     columns = [SplitScores(tagged.class_names, config.evaluate.unsure) for _ in masks]
     for i, sample in enumerate(track(tagged.samples, "evaluate", len(tagged))):
-        target = read_pair(sample.path, mask_path(root, sample.id))[1]
+        target = read_target(sample.path, mask_path(root, sample.id))
         for column, paths in zip(columns, masks, strict=True):
             column.update(target, read_mask(paths[i]))
     return columns
@@ -150,7 +150,7 @@ def _score_seeds(
     confusion = ConfusionMatrix(len(names), unsure=config.evaluate.unsure)
     sweep = ThresholdSweep(len(names), SWEEP)
     for sample in track(tagged.samples, "evaluate", len(tagged)):
-        target = read_pair(sample.path, mask_path(root, sample.id))[1]
+        target = read_target(sample.path, mask_path(root, sample.id))
         scores, labels = _soft(run, sample, key)
         confusion.update(target, seed_mask(margins(scores, rule, target.shape), labels))
         sweep.update(target, resize(scores[None], (target.shape[0], target.shape[1]))[0], labels)

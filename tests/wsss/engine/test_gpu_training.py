@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset
 
 from wsss.engine.loop import _gradients, train
+from wsss.engine.precision import Precision
 from wsss.engine.runtime import Runtime
 from wsss.engine.schedule import Schedule
 from wsss.models.backbone import create_backbone
@@ -55,7 +56,7 @@ def fit(
     folder: Path,
     device: torch.device,
     dataset: Dataset[Any] | None = None,
-    bf16: bool = False,
+    precision: Precision = "fp32",
     **changes: Any,
 ) -> tuple[list[float], TagClassifier]:
     """The losses of 21 steps, seven epochs, and the model."""
@@ -69,7 +70,7 @@ def fit(
         return value
 
     trained = train(
-        Runtime(device, bf16=bf16),
+        Runtime(device, precision=precision),
         model,
         [{"params": list(model.parameters()), "lr": 1e-3}],
         dataset or Coloured(),
@@ -117,7 +118,7 @@ def test_gpu_training_cut_short_ends_as_an_unbroken_one(gpu: torch.device, tmp_p
 
 def test_gpu_training_in_bfloat16_learns_as_in_float32(gpu: torch.device, tmp_path: Path) -> None:
     exact, _ = fit(tmp_path / "fp32", gpu)
-    found, _ = fit(tmp_path / "bf16", gpu, bf16=True)
+    found, _ = fit(tmp_path / "bf16", gpu, precision="bf16")
     assert found == pytest.approx(exact, rel=0.1)
 
 

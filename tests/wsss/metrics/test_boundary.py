@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_cdt
 
-from wsss.metrics.boundary import BoundaryIoU, band
+from wsss.metrics.boundary import BoundaryIoU, bands
+
+
+def band(inside: np.ndarray, distance: int) -> np.ndarray:  # type: ignore[type-arg]
+    """The band of one region among others."""
+    return inside & bands(inside.astype(np.uint8), distance)
 
 
 def square(size: int, top: int, left: int, side: int) -> np.ndarray:  # type: ignore[type-arg]
@@ -78,3 +83,14 @@ def test_boundary_iou_of_unsure_pixels() -> None:
     score.update(square(20, 5, 5, 6), np.full((20, 20), 255, np.uint8))
     assert score.compute()[0].tolist() == [0, 0]
     assert np.isnan(BoundaryIoU(2).compute()[1])
+
+
+def test_bands_are_those_of_each_label_by_itself() -> None:
+    mask = np.random.default_rng(1).choice([0, 1, 7, 255], (6, 5)).astype(np.uint8)
+    mask = np.kron(mask, np.ones((9, 9), np.uint8))
+    for distance in (1, 3, 8):
+        found = bands(mask, distance)
+        for label in (0, 1, 7, 255):
+            inside = mask == label
+            steps = distance_transform_cdt(np.pad(inside, 1), metric="chessboard")[1:-1, 1:-1]
+            assert np.array_equal(found & inside, inside & (steps <= distance))
