@@ -4,7 +4,7 @@ import copy
 import math
 import sys
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -61,6 +61,8 @@ def train_stage(
         settings.backbone_lr_factor,
         settings.weight_decay,
     )
+    if config.backbone.grad_checkpointing:
+        cast(Any, backbone).set_grad_checkpointing()
     runtime = _in_its_precision(work, runtime, title)
     work.begin(alone=runtime.is_main, computed={"precision": runtime.precision})
     return train(
