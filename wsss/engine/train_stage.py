@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from wsss.config import OptimConfig
+from wsss.engine.allocator import give_back
 from wsss.engine.checkpoint import save_model
 from wsss.engine.loop import LossFunction, check_batch, train
 from wsss.engine.parameter_groups import parameter_groups
@@ -65,7 +66,7 @@ def train_stage(
         cast(Any, backbone).set_grad_checkpointing()
     runtime = _in_its_precision(work, runtime, title)
     work.begin(alone=runtime.is_main, computed={"precision": runtime.precision})
-    return train(
+    trained = train(
         runtime,
         model,
         groups,
@@ -79,6 +80,8 @@ def train_stage(
         save_every=config.runtime.save_every,
         tensorboard=run.stage(stage) if config.runtime.tensorboard else None,
     )
+    give_back()  # the next stage takes other blocks
+    return trained
 
 
 def _in_its_precision(work: Work, runtime: Runtime, title: str) -> Runtime:
