@@ -113,6 +113,8 @@ class BackboneConfig(Section):
     """`pretrained` finds them by the name; a released .pth or .safetensors; null: random ones."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of the model, as `glmix.GLNet` takes them."""
+    grad_checkpointing: Annotated[bool, Since(None)] = False
+    """Compute activations again in the backward pass of training, where memory is short."""
 
 
 class OptimConfig(Section):
@@ -368,6 +370,10 @@ class RuntimeConfig(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """`auto` takes bf16 where the device computes it natively, else fp32; fp16 scales its gradients
     and needs a GPU."""
+    compile: bool = False
+    """Compile networks to train by `torch.compile`, which takes minutes at the start."""
+    deterministic: bool = False
+    """The same bits in every training on one GPU, at some cost; on a CPU of one thread they are."""
     threads: int | None = Field(None, ge=1)
     """Of torch on the CPU; null takes OMP_NUM_THREADS or torch's choice."""
     workers: int | None = Field(None, ge=0)

@@ -5,6 +5,7 @@ derives it from. Images are uint8 (H, W, 3) RGB until `normalise`, the last step
 """
 
 import math
+from functools import cache
 
 import cv2
 import numpy as np
@@ -33,6 +34,11 @@ _TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.5
 _FROM_YIQ = np.linalg.inv(_TO_YIQ)
 
 
+def as_pixels(image: Image) -> torch.Tensor:
+    """(H, W, 3) uint8 → (3, H, W) uint8, contiguous: what `normalise_pixels` takes."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
 def normalise(image: Image) -> torch.Tensor:
     """(pixel / 255 − mean) / std with ImageNet's mean and std.
 
@@ -42,18 +48,24 @@ def normalise(image: Image) -> torch.Tensor:
     Returns:
         (3, H, W) float32, contiguous.
     """
-    return normalise_pixels(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))))
+    return normalise_pixels(as_pixels(image))
 
 
 def normalise_pixels(pixels: torch.Tensor) -> torch.Tensor:
     """`normalise` where the tensor is: (..., 3, H, W) uint8 → the same float32."""
-    scale, shift = (torch.from_numpy(v).to(pixels.device) for v in (_SCALE, _SHIFT))
+    scale, shift = _on(pixels.device)
     return pixels.float().mul_(scale[:, None, None]).add_(shift[:, None, None])
+
+
+@cache
+def _on(device: torch.device) -> tuple[torch.Tensor, ...]:
+    """Scale and shift on a device, which waits for them once."""
+    return tuple(torch.from_numpy(v).to(device) for v in (_SCALE, _SHIFT))
 
 
 def to_pixels(image: torch.Tensor) -> torch.Tensor:
     """Undoes `normalise` where the tensor is: (..., 3, H, W) float → the same uint8, rounded."""
-    scale, shift = (torch.from_numpy(v).to(image.device) for v in (_SCALE, _SHIFT))
+    scale, shift = _on(image.device)
     pixels = (image.detach().float() - shift[:, None, None]) / scale[:, None, None]
     return pixels.round().clamp(0, 255).byte()
 

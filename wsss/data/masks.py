@@ -150,4 +150,4 @@ class MaskTrainingSet(Dataset[MaskSample]):
             image, mask, self.size, rng, self.scale, self.flip
         )
         image = augment.colour_jitter(image, rng, self.jitter)
-        return MaskSample(augment.normalise(image), torch.from_numpy(mask.astype(np.int64)))
+        return MaskSample(augment.as_pixels(image), torch.from_numpy(mask))

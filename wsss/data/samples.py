@@ -9,8 +9,8 @@ class MaskSample(NamedTuple):
     """A crop, or a batch of them with one more axis in front.
 
     Attributes:
-        image: (3, size, size) float32, normalised.
-        mask: (size, size) int64, 255 = ignored.
+        image: (3, size, size) uint8; the device normalises it.
+        mask: (size, size) uint8, 255 = ignored.
     """
 
     image: torch.Tensor

@@ -53,7 +53,7 @@ class TagTrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return len(self.tagged)
 
     def __getitem__(self, index: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """(epoch, index) → image (3, size, size) float32 normalised, tags (C,) of 0 and 1."""
+        """(epoch, index) → image (3, size, size) uint8, tags (C,) of 0 and 1."""
         epoch, i = index
         rng = np.random.default_rng((self.seed, epoch, i))
         image = augment.limit_side(read_image(self.tagged.samples[i].path), self.max_side)
@@ -61,4 +61,4 @@ class TagTrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         if self.flip and augment.random_flip(rng):
             image = augment.mirror(image)
         image = augment.colour_jitter(image, rng, self.jitter)
-        return augment.normalise(image), self._tags[i]
+        return augment.as_pixels(image), self._tags[i]

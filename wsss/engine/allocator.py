@@ -26,6 +26,13 @@ def keep_freed_memory() -> bool:
     return _kept
 
 
+def give_back() -> None:
+    """Give back what is free now, where the C library can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 @contextmanager
 def given_back() -> Iterator[None]:
     """Freed memory goes back to the system within, so that what is held can be measured."""

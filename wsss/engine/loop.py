@@ -1,9 +1,9 @@
 """The training loop of both networks: steps that resume exactly, on one device or many."""
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,14 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
 from wsss.engine.checkpoint import load_state, save_state
+from wsss.engine.loss_watch import LossWatch
 from wsss.engine.progress import Tracker
 from wsss.engine.runtime import Runtime
 from wsss.engine.schedule import Average, SampleOrder, Schedule
 from wsss.errors import WsssError
 
+FEW_IMAGES = 8
+"""Below so many images a process, batch norms take the statistics of all processes (on GPUs)."""
 LossFunction = Callable[[nn.Module, Sequence[Tensor]], Tensor]
 """(model, batch) → scalar loss."""
 
@@ -65,7 +68,7 @@ def train(
     check_batch(schedule, runtime, title)
     # 1×1 and depth-wise convolutions run fastest on channels-last tensors
     model.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(groups)
+    optimizer = torch.optim.AdamW(groups, fused=runtime.fused)
     peaks = [group["lr"] for group in optimizer.param_groups]
     scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
     average = Average(model, schedule.ema)
@@ -85,7 +88,9 @@ def train(
         pin_memory=runtime.device.type != "cpu",
         persistent_workers=False,
     )
-    trained = _distributed(model, runtime)
+    parallel = _distributed(model, runtime, schedule)
+    trained: Any = torch.compile(parallel) if runtime.compile else parallel
+    watch = LossWatch(title, runtime.device)
     saved = time.monotonic()
     model.train()
     with Tracker(
@@ -104,17 +109,20 @@ def train(
             # one generator state a step: dropout and the like resume exactly, too
             torch.manual_seed(seed * 1_000_003 + step * runtime.world + runtime.rank)
             optimizer.zero_grad(set_to_none=True)
-            loss = _gradients(runtime, trained, parts, loss_function, schedule, scaler)
-            value = _finite(loss, title, step)
+            apart = partial(_apart, parallel)
+            loss = _gradients(runtime, trained, parts, loss_function, schedule, scaler, apart)
+            watch.update(loss, step)
             scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(model.parameters(), schedule.clip_grad)
             scaler.step(optimizer)
             scaler.update()
             average.update(model, step)
-            tracker.advance(1, loss=value)
+            tracker.advance(1, loss=watch.value)
             if time.monotonic() - saved >= save_every and runtime.is_main:
+                watch.look(step)
                 save_state(checkpoint, _state(step + 1, model, optimizer, scaler, average))
                 saved = time.monotonic()
+        watch.look(schedule.steps - 1)
     if runtime.world > 1:
         dist.barrier()
     average.apply(model)
@@ -139,13 +147,14 @@ def _gradients(
     loss_function: LossFunction,
     schedule: Schedule,
     scaler: torch.amp.GradScaler,
+    apart: Callable[[], AbstractContextManager[Any]],
 ) -> Tensor:
     """Sum up the gradients of a step's parts, each weighing the same; returns the mean loss."""
     total = torch.zeros((), device=runtime.device)
     for part, batch in enumerate(parts, start=1):
         on_device = [_to_device(tensor, runtime.device) for tensor in batch]
         # processes exchange gradients once, with the last part
-        with _apart(trained) if part < schedule.accumulate else nullcontext():
+        with apart() if part < schedule.accumulate else nullcontext():
             with runtime.autocast():
                 loss = loss_function(trained, on_device) / schedule.accumulate
             scaler.scale(loss).backward()
@@ -153,9 +162,9 @@ def _gradients(
     return total
 
 
-def _apart(trained: nn.Module) -> AbstractContextManager[Any]:
-    if isinstance(trained, DistributedDataParallel):
-        return trained.no_sync()
+def _apart(parallel: nn.Module) -> AbstractContextManager[Any]:
+    if isinstance(parallel, DistributedDataParallel):
+        return parallel.no_sync()
     return nullcontext()
 
 
@@ -209,23 +218,17 @@ def _batches(loader: DataLoader[Any]) -> Iterator[Sequence[Tensor]]:
         raise WsssError(str(error).rpartition("WsssError: ")[2].strip()) from None
 
 
-def _finite(loss: Tensor, title: str, step: int) -> float:
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise WsssError(
-            f"{title}: the loss is {value} at step {step}: lower the learning rate (lr) or "
-            "clip_grad of this stage, and start it with --overwrite."
-        )
-    return value
-
-
 def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
     layout = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
     return tensor.to(device, non_blocking=True, memory_format=layout)
 
 
-def _distributed(model: nn.Module, runtime: Runtime) -> nn.Module:
+def _distributed(model: nn.Module, runtime: Runtime, schedule: Schedule) -> nn.Module:
     if runtime.world == 1:
         return model
+    images = schedule.batch_size // runtime.world // schedule.accumulate
+    if runtime.device.type != "cpu" and images < FEW_IMAGES:
+        # the statistics of a few images are noise: take those of all processes
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)
     ids = None if runtime.device.type == "cpu" else [runtime.device.index]
     return DistributedDataParallel(model, device_ids=ids)

@@ -1,6 +1,5 @@
 """Time and peak memory of the parts of a stage."""
 
-import ctypes
 import gc
 import time
 from collections.abc import Callable, Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from wsss.engine.allocator import given_back
+from wsss.engine.allocator import give_back, given_back
 
 
 class Stopwatch:
@@ -80,7 +79,7 @@ def peak_memory(device: torch.device, work: Callable[[], object]) -> int | None:
     if device.type != "cpu":
         return _on_device(device, work) if torch.cuda.is_available() else None
     try:
-        _give_back()
+        give_back()  # or the work would find it and seem to take none
         _RESET.write_text("5")  # the peak starts again from here
         before = _resident("VmRSS")
         with given_back():
@@ -96,13 +95,6 @@ def _on_device(device: torch.device, work: Callable[[], object]) -> int:
     work()
     torch.cuda.synchronize(device)
     return int(torch.cuda.max_memory_allocated(device) - before)
-
-
-def _give_back() -> None:
-    """Freed memory goes back to the system, or the work would find it and seem to take none."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _resident(key: str) -> int:

@@ -4,6 +4,7 @@ The only module that reads environment variables and names a device, but for `en
 sets one before torch is imported.
 """
 
+import atexit
 import os
 import random
 from contextlib import AbstractContextManager, nullcontext
@@ -33,6 +34,7 @@ class Runtime:
         workers: processes that load images.
         precision: that networks train in.
         hardware: what it was chosen by.
+        compile: whether networks are compiled to train.
     """
 
     device: torch.device
@@ -41,11 +43,17 @@ class Runtime:
     workers: int = 0
     precision: Precision = "fp32"
     hardware: Hardware = field(default_factory=Hardware)
+    compile: bool = False
 
     @property
     def is_main(self) -> bool:
         """Whether this process writes files."""
         return self.rank == 0
+
+    @property
+    def fused(self) -> bool:
+        """Whether AdamW has a kernel that takes all of its steps at once here."""
+        return self.device.type in ("cpu", "cuda")
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The precision that networks train in."""
@@ -74,6 +82,8 @@ def start(settings: RuntimeConfig, seed: int) -> Runtime:
         torch.set_num_threads(settings.threads)
     # OpenCV starts threads of its own, which would take the cores from torch
     cv2.setNumThreads(1)
+    if settings.deterministic:
+        _deterministic()
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
@@ -85,6 +95,7 @@ def start(settings: RuntimeConfig, seed: int) -> Runtime:
         torch.cuda.set_device(chosen)  # where NCCL's barriers run, or all of them take the first
     if world > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        atexit.register(_leave_the_others)
     workers = settings.workers
     if workers is None:
         workers = 0 if chosen.type == "cpu" else min(8, os.cpu_count() or 1)
@@ -92,7 +103,7 @@ def start(settings: RuntimeConfig, seed: int) -> Runtime:
         _allow_tf32(settings.precision != "fp32")
     found = hardware(chosen)
     precision = choose(settings.precision, found).precision
-    return Runtime(chosen, rank, world, workers, precision, found)
+    return Runtime(chosen, rank, world, workers, precision, found, settings.compile)
 
 
 def hardware(device: torch.device) -> Hardware:
@@ -102,6 +113,18 @@ def hardware(device: torch.device) -> Hardware:
     if device.type == "cuda":
         return Hardware(torch.cuda.get_device_capability(device) >= (8, 0), float16=True)
     return Hardware()
+
+
+def _deterministic() -> None:
+    """The same bits in every run on one machine; what has no such way on a GPU is warned of."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by the first product
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+
+
+def _leave_the_others() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _allow_tf32(allowed: bool) -> None:

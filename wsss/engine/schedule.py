@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from wsss.config import OptimConfig
 
@@ -116,12 +116,15 @@ class Average:
         if not self.decay:
             return
         decay = min(self.decay, (1 + step) / (10 + step))
+        mine: list[Tensor] = []
+        theirs: list[Tensor] = []
         for name, value in model.state_dict().items():
-            mine = self.values[name]
-            if mine.is_floating_point():
-                mine.lerp_(value, 1 - decay)
+            if value.is_floating_point():
+                mine.append(self.values[name])
+                theirs.append(value)
             else:
-                mine.copy_(value)
+                self.values[name].copy_(value)
+        torch._foreach_lerp_(mine, theirs, 1 - decay)  # one kernel on a device
 
     def apply(self, model: nn.Module) -> None:
         """Put the average into the model."""

@@ -4,13 +4,14 @@ import copy
 import math
 import sys
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.utils.data import Dataset
 
 from wsss.config import OptimConfig
+from wsss.engine.allocator import give_back
 from wsss.engine.checkpoint import save_model
 from wsss.engine.loop import LossFunction, check_batch, train
 from wsss.engine.parameter_groups import parameter_groups
@@ -61,9 +62,11 @@ def train_stage(
         settings.backbone_lr_factor,
         settings.weight_decay,
     )
+    if config.backbone.grad_checkpointing:
+        cast(Any, backbone).set_grad_checkpointing()
     runtime = _in_its_precision(work, runtime, title)
     work.begin(alone=runtime.is_main, computed={"precision": runtime.precision})
-    return train(
+    trained = train(
         runtime,
         model,
         groups,
@@ -77,6 +80,8 @@ def train_stage(
         save_every=config.runtime.save_every,
         tensorboard=run.stage(stage) if config.runtime.tensorboard else None,
     )
+    give_back()  # the next stage takes other blocks
+    return trained
 
 
 def _in_its_precision(work: Work, runtime: Runtime, title: str) -> Runtime:

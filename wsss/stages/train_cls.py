@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from wsss.config import RunConfig
-from wsss.data.augment import limit_side, normalise
+from wsss.data.augment import limit_side, normalise, normalise_pixels
 from wsss.data.check_images import without_damaged
 from wsss.data.images import TaggedDataset, read_image
 from wsss.data.open import open_stage
@@ -66,7 +66,7 @@ def _train(work: Work, runtime: Runtime, model: TagClassifier, train: TaggedData
 
     def loss_function(trained: nn.Module, batch: Sequence[Tensor]) -> Tensor:
         images, tags = batch
-        output = cast(ClassifierOutput, trained(images))
+        output = cast(ClassifierOutput, trained(normalise_pixels(images)))
         return model.loss(output, tags, settings.slot_loss)
 
     crops = SkipDamaged(dataset) if config.data.skip_damaged else dataset

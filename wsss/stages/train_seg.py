@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from wsss.config import RunConfig
+from wsss.data.augment import normalise_pixels
 from wsss.data.images import TaggedDataset
 from wsss.data.mask_io import check_values, read_mask
 from wsss.data.masks import MaskTrainingSet
@@ -45,7 +46,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
 
     def loss_function(trained: nn.Module, batch: Sequence[Tensor]) -> Tensor:
         image, mask = batch
-        return mask_loss(config.train_seg.loss, trained(image), mask)
+        return mask_loss(config.train_seg.loss, trained(normalise_pixels(image)), mask.long())
 
     crops = SkipDamaged(dataset) if config.data.skip_damaged else dataset
     train_stage(work, runtime, model, model.encoder, crops, loss_function)

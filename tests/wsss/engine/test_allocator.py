@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from wsss.engine.allocator import keep_freed_memory
+from wsss.engine.allocator import give_back, keep_freed_memory
 
 GLIBC = hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
 
@@ -44,3 +44,8 @@ def test_keep_freed_memory_spares_page_faults() -> None:
 def test_keep_freed_memory_leaves_other_libraries_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
     assert not keep_freed_memory()
+
+
+def test_give_back_needs_no_library_that_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    give_back()

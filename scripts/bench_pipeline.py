@@ -1,0 +1,209 @@
+#!/usr/bin/env python
+"""Speed of every part of the pipeline, alone or against another checkout of this project.
+
+    scripts/bench_pipeline.py [--voc ROOT] [--images 48] [--rounds 3] [--precision fp32]
+    scripts/bench_pipeline.py --against PATH        the checkout in PATH beside this one
+
+Each checkout is a process that runs the commands of `wsss` one after the other on the same images
+(of VOC 2012 in `--voc`, else synthetic ones) with the packaged backbone; the processes take turns,
+part by part, so that whatever else runs on the machine meets both. Printed are units of work per
+second of processor time (all threads), by the round that took least; and the peak of the process's
+resident memory within the part. One thread unless OMP_NUM_THREADS says otherwise; CPU only.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+STEPS = 8  # of each training
+
+
+class Part(NamedTuple):
+    """A part of the pipeline: its name, the unit of its work, units, and the command's words."""
+
+    name: str
+    unit: str
+    units: int
+    command: list[str]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--voc", type=Path, metavar="ROOT", help="VOC2012 folder")
+    parser.add_argument("--images", type=int, default=48)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--precision", default="fp32", choices=("auto", "fp32", "bf16"))
+    parser.add_argument("--against", type=Path, metavar="PATH")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        serve()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "data"
+        write_images(data, arguments.voc, arguments.images)
+        checkouts = {"here": ROOT}
+        if arguments.against is not None:
+            checkouts["there"] = arguments.against.resolve()
+        workers = {name: start(path) for name, path in checkouts.items()}
+        listed = {
+            name: parts(Path(folder) / name, data, arguments.images, arguments.precision)
+            for name in checkouts
+        }
+        seconds: dict[tuple[str, str], float] = defaultdict(lambda: float("inf"))
+        peaks: dict[tuple[str, str], float] = defaultdict(float)
+        for _ in range(arguments.rounds):
+            for position in range(len(listed["here"])):
+                for name, worker in workers.items():
+                    part = listed[name][position]
+                    taken, peak = ask(worker, part.command)
+                    key = name, part.name
+                    seconds[key] = min(seconds[key], taken)
+                    peaks[key] = max(peaks[key], peak)
+        for worker in workers.values():
+            worker.communicate()
+    show([part for part in listed["here"] if part.unit], seconds, peaks, list(checkouts))
+
+
+def parts(run: Path, data: Path, images: int, precision: str) -> list[Part]:
+    """The commands in their order; those without a unit aren't timed."""
+    settings = [
+        f"run={run}",
+        f"data.root={data}",
+        "data.mask_split=train",
+        "data.train_split=train",
+        f"train_cls={{epochs: {STEPS * 16 / images}, batch_size: 16, holdout: 0, crop: 192}}",
+        f"train_seg={{epochs: {STEPS * 16 / images}, batch_size: 16, crop: 192}}",
+        "evaluate.fast=true",
+        f"runtime={{device: cpu, precision: {precision}}}",
+    ]
+    folder = str(data / "JPEGImages")
+    masks = ["--images", folder, "--out", f"{run}_masks", "--overwrite"]
+    return [
+        Part("train-cls", "steps/s", STEPS, ["train-cls", *settings, "--overwrite"]),
+        Part(
+            "generate-pseudo-masks",
+            "images/s",
+            images,
+            ["generate-pseudo-masks", *settings, "--overwrite"],
+        ),
+        Part("train-seg", "steps/s", STEPS, ["train-seg", *settings, "--overwrite"]),
+        Part("predict", "images/s", images, ["predict", *settings, *masks]),
+        Part("masks to score", "", 0, ["evaluate", *settings]),
+        Part("evaluate predictions", "images/s", images, ["evaluate", *settings]),
+        Part("evaluate seeds", "images/s", images, ["evaluate", *settings, "--of", "seeds"]),
+    ]
+
+
+def write_images(root: Path, voc: Path | None, count: int) -> None:
+    """As many images as every split, of VOC's `train` where it is at hand."""
+    if voc is None:
+        sys.path.insert(0, str(ROOT))
+        from wsss.data.synthetic import write_synthetic_voc
+
+        write_synthetic_voc(root, train=count, val=count, size=256)
+        return
+    lists = root / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    (root / "JPEGImages").mkdir()
+    for name in ("Annotations", "SegmentationClassAug", "SegmentationClass"):
+        if (voc / name).is_dir():
+            (root / name).symlink_to(voc.resolve() / name)
+    ids = (voc / "ImageSets" / "Segmentation" / "train.txt").read_text().split()[:count]
+    for id_ in ids:
+        (root / "JPEGImages" / f"{id_}.jpg").symlink_to(voc.resolve() / f"JPEGImages/{id_}.jpg")
+    for split in ("train", "train_aug", "val"):
+        (lists / f"{split}.txt").write_text("".join(f"{id_}\n" for id_ in ids))
+
+
+def start(checkout: Path) -> "subprocess.Popen[str]":
+    environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": str(checkout)}
+    return subprocess.Popen(
+        [sys.executable, __file__, "--worker"],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def ask(worker: "subprocess.Popen[str]", command: list[str]) -> tuple[float, float]:
+    assert worker.stdin is not None and worker.stdout is not None
+    worker.stdin.write(json.dumps(command) + "\n")
+    worker.stdin.flush()
+    line = worker.stdout.readline()
+    if not line:
+        sys.exit(f"wsss {' '.join(command)} failed")
+    answer = json.loads(line)
+    if "error" in answer:
+        sys.exit(f"wsss {' '.join(command)}: {answer['error']}")
+    return answer["seconds"], answer["peak"]
+
+
+def serve() -> None:
+    """Run the commands that come in, a JSON list a line; answer with seconds and peak memory."""
+    sys.path.remove(str(Path(__file__).parent))
+    import torch  # noqa: F401  so that no part pays for it
+
+    from wsss import pipeline  # noqa: F401
+    from wsss.cli import app
+
+    for line in sys.stdin:
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")  # the peak starts again
+        begun = time.process_time()
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                code = app(json.loads(line), standalone_mode=False)
+            answer: dict[str, object] = {"error": f"exit code {code}"} if code else {}
+        except Exception as error:
+            answer = {"error": str(error)}
+        answer |= {"seconds": time.process_time() - begun, "peak": peak()}
+        print(json.dumps(answer), flush=True)
+
+
+def peak() -> float:
+    """MiB; 0 where the system doesn't say."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def show(
+    listed: list[Part],
+    seconds: dict[tuple[str, str], float],
+    peaks: dict[tuple[str, str], float],
+    names: list[str],
+) -> None:
+    other = names[1] if len(names) > 1 else None
+    if other is None:
+        print("| part | speed | peak MiB |\n|---|---|---|")
+    else:
+        print("| part | there | here | × | peak MiB there | here |\n|---|---|---|---|---|---|")
+    for part in listed:
+        here = seconds["here", part.name]
+        speed = f"{part.units / here:.2f} {part.unit}"
+        if other is None:
+            print(f"| {part.name} | {speed} | {peaks['here', part.name]:.0f} |")
+        else:
+            there = seconds[other, part.name]
+            print(
+                f"| {part.name} | {part.units / there:.2f} | {speed} | {there / here:.2f} "
+                f"| {peaks[other, part.name]:.0f} | {peaks['here', part.name]:.0f} |"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""The loss of a training, looked at without making a device wait every step."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from wsss.errors import WsssError
+
+EVERY = 20
+"""Steps between two looks at the loss on a device; on a CPU each is looked at."""
+
+
+class LossWatch:
+    """Keeps on the device whether every loss was finite, and fetches a value once in a while.
+
+    Attributes:
+        value: of the loss that was looked at last; nan before the first.
+    """
+
+    def __init__(self, title: str, device: torch.device) -> None:
+        self.value = math.nan
+        self._title = title
+        self._every = 1 if device.type == "cpu" else EVERY
+        self._finite = torch.ones((), dtype=torch.bool, device=device)
+        self._loss = torch.zeros((), device=device)
+        self._unseen = 0
+
+    def update(self, loss: Tensor, step: int) -> None:
+        """Take in the loss of a step, and look at it every so often.
+
+        Raises:
+            WsssError: see `look`.
+        """
+        self._loss = loss.detach()
+        self._finite &= self._loss.isfinite()
+        self._unseen += 1
+        if self._unseen >= self._every or math.isnan(self.value):
+            self.look(step)
+
+    def look(self, step: int) -> None:
+        """Wait for the device; nothing of a training may be kept before.
+
+        Raises:
+            WsssError: a loss since the last look was not finite.
+        """
+        if not self._unseen:
+            return
+        where = f"at step {step}" if self._unseen == 1 else f"within the steps up to {step}"
+        self._unseen = 0
+        self.value = float(self._loss)
+        if not self._finite:
+            found = "not finite" if math.isfinite(self.value) else self.value
+            raise WsssError(
+                f"{self._title}: the loss is {found} {where}: lower the learning rate (lr) or "
+                "clip_grad of this stage, and start it with --overwrite."
+            )
