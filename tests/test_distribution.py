@@ -37,6 +37,7 @@ SOURCES = (
     "configs/distill_nano.yaml",
     "configs/voc61_nano_cpu.yaml",
     "docs/quickstart.png",
+    "mkdocs.yml",
     "pyproject.toml",
     "scripts/test",
     "setup.py",

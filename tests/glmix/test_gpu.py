@@ -77,6 +77,7 @@ def on_fake_cuda(net: Any, size: int, low: bool) -> list[tuple[str, Tensor]]:
     return results.seen
 
 
+@pytest.mark.usefixtures("fake_cuda")
 @pytest.mark.parametrize("low", [False, True], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("name", ["glnet_nano", "glnet_stl"])
 def test_cuda_keeps_norms_in_the_precision_of_the_grid(name: str, low: bool) -> None:
@@ -102,6 +103,7 @@ def are_channels_last(grids: list[Tensor]) -> bool:
     return all(grid.is_contiguous(memory_format=torch.channels_last) for grid in grids)
 
 
+@pytest.mark.usefixtures("fake_cuda")
 @pytest.mark.parametrize("name", EACH)
 def test_cuda_grids_stay_channels_last(name: str) -> None:
     # in float32: fake convolutions in bfloat16 fall back to channels first where cuDNN is absent
@@ -111,6 +113,7 @@ def test_cuda_grids_stay_channels_last(name: str) -> None:
     assert len(grids) == 10 and are_channels_last(grids)
 
 
+@pytest.mark.usefixtures("fake_cuda")
 def test_cuda_fuses_dispatching_and_gathers_by_products(monkeypatch: pytest.MonkeyPatch) -> None:
     shapes, fused = [], F.scaled_dot_product_attention
 

@@ -45,6 +45,10 @@ def test_data_config_makes_a_transform(name: str) -> None:
     assert "256" in str(create_transform(**config).transforms[0])
 
 
+@pytest.mark.skipif(
+    tuple(map(int, timm.__version__.split(".")[:3])) < (1, 0, 31),
+    reason="timm before 1.0.31 does not build what a local folder describes",
+)
 @pytest.mark.parametrize("name", NANO)
 def test_a_folder_for_the_hub_loads_back(name: str, tmp_path: Path) -> None:
     net = small(name, slot_grid=(4, 3), in_chans=5).eval()

@@ -79,7 +79,7 @@ def _nothing_kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         kept.cache_clear()
 
 
-@pytest.mark.usefixtures("_nothing_kept")
+@pytest.mark.usefixtures("fake_cuda", "_nothing_kept")
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_fake_tensors_stay_on_their_device(options: dict[str, Any]) -> None:
     with FakeTensorMode(), NoHops() as hops:

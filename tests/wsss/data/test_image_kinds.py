@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL
 import pytest
 from PIL import Image, ImageOps
 
@@ -148,6 +149,8 @@ def test_float_tiff(tmp_path: Path) -> None:
 def test_every_mode_becomes_rgb(
     tmp_path: Path, mode: str, colour: int | tuple[int, ...], suffix: str
 ) -> None:
+    if mode == "YCbCr" and int(PIL.__version__.partition(".")[0]) < 13:
+        pytest.skip("Pillow before 13 does not read the YCbCr TIFFs that it writes")
     path = tmp_path / f"a{suffix}"
     Image.new(mode, (6, 4), colour).save(path)  # type: ignore[arg-type]
     image = read_image(path)

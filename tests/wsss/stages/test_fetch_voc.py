@@ -220,4 +220,4 @@ def test_fetch_voc_archives_are_torchvisions() -> None:
         (fetch_voc.sbd_archive(), "82b4d87ceb2ed10f6038a1cba92111cb"),
     ):
         assert archive.md5 == digest
-        assert re.fullmatch(r"https://\S+/" + re.escape(archive.filename), archive.url)
+        assert re.fullmatch(r"https?://\S+/" + re.escape(archive.filename), archive.url)
