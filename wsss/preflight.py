@@ -101,7 +101,7 @@ def _check_data(config: RunConfig) -> None:
     if damaged and not data.skip_damaged:
         more = f" ({len(damaged) - 1} more: wsss check-data names them)" if len(damaged) > 1 else ""
         raise WsssError(
-            f"{next(iter(damaged.values()))}{more}; or leave such images out: "
+            f"{next(iter(damaged.values())).rstrip('.')}{more}; or leave such images out: "
             "data.skip_damaged=true."
         )
     scored = _scored_splits(data)
