@@ -296,7 +296,7 @@ def quickstart(
     ),
     overwrite: Overwrite = False,
 ) -> None:
-    """The whole pipeline on synthetic images, in under 3 minutes on 2 cores."""
+    """The whole pipeline on synthetic images, in under 2 minutes on 2 cores."""
     from wsss import quickstart as embedded
 
     typer.echo(embedded.run(folder, overwrite))

@@ -15,7 +15,7 @@ SETTINGS = {
         "args": {"depths": [1, 1, 2, 1], "slot_scale": 8.0},
     },
     "train_cls": {
-        "epochs": 34,
+        "epochs": 18,
         "batch_size": 16,
         "crop": 112,
         # smaller crops lose tagged objects, and the background learns to answer for them
@@ -32,14 +32,18 @@ SETTINGS = {
         # things are drawn anywhere, at the border as often as elsewhere
         "border": None,
         "sharpness": 10.0,
+        "crf_iterations": 5,
     },
     "evaluate": {"fast": True},
     "train_seg": {
-        "decoder_args": {"decoder_segmentation_channels": 64},
-        "epochs": 20,
+        "decoder_args": {"decoder_segmentation_channels": 32},
+        "epochs": 12,
         "crop": 96,
-        "lr": 2e-3,
-        "backbone_lr_factor": 0.5,
+        # few steps: none for sizes that the images to score don't have, and all at a high rate
+        "scale": [0.8, 1.25],
+        "jitter": 0.1,
+        "lr": 4e-3,
+        "backbone_lr_factor": 1.0,
         "warmup_steps": 20,
         "ema": 0.98,
     },
