@@ -155,7 +155,7 @@ def test_metadata_say_version_licence_and_dependencies(built: Path) -> None:
 @pytest.mark.slow
 def test_description_has_no_link_into_the_repository(built: Path) -> None:
     text = str(metadata(wheel_of(built)).get_payload())
-    assert "# wsss" in text and "pip install wsss &&" in text and "install -e" not in text
+    assert "# wsss" in text and "pip install wsss &&" in text and "install -e ." not in text
     assert re.findall(r"\]\((?!https?://|#)", text) == []
 
 
