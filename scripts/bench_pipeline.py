@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Speed of every part of the pipeline, alone or against another checkout of this project.
 
-    scripts/bench_pipeline.py [--voc ROOT] [--images 48] [--rounds 3] [--precision fp32]
+    scripts/bench_pipeline.py [--voc ROOT] [--images 48] [--steps 8] [--rounds 3] [--precision fp32]
     scripts/bench_pipeline.py --against PATH        the checkout in PATH beside this one
 
 Each checkout is a process that runs the commands of `wsss` one after the other on the same images
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-STEPS = 8  # of each training
+BATCH = 16
 
 
 class Part(NamedTuple):
@@ -40,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--voc", type=Path, metavar="ROOT", help="VOC2012 folder")
     parser.add_argument("--images", type=int, default=48)
+    parser.add_argument("--steps", type=int, default=8, help="of each training")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precision", default="fp32", choices=("auto", "fp32", "bf16"))
     parser.add_argument("--against", type=Path, metavar="PATH")
@@ -55,10 +56,7 @@ def main() -> None:
         if arguments.against is not None:
             checkouts["there"] = arguments.against.resolve()
         workers = {name: start(path) for name, path in checkouts.items()}
-        listed = {
-            name: parts(Path(folder) / name, data, arguments.images, arguments.precision)
-            for name in checkouts
-        }
+        listed = {name: parts(Path(folder) / name, data, arguments) for name in checkouts}
         seconds: dict[tuple[str, str], float] = defaultdict(lambda: float("inf"))
         peaks: dict[tuple[str, str], float] = defaultdict(float)
         for _ in range(arguments.rounds):
@@ -74,29 +72,31 @@ def main() -> None:
     show([part for part in listed["here"] if part.unit], seconds, peaks, list(checkouts))
 
 
-def parts(run: Path, data: Path, images: int, precision: str) -> list[Part]:
+def parts(run: Path, data: Path, arguments: argparse.Namespace) -> list[Part]:
     """The commands in their order; those without a unit aren't timed."""
+    images, steps = arguments.images, arguments.steps
+    training = f"epochs: {steps * BATCH / images}, batch_size: {BATCH}, crop: 192"
     settings = [
         f"run={run}",
         f"data.root={data}",
         "data.mask_split=train",
         "data.train_split=train",
-        f"train_cls={{epochs: {STEPS * 16 / images}, batch_size: 16, holdout: 0, crop: 192}}",
-        f"train_seg={{epochs: {STEPS * 16 / images}, batch_size: 16, crop: 192}}",
+        f"train_cls={{{training}, holdout: 0}}",
+        f"train_seg={{{training}}}",
         "evaluate.fast=true",
-        f"runtime={{device: cpu, precision: {precision}}}",
+        f"runtime={{device: cpu, precision: {arguments.precision}}}",
     ]
     folder = str(data / "JPEGImages")
     masks = ["--images", folder, "--out", f"{run}_masks", "--overwrite"]
     return [
-        Part("train-cls", "steps/s", STEPS, ["train-cls", *settings, "--overwrite"]),
+        Part("train-cls", "steps/s", steps, ["train-cls", *settings, "--overwrite"]),
         Part(
             "generate-pseudo-masks",
             "images/s",
             images,
             ["generate-pseudo-masks", *settings, "--overwrite"],
         ),
-        Part("train-seg", "steps/s", STEPS, ["train-seg", *settings, "--overwrite"]),
+        Part("train-seg", "steps/s", steps, ["train-seg", *settings, "--overwrite"]),
         Part("predict", "images/s", images, ["predict", *settings, *masks]),
         Part("masks to score", "", 0, ["evaluate", *settings]),
         Part("evaluate predictions", "images/s", images, ["evaluate", *settings]),
