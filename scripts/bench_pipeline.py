@@ -55,7 +55,8 @@ def main() -> None:
         checkouts = {"here": ROOT}
         if arguments.against is not None:
             checkouts["there"] = arguments.against.resolve()
-        workers = {name: start(path) for name, path in checkouts.items()}
+        logs = {name: Path(folder) / f"{name}.log" for name in checkouts}
+        workers = {name: start(path, logs[name]) for name, path in checkouts.items()}
         listed = {name: parts(Path(folder) / name, data, arguments) for name in checkouts}
         seconds: dict[tuple[str, str], float] = defaultdict(lambda: float("inf"))
         peaks: dict[tuple[str, str], float] = defaultdict(float)
@@ -63,7 +64,7 @@ def main() -> None:
             for position in range(len(listed["here"])):
                 for name, worker in workers.items():
                     part = listed[name][position]
-                    taken, peak = ask(worker, part.command)
+                    taken, peak = ask(worker, part.command, logs[name])
                     key = name, part.name
                     seconds[key] = min(seconds[key], taken)
                     peaks[key] = max(peaks[key], peak)
@@ -125,28 +126,28 @@ def write_images(root: Path, voc: Path | None, count: int) -> None:
         (lists / f"{split}.txt").write_text("".join(f"{id_}\n" for id_ in ids))
 
 
-def start(checkout: Path) -> "subprocess.Popen[str]":
+def start(checkout: Path, log: Path) -> "subprocess.Popen[str]":
     environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": str(checkout)}
-    return subprocess.Popen(
-        [sys.executable, __file__, "--worker"],
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    with log.open("w") as errors:
+        return subprocess.Popen(
+            [sys.executable, __file__, "--worker"],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
 
 
-def ask(worker: "subprocess.Popen[str]", command: list[str]) -> tuple[float, float]:
+def ask(worker: "subprocess.Popen[str]", command: list[str], log: Path) -> tuple[float, float]:
     assert worker.stdin is not None and worker.stdout is not None
     worker.stdin.write(json.dumps(command) + "\n")
     worker.stdin.flush()
     line = worker.stdout.readline()
-    if not line:
-        sys.exit(f"wsss {' '.join(command)} failed")
-    answer = json.loads(line)
+    answer = json.loads(line or '{"error": "ended"}')
     if "error" in answer:
-        sys.exit(f"wsss {' '.join(command)}: {answer['error']}")
+        last = "\n".join(log.read_text().splitlines()[-5:])
+        sys.exit(f"wsss {' '.join(command)}: {answer['error']}\n{last}")
     return answer["seconds"], answer["peak"]
 
 

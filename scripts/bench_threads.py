@@ -5,10 +5,11 @@
 
 PyTorch's threads wait for each other many times a step. By default they spin, which is quick while
 every thread has a core of its own; where another process has taken one, threads spin through their
-turns and wait for one that isn't running. With OMP_WAIT_POLICY=PASSIVE they sleep. Each row is a
-process with other settings, started once; rows take turns, a few steps at a time, so that whatever
-else runs on the machine meets all of them. Steps per second of wall time: the best round, and the
-median. `--busy N` runs N processes beside it that do nothing but count.
+turns and wait for one that isn't running. With OMP_WAIT_POLICY=PASSIVE they sleep at once, with
+GOMP_SPINCOUNT=N after N spins; `wsss` takes 1,000. Each row is a process with other settings,
+started once; rows take turns, a few steps at a time, so that whatever else runs on the machine
+meets all of them. Steps per second of wall time: the best round, and the median. `--busy N` runs N
+processes beside it that do nothing but count.
 """
 
 import argparse
@@ -24,9 +25,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 WAITS: dict[str, dict[str, str]] = {
     "default": {},
-    "GOMP_SPINCOUNT=0": {"GOMP_SPINCOUNT": "0"},
-    "PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE"},
-    "PASSIVE, GOMP_SPINCOUNT=1000": {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"},
+    "OMP_WAIT_POLICY=PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE"},
+    **{f"GOMP_SPINCOUNT={n}": {"GOMP_SPINCOUNT": str(n)} for n in (1000, 3000, 10000, 30000)},
 }
 ONE_THREAD = "default"  # a single thread waits for nobody
 

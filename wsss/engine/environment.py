@@ -6,11 +6,13 @@ _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 
 def prepare() -> None:
-    """Let threads that wait for each other sleep, unless the environment says how they wait.
+    """Let threads that wait for each other soon sleep, unless the environment says how they wait.
 
-    By default they spin, for milliseconds at a time. Beside one busy process that is a core's turn
-    spent on waiting for a thread that isn't running: training was ten times slower and more
-    (`scripts/bench_threads.py`). Read by the OpenMP runtime when it is loaded, which torch does.
+    By default they spin for milliseconds. Beside busy processes that is a core's turn spent on
+    waiting for a thread that isn't running, and training is up to ten times slower. Threads that
+    sleep at once (OMP_WAIT_POLICY=PASSIVE) lose more on free cores than a second thread brings; a
+    thousand spins, some ten microseconds, lose little in either case (`scripts/bench_threads.py`).
+    Read by GNU's OpenMP when it is loaded, which torch does.
     """
     if not any(name in os.environ for name in _WAITING):
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ["GOMP_SPINCOUNT"] = "1000"

@@ -16,11 +16,11 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_prepare_lets_waiting_threads_sleep(bare: pytest.MonkeyPatch) -> None:
-    bare.setenv("OMP_WAIT_POLICY", "")  # so that the test's own environment is put back
-    bare.delenv("OMP_WAIT_POLICY")
+def test_prepare_lets_waiting_threads_sleep_soon(bare: pytest.MonkeyPatch) -> None:
+    bare.setenv("GOMP_SPINCOUNT", "")  # so that the test's own environment is put back
+    bare.delenv("GOMP_SPINCOUNT")
     environment.prepare()
-    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert os.environ["GOMP_SPINCOUNT"] == "1000"
 
 
 @pytest.mark.parametrize("name", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"])
