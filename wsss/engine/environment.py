@@ -9,7 +9,7 @@ def prepare() -> None:
     """Let threads that wait for each other soon sleep, unless the environment says how they wait.
 
     By default they spin for milliseconds. Beside busy processes that is a core's turn spent on
-    waiting for a thread that isn't running, and training is up to ten times slower. Threads that
+    waiting for a thread that isn't running, and training is several times slower. Threads that
     sleep at once (OMP_WAIT_POLICY=PASSIVE) lose more on free cores than a second thread brings; a
     thousand spins, some ten microseconds, lose little in either case (`scripts/bench_threads.py`).
     Read by GNU's OpenMP when it is loaded, which torch does.
