@@ -131,10 +131,10 @@ def generate_pseudo_masks(
 ) -> None:
     """Stage 2: class activation → slots → seeds → CRF → masks."""
     config = _config(source, settings, round)
-    from wsss import pipeline
     from wsss.arguments import parse_shard
+    from wsss.stages import generate_pseudo_masks as stage
 
-    typer.echo(pipeline.pseudo_masks(config, overwrite, parse_shard(shard)))
+    typer.echo(stage.run(config, overwrite, parse_shard(shard)))
 
 
 @app.command("train-seg")

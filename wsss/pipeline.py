@@ -63,13 +63,6 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     return report.run(config)
 
 
-def pseudo_masks(
-    config: RunConfig, overwrite: bool = False, shard: tuple[int, int] = (0, 1)
-) -> Path:
-    """The pseudo-masks of the config's round: from seeds in the first, later by the segmenter."""
-    return generate_pseudo_masks.run(config, overwrite, shard)
-
-
 def segmenter(config: RunConfig, overwrite: bool = False) -> Path:
     """The segmenter of the config's round; a later round's pseudo-masks are made first."""
     if config.round > 1:

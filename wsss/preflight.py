@@ -1,21 +1,26 @@
 """What would stop or spoil a later stage, found before anything is trained."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 
 from wsss.config import DataConfig, RunConfig
 from wsss.crf import make_crf
 from wsss.data.check_images import damaged_images
 from wsss.data.check_masks import check_true_masks, require
 from wsss.data.describe import describe_data
-from wsss.data.masks import has_masks, without_masks
-from wsss.data.open import open_masked, open_tagged
+from wsss.data.images import TaggedDataset
+from wsss.data.masks import masks_root, without_masks
+from wsss.data.open import choose_masked, open_tagged
 from wsss.errors import WsssError
 from wsss.formats.voc import split_ids
 from wsss.models.classifier import new_classifier
 from wsss.models.multiscale import check_walks
 from wsss.models.segmenter import build_segmenter, segmenter_metadata
 from wsss.stages import evaluate
+
+Opened = Callable[[str], TaggedDataset]
+"""The images of a list, which is read once."""
 
 
 def check(config: RunConfig) -> None:
@@ -25,8 +30,11 @@ def check(config: RunConfig) -> None:
         WsssError: a later stage would be stopped or spoilt.
     """
     _check_crfs(config)
-    class_names = _check_splits(config)
-    _check_data(config)
+    data = config.data
+    opened: Opened = cache(partial(open_tagged, data))
+    scored = _scored_splits(data)
+    class_names = _check_splits(config, opened, scored)
+    _check_data(config, opened, scored)
     _check_networks(config, class_names)
 
 
@@ -60,18 +68,15 @@ def _check_networks(config: RunConfig, class_names: Sequence[str]) -> None:
     build_segmenter(segmenter_metadata(config, class_names))
 
 
-def _check_splits(config: RunConfig) -> tuple[str, ...]:
+def _check_splits(config: RunConfig, opened: Opened, scored: Sequence[str]) -> tuple[str, ...]:
     """Refuse lists that don't exist, and those on which nothing could be scored in the end.
 
     Returns:
         The names of the classes.
     """
     data = config.data
-    tagged = open_masked(data, config.seed)
+    tagged = choose_masked(data, config.seed, opened(data.mask_split))
     masked = {sample.id for sample in tagged.samples}
-    scored = _scored_splits(data)
-    if data.val_split in scored:
-        open_tagged(data, data.val_split)
     if data.root is None or data.score_split not in scored:
         return tagged.class_names
     without = [id_ for id_ in split_ids(data.root, data.score_split) if id_ not in masked]
@@ -84,7 +89,7 @@ def _check_splits(config: RunConfig) -> tuple[str, ...]:
     return tagged.class_names
 
 
-def _check_data(config: RunConfig) -> None:
+def _check_data(config: RunConfig, opened: Opened, scored: Sequence[str]) -> None:
     """Show what the data hold, and refuse what would stop or spoil a later stage.
 
     Raises:
@@ -92,10 +97,12 @@ def _check_data(config: RunConfig) -> None:
             scored holds values that are no classes.
     """
     data = config.data
-    described = describe_data(data, holdout=config.train_cls.holdout, seed=config.seed)
+    described = describe_data(data, opened(data.train_split), config.train_cls.holdout, config.seed)
     print("\n".join(described.lines()), file=sys.stderr)
-    listed = [open_tagged(data, split) for split in _splits(data)]
-    damaged = damaged_images(s.path for tagged in listed for s in tagged.samples)
+    # one's own images have no splits, and are read once
+    val = (data.val_split,) if data.val_split in scored else ()
+    splits = (data.train_split,) if data.root is None else (data.train_split, data.mask_split, *val)
+    damaged = damaged_images(s.path for split in splits for s in opened(split).samples)
     for sentence in damaged.values() if data.skip_damaged else ():
         print(f"left out: {sentence}", file=sys.stderr)
     if damaged and not data.skip_damaged:
@@ -104,8 +111,8 @@ def _check_data(config: RunConfig) -> None:
             f"{next(iter(damaged.values())).rstrip('.')}{more}; or leave such images out: "
             "data.skip_damaged=true."
         )
-    scored = _scored_splits(data)
-    if data.root is not None and has_masks(data.root):
+    root = masks_root(data)
+    if root is not None:
         for key, what in (("score_split", "seeds and pseudo-masks"), ("val_split", "predictions")):
             split = getattr(data, key)
             if split not in scored:
@@ -113,8 +120,8 @@ def _check_data(config: RunConfig) -> None:
                     f"no image of data.{key}={split} has a true mask: {what} are not scored",
                     file=sys.stderr,
                 )
-    if scored:
-        report = check_true_masks(data, scored)
+    if root is not None and scored:
+        report = check_true_masks(root, [opened(split) for split in scored])
         for warning in report.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         require(report)
@@ -122,16 +129,9 @@ def _check_data(config: RunConfig) -> None:
 
 def _scored_splits(data: DataConfig) -> tuple[str, ...]:
     """The lists with ground truth among those to score on; a list without any is not scored."""
-    if data.root is None or not has_masks(data.root):
+    root = masks_root(data)
+    if root is None:
         return ()
     splits = dict.fromkeys((data.score_split, data.val_split))
-    ids = {split: split_ids(data.root, split) for split in splits}
-    return tuple(s for s in splits if len(without_masks(data.root, ids[s])) < len(ids[s]))
-
-
-def _splits(data: DataConfig) -> tuple[str, ...]:
-    """The lists that a run reads; one's own images have none, and are read once."""
-    if data.root is None:
-        return (data.train_split,)
-    scored = (data.val_split,) if data.val_split in _scored_splits(data) else ()
-    return tuple(dict.fromkeys((data.train_split, data.mask_split, *scored)))
+    ids = {split: split_ids(root, split) for split in splits}
+    return tuple(s for s in splits if len(without_masks(root, ids[s])) < len(ids[s]))

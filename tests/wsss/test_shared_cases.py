@@ -12,7 +12,7 @@ from tests.wsss.shared_files import shared
 from wsss.config import DataConfig
 from wsss.data.check_images import check_image
 from wsss.data.check_labels import label_warnings
-from wsss.data.check_masks import check_true_masks
+from wsss.data.check_masks import MaskReport, check_true_masks
 from wsss.data.image_header import read_header
 from wsss.data.images import read_image
 from wsss.data.mask_io import read_mask, refuse_to_replace
@@ -83,14 +83,18 @@ def marks_in_paths(case: Path, _: Path) -> None:
         own(case / "Photos #1", case / "tags_b.csv")
 
 
+def true_masks_of(root: Path, *splits: str) -> MaskReport:
+    return check_true_masks(root, [read_voc(root, split) for split in splits])
+
+
 def void_for_a_class(case: Path, _: Path) -> None:
-    report = check_true_masks(DataConfig(root=case / "voc"), ["train", "val"])
+    report = true_masks_of(case / "voc", "train", "val")
     assert "hold the values 0 and 255 alone" in report.problems[0]
     assert any("0 and 255 alone" in p for p in check_data.run(DataConfig(root=case / "voc")))
 
 
 def values_beyond_the_classes(case: Path, _: Path) -> None:
-    problems = check_true_masks(DataConfig(root=case / "voc"), ["train", "val"]).problems
+    problems = true_masks_of(case / "voc", "train", "val").problems
     assert problems and all("SegmentationClass/p" in p and "the value 90" in p for p in problems)
 
 
@@ -102,10 +106,10 @@ def blanks_in_ids(case: Path, _: Path) -> None:
 
 
 def masks_of_val_alone(case: Path, _: Path) -> None:
-    data = DataConfig(root=case / "voc")
-    assert len(without_masks(case / "voc", split_ids(case / "voc", "train"))) == 18
-    assert "There is no mask p00.png" in check_true_masks(data, ["train"]).problems[0]
-    assert check_true_masks(data, ["val"]).problems == []
+    root = case / "voc"
+    assert len(without_masks(root, split_ids(root, "train"))) == 18
+    assert "There is no mask p00.png" in true_masks_of(root, "train").problems[0]
+    assert true_masks_of(root, "val").problems == []
 
 
 def spellings_of_annotations(case: Path, _: Path) -> None:

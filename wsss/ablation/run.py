@@ -35,7 +35,7 @@ from wsss.engine.checkpoint import load_trained
 from wsss.engine.profile import Stopwatch, peak_memory
 from wsss.engine.progress import Tracker, track
 from wsss.engine.runtime import start
-from wsss.files import write_atomic, write_json
+from wsss.files import write_json, write_text
 from wsss.models.classifier import TagClassifier, build_classifier
 from wsss.models.multiscale import check_walks, observe, seed_size
 from wsss.run.state import Run
@@ -130,7 +130,7 @@ class Bench:
         settings = self.config.pseudo_masks
         with watch("network"):
             evidence = self._observe(image, settings.scales, settings.flip)
-        own = [tag + 1 for tag in sample.tags]
+        own = sample.labels
         labels = torch.tensor(own, dtype=torch.long, device=watch.device)
         for row, row_counts in lacking:
             with watch(row.name):
@@ -273,5 +273,5 @@ def _write(
     path = Run(config.run).ablation / "ablation.json"
     write_json(path, {"protocol": protocol, "rows": table})
     text = markdown(table, list(SIZES) if memory else [], protocol)
-    write_atomic(path.with_suffix(".md"), lambda target: target.write_text(text))
+    write_text(path.with_suffix(".md"), text)
     return path.with_suffix(".md")

@@ -27,17 +27,12 @@ def check_image(path: Path, verify: bool = False) -> ImageHeader:
     return header
 
 
-def damaged_images(paths: Iterable[Path], verify: bool = False) -> dict[Path, str]:
-    """The images that can't be read, each with its sentence, in their order.
-
-    Args:
-        paths: of images.
-        verify: as `check_image`.
-    """
+def damaged_images(paths: Iterable[Path]) -> dict[Path, str]:
+    """The images that can't be read, each with its sentence, in their order."""
 
     def check(path: Path) -> str | None:
         try:
-            check_image(path, verify)
+            check_image(path)
         except WsssError as error:
             return str(error)
         return None
@@ -48,18 +43,12 @@ def damaged_images(paths: Iterable[Path], verify: bool = False) -> dict[Path, st
         return {path: sentence for path, sentence in found if sentence is not None}
 
 
-def without_damaged(
-    tagged: TaggedDataset, verify: bool = False
-) -> tuple[TaggedDataset, dict[Path, str]]:
+def without_damaged(tagged: TaggedDataset) -> tuple[TaggedDataset, dict[Path, str]]:
     """The images that can be read, and what is wrong with the others.
-
-    Args:
-        tagged: images with tags.
-        verify: as `check_image`.
 
     Returns:
         The readable part, its classes unchanged, and a sentence for every image left out.
     """
-    damaged = damaged_images((sample.path for sample in tagged.samples), verify)
+    damaged = damaged_images(sample.path for sample in tagged.samples)
     kept = tuple(sample for sample in tagged.samples if sample.path not in damaged)
     return replace(tagged, samples=kept), damaged

@@ -12,12 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from wsss.config import DataConfig
 from wsss.data.image_header import read_header
-from wsss.data.images import Sample
-from wsss.data.mask_io import describe_values, read_mask
+from wsss.data.images import TaggedDataset
+from wsss.data.mask_io import describe_values, read_mask, strange_values
 from wsss.data.masks import mask_path
-from wsss.data.open import open_tagged
 from wsss.errors import WsssError
 from wsss.labels import IGNORE_INDEX
 
@@ -88,28 +86,20 @@ def check_masks(
     return MaskReport(problems + report.problems, report.warnings)
 
 
-def check_true_masks(data: DataConfig, splits: Sequence[str]) -> MaskReport:
-    """Checks the true masks of splits that will be scored.
+def check_true_masks(root: Path, scored: Sequence[TaggedDataset]) -> MaskReport:
+    """Checks the true masks of images that will be scored.
 
     Args:
-        data: a folder in VOC layout that has true masks.
-        splits: names of its lists.
-
-    Raises:
-        WsssError: a list, an image or an annotation is missing or wrong.
+        root: a folder in VOC layout that has true masks.
+        scored: the images of its splits, one split at least.
     """
-    assert data.root is not None
-    found: dict[str, Sample] = {}
-    names: tuple[str, ...] = ()
-    for split in dict.fromkeys(splits):
-        tagged = open_tagged(data, split)
-        names = tagged.class_names
-        found |= {sample.id: sample for sample in tagged.samples}
+    found = {sample.id: sample for tagged in scored for sample in tagged.samples}
+    names = scored[0].class_names
     masks: dict[str, Path] = {}
     missing = []
     for id_ in found:
         try:
-            masks[id_] = mask_path(data.root, id_)
+            masks[id_] = mask_path(root, id_)
         except WsssError as error:
             missing.append(str(error))
     tags = {id_: found[id_].tags for id_ in masks}
@@ -131,8 +121,7 @@ def require(report: MaskReport) -> None:
 
 def values_problems(path: Path, values: MaskValues, class_names: Sequence[str]) -> list[str]:
     """What is wrong with the values of one mask, by itself."""
-    present = np.flatnonzero(values.counts)
-    strange = [int(value) for value in present if len(class_names) < value < IGNORE_INDEX]
+    strange = strange_values(values.counts, len(class_names))
     if not strange:
         return []
     last = len(class_names)

@@ -7,7 +7,6 @@ from wsss.config import DataConfig
 from wsss.data.check_labels import label_warnings
 from wsss.data.find_images import describe_left_out, find_images, without_suffix
 from wsss.data.images import TaggedDataset
-from wsss.data.open import open_tagged
 from wsss.formats.voc import read_split_list, split_list_path
 
 
@@ -49,27 +48,16 @@ class DataDescription:
 
 
 def describe_data(
-    data: DataConfig, split: str | None = None, holdout: float = 0.0, seed: int = 0
+    data: DataConfig, tagged: TaggedDataset, holdout: float = 0.0, seed: int = 0
 ) -> DataDescription:
     """What a config's data hold.
 
     Args:
         data: where they are.
-        split: list of a VOC folder; `train_split` if left out.
+        tagged: its training images.
         holdout: share that is held back for the mAP.
         seed: of the draw.
-
-    Raises:
-        WsssError: as `open_tagged`.
     """
-    tagged = open_tagged(data, split or data.train_split)
-    return describe_tagged(data, tagged, holdout, seed)
-
-
-def describe_tagged(
-    data: DataConfig, tagged: TaggedDataset, holdout: float = 0.0, seed: int = 0
-) -> DataDescription:
-    """As `describe_data`, of images that were read."""
     folder = data.images or Path(data.root or ".") / "JPEGImages"
     found = find_images(folder)
     listed = {sample.id for sample in tagged.samples}

@@ -30,6 +30,11 @@ class Sample(NamedTuple):
     path: Path
     tags: tuple[int, ...]
 
+    @property
+    def labels(self) -> list[int]:
+        """The mask values of its tags."""
+        return [tag + 1 for tag in self.tags]
+
 
 @dataclass(frozen=True)
 class TaggedDataset:

@@ -134,21 +134,15 @@ def _as_bytes(mask: NDArray[np.integer]) -> NDArray[np.uint8]:
 _VOC_PALETTE = palette()
 
 
-def write_class_names(folder: Path, names: Sequence[str], overwrite: bool = True) -> None:
+def write_class_names(folder: Path, names: Sequence[str]) -> None:
     """Write `class_names.txt`: `0 background`, `1 <first class>`, …; kept where it says so.
 
     Args:
         folder: of masks.
         names: foreground classes in the order of their values.
-        overwrite: replace a file that says something else.
-
-    Raises:
-        WsssError: there is such a file, and it may not be replaced.
     """
     path, text = folder / CLASS_NAMES_FILE, "\n".join(class_lines(names)) + "\n"
     if not path.is_file() or path.read_bytes() != text.encode():
-        if not overwrite:
-            refuse_other_class_names(folder, names)
         write_text(path, text)
 
 
@@ -190,7 +184,7 @@ def check_values(path: Path, mask: NDArray[np.uint8], names: Sequence[str]) -> N
     Raises:
         WsssError: it holds one.
     """
-    strange = strange_values(mask, len(names))
+    strange = strange_values(np.bincount(mask.ravel(), minlength=256), len(names))
     if strange:
         raise WsssError(
             f"The mask {path} holds {describe_values(strange)}; expected 0 to {len(names)} (0 is "
@@ -199,10 +193,14 @@ def check_values(path: Path, mask: NDArray[np.uint8], names: Sequence[str]) -> N
         )
 
 
-def strange_values(mask: NDArray[np.uint8], classes: int) -> list[int]:
-    """Values of a mask that are neither 0 to `classes` nor 255, ascending."""
-    present = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
-    return [int(value) for value in present if classes < value < IGNORE_INDEX]
+def strange_values(counts: NDArray[np.integer], classes: int) -> list[int]:
+    """Values of a mask that are neither 0 to `classes` nor 255, ascending.
+
+    Args:
+        counts: (256,) pixels of each value.
+        classes: foreground classes.
+    """
+    return [int(value) for value in np.flatnonzero(counts) if classes < value < IGNORE_INDEX]
 
 
 def describe_values(values: Sequence[int]) -> str:

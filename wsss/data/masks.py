@@ -5,6 +5,7 @@ Stages that work from tags alone must not import this module; its tests hold the
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +17,6 @@ from wsss.data import augment
 from wsss.data.image_header import read_header
 from wsss.data.images import read_image
 from wsss.data.mask_io import read_mask
-from wsss.data.samples import MaskSample
 from wsss.errors import WsssError
 
 _FOLDERS = ("SegmentationClassAug", "SegmentationClass")
@@ -27,16 +27,21 @@ def has_masks(root: Path) -> bool:
     return any((root / folder).is_dir() for folder in _FOLDERS)
 
 
+def masks_root(data: DataConfig) -> Path | None:
+    """The VOC folder that the true masks lie in; None where the data have none."""
+    return data.root if data.root is not None and has_masks(data.root) else None
+
+
 def true_masks(data: DataConfig) -> Path:
     """The VOC folder that the true masks lie in.
 
     Raises:
         WsssError: the data of the config have none.
     """
-    root = data.root
-    if root is None or not has_masks(root):
+    root = masks_root(data)
+    if root is None:
         raise WsssError(
-            f"There are no true masks at {root or data.images}: scoring needs a VOC folder "
+            f"There are no true masks at {data.root or data.images}: scoring needs a VOC folder "
             "with SegmentationClassAug or SegmentationClass."
         )
     return root
@@ -48,10 +53,9 @@ def mask_path(root: Path, id: str) -> Path:
     Raises:
         WsssError: neither folder has it.
     """
-    for folder in _FOLDERS:
-        path = root / folder / f"{id}.png"
-        if path.is_file():
-            return path
+    path = _find(root, id)
+    if path is not None:
+        return path
     raise WsssError(
         f"There is no mask {id}.png in {root / _FOLDERS[0]} or {root / _FOLDERS[1]}; expected the "
         "true mask of every image that is scored: run wsss check-data to list what is missing."
@@ -60,7 +64,12 @@ def mask_path(root: Path, id: str) -> Path:
 
 def without_masks(root: Path, ids: Iterable[str]) -> list[str]:
     """The ids of images that have no true mask."""
-    return [id_ for id_ in ids if not any((root / f / f"{id_}.png").is_file() for f in _FOLDERS)]
+    return [id_ for id_ in ids if _find(root, id_) is None]
+
+
+def _find(root: Path, id: str) -> Path | None:
+    paths = (root / folder / f"{id}.png" for folder in _FOLDERS)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def read_pair(
@@ -103,6 +112,18 @@ def _check_size(
             f"{image_path} {size[1]}×{size[0]} (width × height); expected the same "
             "size: recompute the mask at the image's size."
         )
+
+
+class MaskSample(NamedTuple):
+    """A crop, or a batch of them with one more axis in front.
+
+    Attributes:
+        image: (3, size, size) uint8; the device normalises it.
+        mask: (size, size) uint8, 255 = ignored.
+    """
+
+    image: torch.Tensor
+    mask: torch.Tensor
 
 
 class MaskTrainingSet(Dataset[MaskSample]):

@@ -32,22 +32,12 @@ def open_tagged(data: DataConfig, split: str) -> TaggedDataset:
     return read_voc(data.root, split)
 
 
-def open_masked(data: DataConfig, seed: int) -> TaggedDataset:
-    """Images that get pseudo-masks: all of `mask_split`, or as many as `mask_images` says.
-
-    Args:
-        data: where they are.
-        seed: of the draw among those that aren't in `score_split`.
-    """
-    return _masked(data, seed, open_tagged(data, data.mask_split))
-
-
 def open_stage(data: DataConfig, seed: int, stage: str) -> tuple[TaggedDataset, dict[str, str]]:
     """The images that a stage is made from, and what tells whether they have changed since.
 
     Args:
         data: where they are.
-        seed: as `open_masked` takes it.
+        seed: as `choose_masked` takes it.
         stage: `train_cls`, `pseudo_masks` or `train_seg`.
 
     Returns:
@@ -59,12 +49,19 @@ def open_stage(data: DataConfig, seed: int, stage: str) -> tuple[TaggedDataset, 
     if data.root is None or split == data.train_split:
         digests["train_cls"] = listed.digest()
     if data.root is None or split == data.mask_split:
-        masked = _masked(data, seed, listed)
+        masked = choose_masked(data, seed, listed)
         digests |= dict.fromkeys(("pseudo_masks", "train_seg"), masked.digest())
     return listed if stage == "train_cls" else masked, digests
 
 
-def _masked(data: DataConfig, seed: int, tagged: TaggedDataset) -> TaggedDataset:
+def choose_masked(data: DataConfig, seed: int, tagged: TaggedDataset) -> TaggedDataset:
+    """Images that get pseudo-masks: all of `mask_split`, or as many as `mask_images` says.
+
+    Args:
+        data: where they are.
+        seed: of the draw among those that aren't in `score_split`.
+        tagged: all of `mask_split`.
+    """
     if data.mask_images is None or data.mask_images >= len(tagged):
         return tagged
     scored = set(split_ids(data.root, data.score_split)) if data.root else set()

@@ -90,6 +90,7 @@ def train(
     )
     parallel = _distributed(model, runtime, schedule)
     trained: Any = torch.compile(parallel) if runtime.compile else parallel
+    apart = partial(_apart, parallel)
     watch = LossWatch(title, runtime.device)
     saved = time.monotonic()
     model.train()
@@ -109,7 +110,6 @@ def train(
             # one generator state a step: dropout and the like resume exactly, too
             torch.manual_seed(seed * 1_000_003 + step * runtime.world + runtime.rank)
             optimizer.zero_grad(set_to_none=True)
-            apart = partial(_apart, parallel)
             loss = _gradients(runtime, trained, parts, loss_function, schedule, scaler, apart)
             watch.update(loss, step)
             scaler.unscale_(optimizer)

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from wsss.config import OptimConfig
+from wsss.data.skip_damaged import SkipDamaged
 from wsss.engine.allocator import give_back
 from wsss.engine.checkpoint import save_model
 from wsss.engine.loop import LossFunction, check_batch, train
@@ -70,7 +71,7 @@ def train_stage(
         runtime,
         model,
         groups,
-        dataset,
+        SkipDamaged(dataset) if config.data.skip_damaged else dataset,
         loss_function,
         schedule,
         title=title,

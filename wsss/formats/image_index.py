@@ -17,14 +17,10 @@ class ImageIndex:
 
     Attributes:
         folder: that was searched.
-        paths: of the images, relative to it.
-        left_out: suffix → number of files that are no images.
         names: a way to name an image → the relative paths that it may mean.
     """
 
     folder: Path
-    paths: tuple[str, ...]
-    left_out: dict[str, int]
     names: dict[str, set[str]]
 
     def hits(self, name: str) -> set[str]:
@@ -73,7 +69,7 @@ def index_images(images: Path) -> ImageIndex:
         for name in (path, without_suffix(path), file.name, without_suffix(file.name)):
             names[clean(name)].add(path)
             names[clean(name).casefold()].add(path)
-    return ImageIndex(images, found.paths, found.left_out, dict(names))
+    return ImageIndex(images, dict(names))
 
 
 def resolve_all(rows: Iterable[str], index: ImageIndex) -> tuple[dict[str, str], list[str]]:

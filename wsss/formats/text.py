@@ -80,5 +80,5 @@ def clean(text: str) -> str:
 
 def excerpt(text: object, length: int = 60) -> str:
     """A value for the inside of a sentence: quoted, on one line, cut to a length."""
-    shown = text if isinstance(text, str) else str(text)
+    shown = str(text)
     return repr(shown if len(shown) <= length else f"{shown[: length - 1]}…")

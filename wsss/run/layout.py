@@ -76,9 +76,14 @@ class Layout:
         """Soft seeds of an image."""
         return self.root / "seeds" / f"{image_id}.npz"
 
+    @property
+    def pseudo_masks(self) -> Path:
+        """Folder of the pseudo-masks."""
+        return self.root / "pseudo_masks"
+
     def pseudo_mask(self, image_id: str) -> Path:
         """Pseudo-mask of an image."""
-        return self.root / "pseudo_masks" / f"{image_id}.png"
+        return self.pseudo_masks / f"{image_id}.png"
 
     def prediction(self, split: str, image_id: str) -> Path:
         """Predicted mask of an image."""

@@ -17,6 +17,7 @@ from wsss.data.check_images import check_image
 from wsss.data.check_masks import check_masks
 from wsss.data.describe import describe_data
 from wsss.data.masks import has_masks, mask_path
+from wsss.data.open import open_tagged
 from wsss.errors import WsssError
 from wsss.formats import voc
 from wsss.formats.csv import names_of, read_rows, unknown_tags
@@ -122,18 +123,15 @@ def run(data: DataConfig, verify: bool = False) -> list[str]:
     if data.images is not None and data.tags is not None:
         return check_folder(data.images, data.tags, data.class_names, verify)
     assert data.root is not None  # DataConfig has one source
-    splits = tuple(dict.fromkeys((data.train_split, data.mask_split, *scored_splits(data))))
-    return check_voc(data.root, splits, has_masks(data.root), verify, scored_splits(data))
+    scored = (data.score_split, data.val_split)
+    splits = tuple(dict.fromkeys((data.train_split, data.mask_split, *scored)))
+    return check_voc(data.root, splits, has_masks(data.root), verify, scored)
 
 
 def describe(config: RunConfig) -> list[str]:
     """What the data hold, as lines, and what in the tags will keep a classifier from learning."""
-    return describe_data(config.data, holdout=config.train_cls.holdout, seed=config.seed).lines()
-
-
-def scored_splits(data: DataConfig) -> tuple[str, str]:
-    """The lists whose images are scored, so that each needs a true mask."""
-    return data.score_split, data.val_split
+    tagged = open_tagged(config.data, config.data.train_split)
+    return describe_data(config.data, tagged, config.train_cls.holdout, config.seed).lines()
 
 
 def _everywhere(check: Callable[[str], list[str]], items: Iterable[str]) -> list[str]:

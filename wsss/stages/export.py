@@ -41,7 +41,7 @@ def run(config: RunConfig, to: str, out: Path | None = None, half: bool = False)
         raise WsssError(f"--half is for safetensors alone, not for {to}: leave it out.")
     run = Run(config.run)
     suffix = SUFFIXES[to]
-    path = out or run.root / "export" / (f"model{suffix}" if suffix else to)
+    path = out or run.export / (f"model{suffix}" if suffix else to)
     if suffix and path.suffix != suffix:
         raise WsssError(f"--out is {path}: expected a name that ends in {suffix}.")
     model, metadata = load_trained(
@@ -74,8 +74,7 @@ def _save_hub(folder: Path, run: Run, model: Segmenter, card: Card) -> None:
     write_json(folder / CARD_FILE, hub)
     write_json(folder / "preprocessor_config.json", _preprocessor(card))
     scores = [
-        json.loads(path.read_text())
-        for path in sorted((run.root / "evaluation").glob("predictions_*.json"))
+        json.loads(path.read_text()) for path in sorted(run.evaluations.glob("predictions_*.json"))
     ]
     parameters = sum(p.numel() for p in model.parameters())
     text = model_card(run.root.name, card, scores, parameters, run.has_ground_truth)

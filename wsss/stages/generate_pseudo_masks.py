@@ -88,7 +88,7 @@ def run(
             probs = refine(list(pixels), probs, crf)
         masks = torch.stack(
             [
-                harden(prob, labels_of(one.sample), confidence)
+                harden(prob, one.sample.labels, confidence)
                 for one, prob in zip(batch, probs, strict=True)
             ]
         )
@@ -128,11 +128,6 @@ class Made(NamedTuple):
     loaded: Loaded
     mask: NDArray[np.uint8]
     soft: "SoftSeeds | None"
-
-
-def labels_of(sample: Sample) -> list[int]:
-    """Mask values of an image's tags."""
-    return [tag + 1 for tag in sample.tags]
 
 
 def _incomplete(sample: Sample, files: Sequence[Callable[[str], Path]]) -> bool:
@@ -279,7 +274,7 @@ class FromSegmenter:
         with self.watch("network"), self.autocast():
             (probs,) = predict_views(self.model, normalise_pixels(pixels), [view])
         return [
-            self._mixed(among_tags(own, labels_of(sample)), sample)
+            self._mixed(among_tags(own, sample.labels), sample)
             for own, sample in zip(probs, samples, strict=True)
         ], [None] * len(samples)
 
@@ -290,4 +285,4 @@ class FromSegmenter:
         if self.settings.former_masks == 0 or not path.is_file():
             return probs
         old = torch.from_numpy(resize_mask(read_mask(path), (probs.shape[1], probs.shape[2])))
-        return mix_in(probs, old.to(probs.device), labels_of(sample), self.settings.former_masks)
+        return mix_in(probs, old.to(probs.device), sample.labels, self.settings.former_masks)

@@ -66,7 +66,7 @@ def run(
     else:
         named = images[0].parent
     name = named.stem if named.is_file() else named.resolve().name
-    folder = out or run.root / "predictions" / name
+    folder = out or run.predictions(name)
     samples, notes = _search(images, folder)
     for sample in samples:
         if (folder / f"{sample.id}.png").resolve() == sample.path.resolve():

@@ -59,7 +59,7 @@ def _with_classes(config: RunConfig, ceiling: dict[str, Any]) -> dict[str, Any]:
 
 def _classes(run: Run) -> list[str]:
     """Names in the order of mask values, as they stand beside the pseudo-masks."""
-    lines = _text(run.root / "pseudo_masks" / CLASS_NAMES_FILE).splitlines()
+    lines = _text(run.pseudo_masks / CLASS_NAMES_FILE).splitlines()
     return [line.partition(" ")[2] for line in lines]
 
 

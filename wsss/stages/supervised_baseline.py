@@ -14,7 +14,7 @@ from pathlib import Path
 
 from wsss.config import PseudoMasksConfig, RunConfig, SelfTrainingConfig
 from wsss.data.images import Sample
-from wsss.data.masks import has_masks, mask_path, read_pair
+from wsss.data.masks import mask_path, masks_root, read_pair
 from wsss.data.open import open_stage
 from wsss.engine.progress import track
 from wsss.errors import WsssError
@@ -39,11 +39,11 @@ def prepare(config: RunConfig) -> RunConfig:
     weak.require("train_seg")
     weak.check("train_seg", config, digests)
     samples = data.samples
-    root = config.data.root
-    if root is None or not has_masks(root):
+    root = masks_root(config.data)
+    if root is None:
         raise WsssError(
-            f"There are no true masks at {root or config.data.images}: --ceiling needs a VOC "
-            "folder with SegmentationClassAug or SegmentationClass."
+            f"There are no true masks at {config.data.root or config.data.images}: "
+            "--ceiling needs a VOC folder with SegmentationClassAug or SegmentationClass."
         )
     first = config_of_round(config, 1)
     baseline = _baseline_config(first)

@@ -17,7 +17,6 @@ from wsss.data.augment import limit_side, normalise, normalise_pixels
 from wsss.data.check_images import without_damaged
 from wsss.data.images import TaggedDataset, read_image
 from wsss.data.open import open_stage
-from wsss.data.skip_damaged import SkipDamaged
 from wsss.data.tags import TagTrainingSet
 from wsss.engine.progress import track
 from wsss.engine.runtime import Runtime, start
@@ -69,8 +68,7 @@ def _train(work: Work, runtime: Runtime, model: TagClassifier, train: TaggedData
         output = cast(ClassifierOutput, trained(normalise_pixels(images)))
         return model.loss(output, tags, settings.slot_loss)
 
-    crops = SkipDamaged(dataset) if config.data.skip_damaged else dataset
-    train_stage(work, runtime, model, model.backbone, crops, loss_function)
+    train_stage(work, runtime, model, model.backbone, dataset, loss_function)
 
 
 @torch.inference_mode()

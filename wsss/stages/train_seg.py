@@ -16,7 +16,6 @@ from wsss.data.images import TaggedDataset
 from wsss.data.mask_io import check_values, read_mask
 from wsss.data.masks import MaskTrainingSet
 from wsss.data.open import open_stage
-from wsss.data.skip_damaged import SkipDamaged
 from wsss.engine.checkpoint import load_trained, load_weights
 from wsss.engine.runtime import start
 from wsss.engine.train_stage import deliver, train_stage
@@ -48,8 +47,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
         image, mask = batch
         return mask_loss(config.train_seg.loss, trained(normalise_pixels(image)), mask.long())
 
-    crops = SkipDamaged(dataset) if config.data.skip_damaged else dataset
-    train_stage(work, runtime, model, model.encoder, crops, loss_function)
+    train_stage(work, runtime, model, model.encoder, dataset, loss_function)
     if runtime.is_main:
         deliver(work, model, metadata, {"images": len(dataset)})
     return path

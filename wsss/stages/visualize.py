@@ -18,7 +18,7 @@ from wsss.config import RunConfig
 from wsss.data.augment import normalise, resize_mask
 from wsss.data.images import Sample, TaggedDataset
 from wsss.data.mask_io import read_mask
-from wsss.data.masks import has_masks, mask_path, true_masks
+from wsss.data.masks import mask_path, masks_root, true_masks
 from wsss.data.open import open_tagged
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.inference import load, to_device
@@ -89,7 +89,7 @@ def run(
         captions.append(Caption(sample.id, [tagged.class_names[t] for t in sample.tags], note))
     titles = ["image", "CAM", "slots", "slot seed", "pseudo-mask"]
     titles += ["prediction"] if segmenter else []
-    titles += ["truth"] if _truth(config) else []
+    titles += ["truth"] if masks_root(config.data) else []
     sheet = contact_sheet(rows, titles, captions)
     name = split if worst is None else f"{split}_{worst}"
     path = out or run.report / f"{name}.png"
@@ -156,7 +156,7 @@ def _worst(config: RunConfig, run: Run, split: str, count: int, kind: str) -> li
             continue
         pred = read_mask(run.pseudo_mask(sample.id))
         target = read_mask(mask_path(root, sample.id))
-        bad[sample.id] = failures(pred, target, [t + 1 for t in sample.tags]).get(kind, 0.0)
+        bad[sample.id] = failures(pred, target, sample.labels).get(kind, 0.0)
     found = [id_ for id_ in sorted(bad, key=lambda i: -bad[i]) if bad[id_] > 0][:count]
     if not found:
         raise WsssError(
@@ -164,10 +164,6 @@ def _worst(config: RunConfig, run: Run, split: str, count: int, kind: str) -> li
             f"of {', '.join(KINDS)}, or run generate-pseudo-masks first."
         )
     return found
-
-
-def _truth(config: RunConfig) -> bool:
-    return config.data.root is not None and has_masks(config.data.root)
 
 
 @torch.inference_mode()
@@ -184,9 +180,9 @@ def _row(
     row = [image, *_making(config, run, sample, image, classifier(_strides(tensor)))]
     if mask is not None:
         row.append(_shown(mask, image))
-    if _truth(config):
-        assert config.data.root is not None
-        row.append(_shown(read_mask(mask_path(config.data.root, sample.id)), image))
+    root = masks_root(config.data)
+    if root is not None:
+        row.append(_shown(read_mask(mask_path(root, sample.id)), image))
     return row
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss.config import DataConfig
 from wsss.data import mask_io
 from wsss.data.check_masks import MaskReport, check_masks, check_true_masks, require
 from wsss.data.masks import mask_path, without_masks
 from wsss.errors import WsssError
+from wsss.formats.voc import read_voc
 
 NAMES = ("ball", "box", "tent")
 Tags = dict[str, tuple[int, ...]]
@@ -119,11 +119,11 @@ def test_require_raises_the_first_with_the_number_of_others(tmp_path: Path) -> N
 
 
 def test_check_true_masks_of_the_splits_that_are_scored(tiny_voc: Path) -> None:
-    data = DataConfig(root=tiny_voc)
-    assert check_true_masks(data, ["train", "val", "val"]) == MaskReport([], [])
+    train, val = (read_voc(tiny_voc, split) for split in ("train", "val"))
+    assert check_true_masks(tiny_voc, [train, val, val]) == MaskReport([], [])
     mask_path(tiny_voc, "p3").unlink()
-    assert "There is no mask p3.png" in check_true_masks(data, ["train", "val"]).problems[0]
-    assert check_true_masks(data, ["train"]).problems == []
+    assert "There is no mask p3.png" in check_true_masks(tiny_voc, [train, val]).problems[0]
+    assert check_true_masks(tiny_voc, [train]).problems == []
     assert without_masks(tiny_voc, ["p1", "p3"]) == ["p3"]
 
 
@@ -131,7 +131,7 @@ def test_check_values_of_a_mask_that_a_person_changed(tmp_path: Path) -> None:
     mask_io.check_values(tmp_path / "a.png", np.array([[0, 3, 255]], np.uint8), NAMES)
     with pytest.raises(WsssError, match=r"a\.png holds the value 7; expected 0 to 3 .* or 255"):
         mask_io.check_values(tmp_path / "a.png", np.array([[0, 7]], np.uint8), NAMES)
-    assert mask_io.strange_values(np.array([[0, 9, 254, 255]], np.uint8), 3) == [9, 254]
+    assert mask_io.strange_values(np.bincount([0, 9, 254, 255], minlength=256), 3) == [9, 254]
     assert mask_io.describe_values(range(20)).endswith("8, 9, …")
 
 
@@ -156,7 +156,7 @@ def test_class_names_of_a_person_are_not_replaced(tmp_path: Path, text: str, say
     path = tmp_path / "class_names.txt"
     path.write_text(text)
     with pytest.raises(WsssError, match=says):
-        mask_io.write_class_names(tmp_path, NAMES, overwrite=False)
+        mask_io.refuse_other_class_names(tmp_path, NAMES)
     assert path.read_text() == text
     mask_io.write_class_names(tmp_path, NAMES)
-    mask_io.write_class_names(tmp_path, NAMES, overwrite=False)  # as it was written
+    mask_io.refuse_other_class_names(tmp_path, NAMES)  # as it was written

@@ -10,6 +10,7 @@ from wsss.config import DataConfig
 from wsss.data.check_images import check_image, without_damaged
 from wsss.data.describe import describe_data
 from wsss.data.images import Sample, TaggedDataset
+from wsss.data.open import open_tagged
 from wsss.errors import WsssError
 
 
@@ -20,7 +21,8 @@ def test_describe_data_of_own_images(tmp_path: Path) -> None:
         Image.new("RGB", (4, 4)).save(images / name)
     (images / "e.heif2").write_bytes(b"")
     (tmp_path / "tags.csv").write_text("image,tags\na,cat\nb,cat;dog\nc,none\n")
-    found = describe_data(DataConfig(images=images, tags=tmp_path / "tags.csv"), holdout=0.3)
+    data = DataConfig(images=images, tags=tmp_path / "tags.csv")
+    found = describe_data(data, open_tagged(data, "all"), holdout=0.3)
     assert (found.images, found.class_counts) == (3, (("cat", 2), ("dog", 1)))
     assert (found.without_tags, found.unlisted) == (1, ("d.png",))
     assert found.left_out == {".heif2": 1}
@@ -38,7 +40,8 @@ def test_describe_data_of_own_images(tmp_path: Path) -> None:
 
 def test_describe_data_of_a_voc_folder(tiny_voc: Path) -> None:
     Image.new("RGB", (4, 4)).save(tiny_voc / "JPEGImages" / "p9.jpg")
-    found = describe_data(DataConfig(root=tiny_voc), split="train")
+    data = DataConfig(root=tiny_voc)
+    found = describe_data(data, open_tagged(data, "train"))
     assert found.images == 2 and found.unlisted == ("p9.jpg",)
     assert dict(found.class_counts)["cat"] == 1 and found.without_tags == 1
 

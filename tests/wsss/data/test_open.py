@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from wsss.config import DataConfig
-from wsss.data.open import open_masked, open_tagged
+from wsss.data.open import choose_masked, open_tagged
 from wsss.errors import WsssError
 
 
@@ -14,7 +14,8 @@ def data(root: Path, **values: object) -> DataConfig:
 
 
 def ids(data: DataConfig, seed: int = 0) -> list[str]:
-    return [sample.id for sample in open_masked(data, seed).samples]
+    tagged = choose_masked(data, seed, open_tagged(data, data.mask_split))
+    return [sample.id for sample in tagged.samples]
 
 
 @pytest.fixture
@@ -47,4 +48,4 @@ def test_a_part_begins_with_those_that_are_scored(partly_scored: Path) -> None:
 
 def test_a_root_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(WsssError, match=r"No folder at data.root=.*: give a folder in VOC layout"):
-        open_masked(data(tmp_path / "gone"), 0)
+        open_tagged(data(tmp_path / "gone"), "train")
