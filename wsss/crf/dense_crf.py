@@ -98,6 +98,28 @@ class DenseCRF:
         problems = make_problems(images, probs, labels, matrix, self.check_values)
         return collect(self._solve(problems), probs, labels)
 
+    def of_image(self, image: Tensor) -> Callable[[Tensor], Tensor]:
+        """The same for one image that is asked again and again.
+
+        The torch backend without `downsample` builds its lattices here, once.
+
+        Args:
+            image: (3, H, W) uint8, RGB.
+
+        Returns:
+            Probabilities (L, H, W), each pixel summing to 1 → marginals (L, H, W).
+        """
+        if not isinstance(self._solve, LatticeMeanField):
+            return lambda probs: self([image], [probs])[0]
+        solve = self._solve.of_image(image)
+        matrix = self.parameters.compatibility
+
+        def marginals(probs: Tensor) -> Tensor:
+            (problem,) = make_problems([image], [probs], None, matrix, self.check_values)
+            return solve(problem).to(probs.dtype)
+
+        return marginals
+
 
 def _one_of(what: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:

@@ -4,7 +4,7 @@ Q ← softmax(log p + Σ_k w_k·K̃_k·Q) with Potts compatibility, ten times or
 NeurIPS 2011, algorithm 1); values of a pixel's labels lie in one row, padded to whole vectors.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,11 +39,22 @@ class LatticeMeanField:
     def __call__(self, problems: list[Problem]) -> list[Tensor]:
         """Marginals (L_i, H_i, W_i) of each problem."""
         groups = [problems] if _can_batch(problems) else [[problem] for problem in problems]
-        return [marginal for group in groups for marginal in self._solve(group)]
+        return [
+            marginal for group in groups for marginal in self._solve(group, self._kernels(group))
+        ]
 
-    def _solve(self, problems: list[Problem]) -> list[Tensor]:
+    def of_image(self, image: Tensor) -> Callable[[Problem], Tensor]:
+        """A solver of problems of one image (3, H, W), whose lattices are built once."""
+        kernels = self._kernels([Problem(image, image.new_empty(0))])
+        return lambda problem: self._solve([problem], kernels)[0]
+
+    def _kernels(self, problems: list[Problem]) -> list[tuple[Lattice, Tensor]]:
+        return [self._spatial_kernel(problems), self._bilateral_kernel(problems)]
+
+    def _solve(
+        self, problems: list[Problem], kernels: list[tuple[Lattice, Tensor]]
+    ) -> list[Tensor]:
         unary = _rows([problem.log_probs for problem in problems])
-        kernels = [self._spatial_kernel(problems), self._bilateral_kernel(problems)]
         if torch.is_grad_enabled() and _wants_grad(problems, self.parameters):
             marginals = self._differentiable(kernels, unary, problems[0].compatibility)
         else:

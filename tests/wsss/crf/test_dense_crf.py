@@ -46,6 +46,13 @@ def test_dense_crf_takes_different_sizes_and_label_counts(crf: DenseCRF) -> None
         torch.testing.assert_close(r, crf([image], [probs])[0], atol=1e-6, rtol=0)
 
 
+def test_dense_crf_of_image_answers_as_without_it(crf: DenseCRF) -> None:
+    image, probs = draw(20, 30, 3)
+    marginals = crf.of_image(image)
+    for given in (probs, probs.flip(0)):
+        assert torch.equal(marginals(given), crf([image], [given])[0])
+
+
 def test_dense_crf_takes_one_pixel_and_one_label(crf: DenseCRF) -> None:
     image = torch.full((1, 3, 1, 1), 7, dtype=torch.uint8)
     probs = torch.tensor([0.3, 0.7]).view(1, 2, 1, 1)

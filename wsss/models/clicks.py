@@ -1,0 +1,233 @@
+"""An image that a person corrects: network and lattice once, then a mask per click."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wsss.config import PseudoMasksConfig
+from wsss.crf import make_crf
+from wsss.data.augment import limit_side, normalise_pixels, resize_mask
+from wsss.engine.inference import to_device
+from wsss.errors import WsssError
+from wsss.labels import IGNORE_INDEX
+from wsss.models.classifier import TagClassifier
+from wsss.models.multiscale import check_walks, observe, seed_size
+from wsss.seeding.cam import resize
+from wsss.seeding.clicks import Click, ClickRules, certain, click_logits, click_reach
+from wsss.seeding.maps import Evidence, score_maps
+from wsss.seeding.masks import harden
+from wsss.seeding.thresholds import thresholds
+from wsss.seeding.walks import Seeding, blocks_of
+
+UNSEEDED = -1.0
+"""Margin of a label that is clicked without being a tag: it has no seed."""
+
+
+class OpenImage:
+    """Masks of one image by its tags, and by what a person says of it.
+
+    What depends on the image alone is computed when it is opened: assignments to slots, class
+    activation, the CRF's lattices. Seeds of a tag are made when it is first asked for. Answers
+    don't depend on what was asked before. With tags alone they are those of stage 2.
+    """
+
+    def __init__(
+        self,
+        model: TagClassifier,
+        image: NDArray[np.uint8],
+        tags: Sequence[int],
+        settings: PseudoMasksConfig,
+        device: torch.device,
+        max_side: int | None = 1024,
+        rules: ClickRules = ClickRules(),  # noqa: B008
+    ) -> None:
+        """Runs the network.
+
+        Args:
+            model: classifier in eval mode, on the device.
+            image: (H, W, 3) uint8 RGB.
+            tags: class indices from 0.
+            settings: scales, flip, walks, threshold, CRF, confidence.
+            device: where to compute.
+            max_side: a larger image is reduced to this long side to compute, as stage 2 does.
+            rules: how clicks become evidence.
+
+        Raises:
+            WsssError: a walk names a block without slots.
+        """
+        self.tags, self.settings, self.rules = tuple(tags), settings, rules
+        self.size = (image.shape[0], image.shape[1])
+        self.classes = len(model.bias)
+        check_walks(settings.seeding, model)
+        check_walks(Seeding(rules.walks), model)
+        pixels = to_device([limit_side(image, max_side)], device)
+        self.computed = (pixels.shape[-2], pixels.shape[-1])
+        walks = (*settings.seeding.every_walk, *rules.walks)
+        with torch.inference_mode():
+            found = observe(model, normalise_pixels(pixels), settings.scales, settings.flip)
+            self.evidence = [_kept(one, [walk.block for walk in walks]) for one in found]
+            crf = make_crf(settings.crf, settings.crf_iterations, settings.crf_backend)
+            self._refine = None if crf is None else crf.of_image(pixels[0])
+        self._scores: dict[int, Tensor] = {}
+        self._reach: dict[tuple[float, float], Tensor] = {}
+
+    @torch.inference_mode()
+    def mask(
+        self,
+        clicks: Sequence[Click] = (),
+        levels: Mapping[int, float] = {},
+        tags: Sequence[int] | None = None,
+        painted: NDArray[np.uint8] | None = None,
+    ) -> NDArray[np.uint8]:
+        """The mask that follows from all that is known.
+
+        Args:
+            clicks: in any order; where two are equally near, the last one counts.
+            levels: mask value of a tag → how much more or less of it: its threshold moves so that
+                its seed covers 2^level times the area; 0 leaves it.
+            tags: class indices from 0, in place of those that the image was opened with.
+            painted: (H, W) of the full-size image: labels that are certain, 255 elsewhere.
+
+        Returns:
+            (H, W) uint8 of the full-size image; 255 where no label is likely enough.
+
+        Raises:
+            WsssError: a click outside the image or of no class, or a painting of another size.
+        """
+        self._check(clicks, painted)
+        own = sorted({tag + 1 for tag in (self.tags if tags is None else tags)})
+        said = {click.label for click in clicks}
+        if painted is not None:
+            said |= set(np.unique(painted).tolist())
+        labels = [*own, *sorted(said - {0, IGNORE_INDEX, *own})]
+        mask = np.zeros(self.computed, np.uint8)
+        if labels:
+            known = certain(
+                [self._reduced(click) for click in clicks],
+                self.computed,
+                self.rules.radius * min(self.computed),
+            )
+            if painted is not None:
+                small = torch.from_numpy(resize_mask(painted, self.computed))
+                known = torch.where(small != IGNORE_INDEX, small, known)
+            mask = self._solve(labels, set(own), clicks, levels, known)
+        full = resize_mask(mask, self.size)
+        if painted is not None:
+            full = np.where(painted != IGNORE_INDEX, painted, full)
+        return full
+
+    def _solve(
+        self,
+        labels: list[int],
+        seeded: set[int],
+        clicks: Sequence[Click],
+        levels: Mapping[int, float],
+        known: Tensor,
+    ) -> NDArray[np.uint8]:
+        above = torch.stack(
+            [self._margin(label, levels.get(label, 0.0), label in seeded) for label in labels]
+        )
+        logits = self.settings.sharpness * torch.cat([torch.zeros_like(above[:1]), above])
+        if clicks:
+            channels = [
+                0 if click.label == 0 else 1 + labels.index(click.label) for click in clicks
+            ]
+            logits = logits + click_logits(self._reached(clicks), channels, len(logits), self.rules)
+        probs = logits.softmax(dim=0)
+        known = known.to(probs.device)
+        sure = known != IGNORE_INDEX
+        values = torch.tensor([0, *labels], device=probs.device)
+        probs = torch.where(sure, (known == values[:, None, None]).float(), probs)
+        if self._refine is not None:
+            probs = self._refine(probs)
+        mask = harden(probs, labels, self.settings.confidence)
+        return torch.where(sure, known, mask).cpu().numpy()
+
+    def _margin(self, label: int, level: float, seeded: bool) -> Tensor:
+        """(H, W) of the computed size: score − threshold."""
+        if not seeded:
+            return torch.full(self.computed, UNSEEDED, device=self.evidence[0].cam.device)
+        scores = self._seed(label)
+        threshold = float(thresholds(scores[None], self.settings.background))
+        if level:
+            threshold = moved(scores, threshold, level)
+        return resize((scores - threshold)[None, None], self.computed)[0, 0]
+
+    def _seed(self, label: int) -> Tensor:
+        """(h, w) scores in 0…1 of a class, rounded as stage 2 keeps them."""
+        if label not in self._scores:
+            tags = torch.zeros(1, self.classes, dtype=torch.bool)
+            tags[0, label - 1] = True
+            found = score_maps(
+                self.evidence, tags, self.settings.seeding, seed_size(*self.computed)
+            )
+            self._scores[label] = found[0, label - 1].half().float()
+        return self._scores[label]
+
+    def _reached(self, clicks: Sequence[Click]) -> Tensor:
+        """(n, H, W) of the computed size."""
+        height, width = self.size
+        places = [((click.x + 0.5) / width, (click.y + 0.5) / height) for click in clicks]
+        new = [place for place in dict.fromkeys(places) if place not in self._reach]
+        if new:
+            maps = click_reach(
+                self.evidence, torch.tensor(new), self.rules.walks, seed_size(*self.computed)
+            )
+            self._reach |= zip(new, maps, strict=True)
+        maps = torch.stack([self._reach[place] for place in places])
+        return resize(maps[None], self.computed)[0]
+
+    def _reduced(self, click: Click) -> Click:
+        """The click in pixels of the computed size."""
+        x = int((click.x + 0.5) * self.computed[1] / self.size[1])
+        y = int((click.y + 0.5) * self.computed[0] / self.size[0])
+        return Click(x, y, click.label)
+
+    def _check(self, clicks: Sequence[Click], painted: NDArray[np.uint8] | None) -> None:
+        height, width = self.size
+        for click in clicks:
+            if not (0 <= click.x < width and 0 <= click.y < height):
+                raise WsssError(
+                    f"A click is at ({click.x}, {click.y}), outside the image of {width}×{height}: "
+                    "give a pixel of the full-size image."
+                )
+            if not 0 <= click.label <= self.classes:
+                raise WsssError(
+                    f"A click says {click.label}; expected 0 (background) to {self.classes}, a "
+                    "mask value of the classes."
+                )
+        if painted is None:
+            return
+        strange = painted[(painted > self.classes) & (painted != IGNORE_INDEX)]
+        if strange.size:
+            raise WsssError(
+                f"A painting holds the value {strange[0]}; expected 0 (background) to "
+                f"{self.classes}, or {IGNORE_INDEX} where nothing is painted."
+            )
+        if painted.shape != self.size:
+            raise WsssError(
+                f"A painting is {painted.shape[1]}×{painted.shape[0]} and the image "
+                f"{width}×{height}: give one of the full-size image."
+            )
+
+
+def moved(scores: Tensor, threshold: float, level: float) -> float:
+    """The threshold above which 2^level times as much of a score map lies.
+
+    Args:
+        scores: (h, w) in 0…1.
+        threshold: in 0…1.
+        level: more area above 0, less below it.
+    """
+    share = float((scores > threshold).float().mean()) * 2.0**level
+    return float(scores.flatten().float().quantile(min(max(1 - share, 0.0), 1.0)))
+
+
+def _kept(evidence: Evidence, blocks: Sequence[str]) -> Evidence:
+    """What walks through these blocks need; not the features."""
+    names = {name for block in blocks for name in blocks_of(block, evidence.assignments)}
+    kept = {name: evidence.assignments[name] for name in names}
+    return evidence._replace(assignments=kept, features=())
