@@ -46,17 +46,20 @@ def read_text(path: Path, what: str) -> str:
 
 def decode(data: bytes, where: str) -> str:
     """Bytes of a text file as text; see `read_text`."""
-    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), None)
-    if encoding is None:
-        encoding = _wide(data) or "utf-8"
     try:
-        return data.decode(encoding)
+        return data.decode(encoding_of(data))
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise WsssError(
             f"{where} is not UTF-8: line {line} has the byte {data[error.start]:#04x}; expected "
             "UTF-8 text: save it again as UTF-8 (in a spreadsheet, 'CSV UTF-8')."
         ) from None
+
+
+def encoding_of(start: bytes) -> str:
+    """The encoding of a text file by its first bytes: its mark, or where its zeros are."""
+    marked = next((name for mark, name in _MARKS if start.startswith(mark)), None)
+    return marked or _wide(start) or "utf-8"
 
 
 def _wide(data: bytes) -> str | None:
