@@ -11,6 +11,8 @@ BACKGROUND = "background"
 
 CLASS_NAMES_FILE = "class_names.txt"
 
+SCORES_FILE = "scores.csv"
+
 MAX_FOREGROUND = IGNORE_INDEX - 1  # 0 is background, 255 is void
 
 

@@ -38,7 +38,7 @@ def test_pipeline_run_writes_these_files(finished: RunConfig) -> None:
             for name in ("settings", "done")
         ),
         *(f"predictions/val{column}/class_names.txt" for column in ("", ".scales", ".crf")),
-        "pseudo_masks/class_names.txt",
+        *(f"pseudo_masks/{name}" for name in ("class_names.txt", "scores.csv")),
         *(f"seeds/{i}.npz" for i in TRAIN),
         *(f"pseudo_masks/{i}.png" for i in TRAIN),
         *(f"predictions/val{column}/{i}.png" for column in ("", ".scales", ".crf") for i in VAL),
@@ -159,12 +159,15 @@ def test_generate_pseudo_masks_in_shards_makes_the_files_of_one_process(
     assert not Run(config.run).finished("pseudo_masks")
     odd = {path.stem for path in (config.run / "pseudo_masks").glob("*.png")}
     assert odd == set(TRAIN[1::2])
+    assert not (config.run / "pseudo_masks" / "scores.csv").exists()
     generate_pseudo_masks.run(config, shard=(0, 2))
     assert Run(config.run).finished("pseudo_masks")
     for folder, suffix in (("pseudo_masks", "png"), ("seeds", "npz")):
         for id_ in TRAIN:
             name = f"{folder}/{id_}.{suffix}"
             assert (config.run / name).read_bytes() == (finished.run / name).read_bytes(), name
+    scores = [run / "pseudo_masks" / "scores.csv" for run in (config.run, finished.run)]
+    assert scores[0].read_bytes() == scores[1].read_bytes()
 
 
 @pytest.mark.slow  # each stage's overwrite has a fast test
@@ -185,11 +188,11 @@ def test_generate_pseudo_masks_cut_short_while_overwriting_keeps_no_old_mask(
     config, folder = run.model_copy(update={"pseudo_masks": masks}), run.run / "pseudo_masks"
     write, written = generate_pseudo_masks.write_mask, []
 
-    def three(path: Path, mask: np.ndarray) -> None:  # type: ignore[type-arg]
+    def three(path: Path, mask: np.ndarray, note: str) -> None:  # type: ignore[type-arg]
         if len(written) == 3:
             raise KeyboardInterrupt
         written.append(path)
-        write(path, mask)
+        write(path, mask, note=note)
 
     monkeypatch.setattr(generate_pseudo_masks, "write_mask", three)
     with pytest.raises(KeyboardInterrupt):

@@ -19,7 +19,7 @@ from wsss.labels import CLASS_NAMES_FILE, IGNORE_INDEX, class_lines
 
 _INDEX_MODES = ("1", "P", "L", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
-_ORIGIN = "wsss-origin"  # keyword of a mask's note in its PNG
+_ORIGIN, _NOTE = "wsss-origin", "wsss-doubt"  # keywords of a mask's notes in its PNG
 
 
 def palette() -> NDArray[np.uint8]:
@@ -67,12 +67,21 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
 
 def read_origin(path: Path) -> str | None:
     """What a mask was made of, as `write_mask` noted it; None where there is no mask or no note."""
+    return _read_text(path, _ORIGIN)
+
+
+def read_note(path: Path) -> str | None:
+    """What `write_mask` noted beside the origin; None where there is no mask or no note."""
+    return _read_text(path, _NOTE)
+
+
+def _read_text(path: Path, key: str) -> str | None:
     try:
         with open_image(path, "mask") as file:
-            origin = file.info.get(_ORIGIN)
+            text = file.info.get(key)
     except WsssError:
         return None
-    return origin if isinstance(origin, str) else None
+    return text if isinstance(text, str) else None
 
 
 def refuse_to_replace(paths: Iterable[Path]) -> None:
@@ -98,6 +107,7 @@ def write_mask(
     mask: NDArray[np.integer],
     palette: NDArray[np.uint8] | None = None,
     origin: str | None = None,
+    note: str | None = None,
 ) -> None:
     """Writes a mask as an 8-bit indexed PNG (mode P), whole or not at all.
 
@@ -110,6 +120,7 @@ def write_mask(
         palette: (256, 3) uint8 colours to show it with; VOC's when left out.
         origin: short ASCII text that says what the mask was made of, kept in the PNG's metadata,
             so that mask and note are written as one.
+        note: anything else that is kept so, in ASCII.
 
     Raises:
         ValueError: `mask` is not (H, W) integers in 0..255.
@@ -118,8 +129,9 @@ def write_mask(
     image = Image.fromarray(_as_bytes(mask))
     image.putpalette((_VOC_PALETTE if palette is None else palette).astype(np.uint8).tobytes())
     notes = PngInfo()
-    if origin is not None:
-        notes.add_text(_ORIGIN, origin)
+    for key, text in ((_ORIGIN, origin), (_NOTE, note)):
+        if text is not None:
+            notes.add_text(key, text)
     write_atomic(path, lambda target: image.save(target, format="PNG", pnginfo=notes))
 
 

@@ -70,5 +70,6 @@ def observe(
             features, assignments = model.backbone.forward_slots(scaled)
         output = model.answer(features, assignments)
         cam = output.cam.float().relu()
-        found.append(Evidence(cam, output.assignments, features, flip, among))
+        logits = output.logits.float().unflatten(0, (-1, len(images))).mean(dim=0)
+        found.append(Evidence(cam, output.assignments, features, flip, among, logits))
     return found

@@ -3,7 +3,8 @@
 config.yaml            the merged config
 train_cls/             model.safetensors, metrics.json, log.jsonl, settings.json, done.json
 seeds/<id>.npz         soft seeds: class activation and slot seeds of the image's tags
-pseudo_masks/<id>.png  masks in the VOC palette, 255 where not confident; class_names.txt
+pseudo_masks/<id>.png  masks in the VOC palette, 255 where not confident; class_names.txt;
+                       scores.csv, how uncertain each is
 train_seg/             model.safetensors, log.jsonl, settings.json, done.json
 predictions/<split>/   <id>.png; <split>.<column>/ for the other columns of an evaluation
 evaluation/            <of>_<split>.json, confusion_<split>.csv

@@ -2,8 +2,9 @@
 
 In the first round the probabilities are seeds of the classifier, `train_cls/model.safetensors`,
 which are kept in `seeds/<id>.npz`; in a self-training round they are those of the former round's
-segmenter, `train_seg/model.safetensors`. Writes `pseudo_masks/<id>.png`. Each image by itself, so
-that a killed stage resumes where it stopped and shards share the work.
+segmenter, `train_seg/model.safetensors`. Writes `pseudo_masks/<id>.png`, each image by itself, so
+that a killed stage resumes where it stopped and shards share the work; at the end
+`pseudo_masks/scores.csv`: how uncertain each mask is.
 """
 
 import sys
@@ -24,6 +25,7 @@ from wsss.data.augment import normalise_pixels, resize_mask
 from wsss.data.images import Sample
 from wsss.data.mask_io import read_mask, write_class_names, write_mask
 from wsss.data.open import open_stage
+from wsss.data.scores import write_scores
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.inference import (
     Autocast,
@@ -37,13 +39,24 @@ from wsss.engine.inference import (
 from wsss.engine.profile import Stopwatch
 from wsss.engine.runtime import Runtime, require_one_process, start
 from wsss.files import write_atomic
+from wsss.labels import IGNORE_INDEX
+from wsss.metrics.uncertainty import disagreement
 from wsss.models.classifier import TagClassifier, build_classifier
+from wsss.models.doubts import doubt_of, signs_of
 from wsss.models.inference import View, predict_views
 from wsss.models.multiscale import check_walks, observe, seed_size
 from wsss.models.segmenter import build_segmenter
 from wsss.run.state import Run, Work
-from wsss.seeding.maps import score_maps
-from wsss.seeding.masks import among_tags, harden, margins, mix_in, refine, seed_probabilities
+from wsss.seeding.maps import merge_views, score_maps, view_disagreement, walked_views
+from wsss.seeding.masks import (
+    among_tags,
+    harden,
+    margins,
+    mix_in,
+    refine,
+    seed_mask,
+    seed_probabilities,
+)
 from wsss.seeding.walks import Seeding
 
 
@@ -83,24 +96,33 @@ def run(
     @torch.inference_mode()
     def compute(batch: list[Loaded]) -> list[Made]:
         pixels = to_device([one.image for one in batch], runtime.device)
-        probs, softs = source([one.sample for one in batch], pixels)
+        origins = source([one.sample for one in batch], pixels)
         with watch("crf"):
-            probs = refine(list(pixels), probs, crf)
+            probs = refine(list(pixels), [one.probs for one in origins], crf)
         masks = torch.stack(
             [
                 harden(prob, one.sample.labels, confidence)
                 for one, prob in zip(batch, probs, strict=True)
             ]
         )
+        with watch("scores"):
+            signs = [
+                signs_of(one.probs, prob, mask, one.labels, one.views, one.before, one.likely)
+                for one, prob, mask in zip(origins, probs, masks, strict=True)
+            ]
+            said = torch.cat(signs).cpu().split([len(own) for own in signs])
         # one copy of a batch: each waits for a device
-        return [Made(*made) for made in zip(batch, masks.cpu().numpy(), softs, strict=True)]
+        made = zip(batch, masks.cpu().numpy(), [one.soft for one in origins], said, strict=True)
+        return [Made(*one) for one in made]
 
     def write(made: Made) -> None:
         sample, soft = made.loaded.sample, made.soft
         if soft is not None:
             write_atomic(work.run.seed(sample.id), soft.save)
         # last: an image with a mask is finished
-        write_mask(work.run.pseudo_mask(sample.id), resize_mask(made.mask, made.loaded.size))
+        mask = resize_mask(made.mask, made.loaded.size)
+        note = doubt_of(sample.labels, made.signs.tolist()).note()
+        write_mask(work.run.pseudo_mask(sample.id), mask, note=note)
 
     steps = Steps(
         partial(load, max_side=config.data.max_side), lambda one: one.image.shape, compute, write
@@ -117,17 +139,26 @@ def run(
     # what another shard still makes is no damaged image: only a whole start knows
     if not left or (skip and shard == (0, 1)):
         timing = {"timed_images": len(todo), "ms_per_image": per_image}
+        write_scores(folder, data.class_names)
         work.finish({"images": len(data.samples) - len(left), "left_out": left, **timing})
     work.release()
     return folder
 
 
 class Made(NamedTuple):
-    """A finished image: its mask at the size it was computed at, and seeds of the first round."""
+    """A finished image.
+
+    Attributes:
+        loaded: the image.
+        mask: at the size it was computed at.
+        soft: seeds of the first round.
+        signs: of uncertainty, as `signs_of` puts them together.
+    """
 
     loaded: Loaded
     mask: NDArray[np.uint8]
     soft: "SoftSeeds | None"
+    signs: Tensor
 
 
 def _incomplete(sample: Sample, files: Sequence[Callable[[str], Path]]) -> bool:
@@ -157,8 +188,25 @@ def _crf_and_confidence(config: RunConfig) -> tuple[DenseCRF | None, float]:
     return make_crf(later.crf, later.crf_iterations), later.confidence
 
 
-Probabilities = tuple[list[Tensor], list["SoftSeeds | None"]]
-"""Of each image (L + 1, H, W), background first, each pixel summing to 1; and its soft seeds."""
+class Origin(NamedTuple):
+    """What the mask of an image is made from.
+
+    Attributes:
+        labels: L mask values of its tags.
+        probs: (L + 1, H, W), background first, each pixel summing to 1.
+        soft: seeds of the first round.
+        views: scalar, how far scales and mirror image disagree; nan where unknown.
+        before: scalar, how far it differs from the plain CAM, or from the former round's mask;
+            nan where there is none.
+        likely: (L,), the classifier's probabilities of the tags; empty where it wasn't asked.
+    """
+
+    labels: list[int]
+    probs: Tensor
+    soft: "SoftSeeds | None"
+    views: Tensor
+    before: Tensor
+    likely: Tensor
 
 
 class FromSeeds:
@@ -175,12 +223,32 @@ class FromSeeds:
         )
         check_walks(self.settings.seeding, self.model)
 
-    def __call__(self, samples: Sequence[Sample], pixels: Tensor) -> Probabilities:
+    def __call__(self, samples: Sequence[Sample], pixels: Tensor) -> list[Origin]:
         """Of images (B, 3, H, W) uint8 of one shape."""
         tags = [sample.tags for sample in samples]
         softs = soft_seeds(self.model, pixels, tags, self.settings, self.watch, self.autocast)
         size = tuple(pixels.shape[-2:])
-        return [seed_probs(soft, size, self.settings) for soft in softs], list(softs)
+        return [
+            Origin(
+                soft.labels,
+                seed_probs(soft, size, self.settings),
+                soft,
+                soft.views.mean() if soft.labels else soft.views.sum(),
+                self._walked(soft),
+                soft.likely,
+            )
+            for soft in softs
+        ]
+
+    def _walked(self, soft: "SoftSeeds") -> Tensor:
+        """What the walk changed: the disagreement of the plain CAM's hard seed with the seed's."""
+        size, rule = tuple(soft.seed.shape[-2:]), self.settings.background
+        values = torch.arange(1, len(soft.labels) + 1, device=soft.seed.device)
+        cam, seed = (
+            seed_mask(margins(scores.float(), rule, size), values)
+            for scores in (soft.cam, soft.seed)
+        )
+        return disagreement(cam, seed, len(soft.labels))
 
 
 class SoftSeeds(NamedTuple):
@@ -190,11 +258,15 @@ class SoftSeeds(NamedTuple):
         labels: L mask values, class index + 1.
         cam: (L, h, w) float16, plain class activation.
         seed: (L, h, w) float16, class activation after the walk through the slots.
+        views: (L,), how far scales and mirror image disagree.
+        likely: (L,), the classifier's probabilities.
     """
 
     labels: list[int]
     cam: Tensor
     seed: Tensor
+    views: Tensor = torch.empty(0)
+    likely: Tensor = torch.empty(0)
 
     def save(self, path: Path) -> None:
         """Write them as .npz."""
@@ -228,15 +300,26 @@ def soft_seeds(
         row[list(own)] = True
     size = seed_size(pixels.shape[-2], pixels.shape[-1])
     cam = seed = torch.zeros(*mask.shape, *size)
+    views = likely = torch.zeros(mask.shape)
     if mask.any():
         with watch("network"), autocast():
             evidence = observe(model, normalise_pixels(pixels), settings.scales, settings.flip)
         with watch("cam"):
             cam = score_maps(evidence, mask, Seeding(), size)
         with watch("walk"):
-            seed = score_maps(evidence, mask, settings.seeding, size)
+            walked = walked_views(evidence, mask, settings.walks)
+            seed = merge_views(evidence, walked, mask, settings.border, size)
+        with watch("scores"):
+            views = view_disagreement(evidence, walked, mask)
+            likely = torch.stack([one.logits for one in evidence]).mean(dim=0).sigmoid()
     return [
-        SoftSeeds([tag + 1 for tag in own], cam[i, list(own)].half(), seed[i, list(own)].half())
+        SoftSeeds(
+            [tag + 1 for tag in own],
+            cam[i, list(own)].half(),
+            seed[i, list(own)].half(),
+            views[i, list(own)],
+            likely[i, list(own)],
+        )
         for i, own in enumerate(tags)
     ]
 
@@ -268,21 +351,28 @@ class FromSegmenter:
             weights, "segmenter", build_segmenter, runtime.device, class_names
         )
 
-    def __call__(self, samples: Sequence[Sample], pixels: Tensor) -> Probabilities:
+    def __call__(self, samples: Sequence[Sample], pixels: Tensor) -> list[Origin]:
         """Of images (B, 3, H, W) uint8 of one shape."""
         view = View(self.settings.scales, self.settings.flip)
         with self.watch("network"), self.autocast():
             (probs,) = predict_views(self.model, normalise_pixels(pixels), [view])
         return [
-            self._mixed(among_tags(own, sample.labels), sample)
+            self._origin(among_tags(own, sample.labels), sample)
             for own, sample in zip(probs, samples, strict=True)
-        ], [None] * len(samples)
+        ]
 
-    def _mixed(self, probs: Tensor, sample: Sample) -> Tensor:
+    def _origin(self, probs: Tensor, sample: Sample) -> Origin:
         """With the former round's mask of the image mixed in, where there is one."""
-        path = self.former.pseudo_mask(sample.id)
+        path, labels = self.former.pseudo_mask(sample.id), sample.labels
+        unknown, unasked = probs.new_tensor(torch.nan), probs.new_empty(0)
         # a round may take images that the former left out
-        if self.settings.former_masks == 0 or not path.is_file():
-            return probs
+        if not path.is_file():
+            return Origin(labels, probs, None, unknown, unknown, unasked)
         old = torch.from_numpy(resize_mask(read_mask(path), (probs.shape[1], probs.shape[2])))
-        return mix_in(probs, old.to(probs.device), sample.labels, self.settings.former_masks)
+        old = old.to(probs.device)
+        channel = torch.full((256,), IGNORE_INDEX, device=probs.device)
+        channel[[0, *labels]] = torch.arange(len(labels) + 1, device=probs.device)
+        before = disagreement(channel[old.long()], probs.argmax(dim=0), len(labels))
+        if self.settings.former_masks:
+            probs = mix_in(probs, old, labels, self.settings.former_masks)
+        return Origin(labels, probs, None, unknown, before, unasked)

@@ -94,7 +94,7 @@ def test_pseudo_mask_without_tags_is_background(crf: DenseCRF | None) -> None:
 def test_soft_seeds_times_its_parts(model: TagClassifier) -> None:
     watch = Stopwatch(torch.device("cpu"))
     soft = seeds_of(model, IMAGE, (1, 3), settings(), watch)
-    assert set(watch.per_unit(1)) == {"network", "cam", "walk"}
+    assert set(watch.per_unit(1)) == {"network", "cam", "walk", "scores"}
     assert len(soft.labels) == 2
 
 

@@ -1,0 +1,72 @@
+"""Parts of an uncertainty by hand, and how they become a score."""
+
+import numpy as np
+import pytest
+import torch
+
+from wsss.metrics.uncertainty import (
+    areas,
+    combine,
+    disagreement,
+    missing,
+    unsure,
+    unusual_areas,
+)
+
+
+def test_unsure_is_what_the_likeliest_labels_lack() -> None:
+    probs = torch.tensor([[[0.9, 0.5]], [[0.1, 0.5]]])
+    assert unsure(probs).item() == pytest.approx(1 - 0.7)
+
+
+def test_disagreement_is_one_minus_the_mean_iou() -> None:
+    first = torch.tensor([[0, 0, 1, 1]])
+    second = torch.tensor([[0, 1, 1, 1]])
+    # background 1 of 2, label 1 2 of 3; label 2 is in neither
+    assert disagreement(first, second, 2).item() == pytest.approx(1 - (1 / 2 + 2 / 3) / 2)
+    assert disagreement(first, first, 2).item() == 0
+    assert disagreement(first * 0, first * 0, 0).item() == 0
+
+
+def test_disagreement_leaves_values_out_that_are_no_label() -> None:
+    assert disagreement(torch.tensor([[0, 255, 1]]), torch.tensor([[0, 255, 1]]), 1).item() == 0
+
+
+def test_areas_are_shares_of_the_image() -> None:
+    assert areas(torch.tensor([[0, 0], [2, 255]]), 255)[[0, 1, 2, 255]].tolist() == [
+        0.5,
+        0.0,
+        0.25,
+        0.25,
+    ]
+
+
+def test_missing_is_the_share_of_what_is_expected() -> None:
+    assert missing([0.2, 0.0], [1.0, 1.0]) == 0.5
+    assert missing([0.2, 0.0], [0.9, 0.1]) == pytest.approx(0.1)
+    assert missing([], []) == 0
+
+
+def test_unusual_areas_are_the_outer_ones_of_their_class() -> None:
+    masks = [{1: 0.1 * k} for k in range(9)]
+    assert unusual_areas(masks) == [1, 0.75, 0.5, 0.25, 0, 0.25, 0.5, 0.75, 1]
+    assert unusual_areas([*masks, {}, {2: 0.3}])[-2:] == [0, 0]
+    # a mask of two classes has their mean
+    assert unusual_areas([{**mask, 2: 0.5} for mask in masks])[0] == 0.5
+
+
+def test_combine_is_the_mean_rank_of_the_parts_that_are_known() -> None:
+    scores = combine({"a": [0.0, 5.0, 10.0], "b": [None, 0.1, 0.2], "c": [None, None, None]})
+    np.testing.assert_allclose(scores, [0, (0.5 + 0) / 2, 1])
+    assert combine({"a": [0.3]}).tolist() == [0]
+    assert combine({"a": []}).tolist() == []
+
+
+def test_combine_does_not_depend_on_scale_or_order() -> None:
+    values = np.random.default_rng(0).random((2, 20))
+    scores = combine({"a": values[0].tolist(), "b": values[1].tolist()})
+    scaled = combine({"a": (values[0] ** 3).tolist(), "b": (9 * values[1]).tolist()})
+    np.testing.assert_allclose(scores, scaled)
+    order = np.random.default_rng(1).permutation(20)
+    shuffled = combine({"a": values[0][order].tolist(), "b": values[1][order].tolist()})
+    np.testing.assert_allclose(shuffled, scores[order])

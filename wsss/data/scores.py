@@ -1,0 +1,128 @@
+"""How uncertain the masks of a folder are: a note in each mask, and `scores.csv` of all of them.
+
+The note is written with its mask, as one file, so that neither a killed process nor one of several
+leaves a mask without its scores; the table is made of the notes.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from wsss.data.mask_io import read_note
+from wsss.errors import WsssError
+from wsss.files import write_text
+from wsss.labels import SCORES_FILE
+from wsss.metrics.uncertainty import PARTS, combine, unusual_areas
+
+COLUMNS = ("id", "score", *PARTS, "tags")
+"""Of `scores.csv`; `tags` holds JSON, class name → the classifier's probability."""
+
+
+class Doubt(NamedTuple):
+    """What a mask's note says.
+
+    Attributes:
+        parts: those of `PARTS` that are known of the mask by itself.
+        areas: label → share of the image, of the labels that the mask has, background left out.
+        tags: label → the classifier's probability, where one was asked.
+    """
+
+    parts: Mapping[str, float]
+    areas: Mapping[int, float]
+    tags: Mapping[int, float] = {}
+
+    def note(self) -> str:
+        """As text; four decimals."""
+        return json.dumps([_rounded(self.parts), _rounded(self.areas), _rounded(self.tags)])
+
+
+def read_doubt(path: Path) -> Doubt | None:
+    """What a mask's note says; None where there is no mask, or no note."""
+    text = read_note(path)
+    if text is None:
+        return None
+    parts, areas, tags = json.loads(text)
+    return Doubt(parts, _labels(areas), _labels(tags))
+
+
+def write_scores(folder: Path, names: Sequence[str]) -> Path:
+    """Write the table of a folder's masks, the most uncertain first; returns its path.
+
+    Args:
+        folder: of masks, with its subfolders; masks without a note are left out.
+        names: foreground classes in the order of their values.
+    """
+    paths = sorted(path for path in folder.rglob("*.png") if not path.name.startswith("."))
+    notes = [(path, read_doubt(path)) for path in paths]
+    doubts = {
+        path.relative_to(folder).with_suffix("").as_posix(): doubt
+        for path, doubt in notes
+        if doubt is not None
+    }
+    path = folder / SCORES_FILE
+    write_text(path, _table(doubts, names))
+    return path
+
+
+def read_scores(folder: Path) -> dict[str, float]:
+    """Image id → score in 0…1 of a folder's masks, the most uncertain first; none without a table.
+
+    Raises:
+        WsssError: there is a `scores.csv` that isn't such a table.
+    """
+    path = folder / SCORES_FILE
+    if not path.exists():
+        return {}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return {row["id"]: float(row["score"]) for row in csv.DictReader(file)}
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        raise WsssError(
+            f"{path} is not a table of scores; expected the columns id and score, a number each: "
+            "move the file away."
+        ) from None
+
+
+def refuse_other_scores(folder: Path) -> None:
+    """Refuse to replace a `scores.csv` that was not made here.
+
+    Raises:
+        WsssError: there is one.
+    """
+    path = folder / SCORES_FILE
+    if path.exists() and path.read_bytes()[:9] != b"id,score,":
+        raise WsssError(
+            f"{path} was not made by this program and would be replaced; expected a folder without "
+            "it: give another one (--out), or --overwrite to replace it."
+        )
+
+
+def _table(doubts: Mapping[str, Doubt], names: Sequence[str]) -> str:
+    unusual = unusual_areas([doubt.areas for doubt in doubts.values()])
+    parts = {
+        name: unusual if name == "area" else [doubt.parts.get(name) for doubt in doubts.values()]
+        for name in PARTS
+    }
+    scores = combine(parts)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    order = sorted(range(len(doubts)), key=lambda i: -round(float(scores[i]), 4))
+    ids, own = list(doubts), list(doubts.values())
+    for i in order:
+        tags = {names[label - 1]: p for label, p in own[i].tags.items() if label <= len(names)}
+        row = [f"{value[i]:.4f}" if value[i] is not None else "" for value in parts.values()]
+        shown = json.dumps(tags, ensure_ascii=False) if tags else ""
+        writer.writerow([ids[i], f"{scores[i]:.4f}", *row, shown])
+    return text.getvalue()
+
+
+def _rounded(values: Mapping[str, float] | Mapping[int, float]) -> dict[str, float]:
+    return {str(key): round(float(value), 4) for key, value in values.items()}
+
+
+def _labels(values: Mapping[str, float]) -> dict[int, float]:
+    return {int(label): value for label, value in values.items()}
