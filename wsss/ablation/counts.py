@@ -45,18 +45,23 @@ class RowCounts:
     def __post_init__(self) -> None:
         self.sweep = ThresholdSweep(self.labels, [k / BINS for k in range(1, BINS)])
 
-    def add_scores(self, target: NDArray[np.uint8], scores: Tensor, labels: Tensor) -> None:
+    def add_scores(
+        self, target: NDArray[np.uint8], scores: Tensor, labels: Tensor, background: bool = True
+    ) -> None:
         """Count an image's score maps, at every fixed threshold and by every rule.
 
         Args:
             target: (H, W), 255 ignored.
             scores: (C, h, w) in 0…1.
             labels: (C,) mask value of every channel.
+            background: whether there is one; if not, no fixed threshold is counted.
         """
         size = (target.shape[0], target.shape[1])
         for rule in RULES:
-            self.add_mask(rule, target, seed_mask(margins(scores, rule, size), labels))
-        self.sweep.update(target, resize(scores[None], size)[0], labels)
+            mask = seed_mask(margins(scores, rule, size), labels, background)
+            self.add_mask(rule, target, mask)
+        if background:
+            self.sweep.update(target, resize(scores[None], size)[0], labels)
 
     def add_mask(self, rule: str, target: NDArray[np.uint8], mask: Tensor) -> None:
         """Count an image's mask, (H, W) labels, under the name of a rule."""

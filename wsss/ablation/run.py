@@ -29,7 +29,7 @@ from wsss.config.schema import SeedsConfig, ViewsConfig
 from wsss.crf import make_crf
 from wsss.data.augment import limit_side, normalise, resize_mask
 from wsss.data.images import Sample, TaggedDataset
-from wsss.data.masks import mask_path, read_pair, true_masks
+from wsss.data.masks import mask_path, read_pair, true_masks, void_background
 from wsss.data.open import open_tagged
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.profile import Stopwatch, peak_memory
@@ -125,6 +125,9 @@ class Bench:
     @torch.inference_mode()
     def _image(self, sample: Sample, root: Path, lacking: Sequence[tuple[Row, RowCounts]]) -> None:
         image, target = read_pair(sample.path, mask_path(root, sample.id))
+        background = self.config.data.background
+        if not background:
+            target = void_background(target)
         image = limit_side(image, self.config.data.max_side)
         watch = Stopwatch(self.watch.device)
         settings = self.config.pseudo_masks
@@ -139,7 +142,7 @@ class Bench:
                 whole = resize_mask(mask.cpu().numpy(), target.shape)
                 row_counts.add_mask(str(settings.background), target, torch.from_numpy(whole))
             else:
-                row_counts.add_scores(target, scores, labels.byte())
+                row_counts.add_scores(target, scores, labels.byte(), background)
             row_counts.seconds += watch.seconds[row.name]
             row_counts.network += watch.seconds["network"]
             row_counts.images += 1
@@ -161,12 +164,13 @@ class Bench:
 
     def _refine(self, row: Row, scores: Tensor, image: NDArray[np.uint8], labels: Tensor) -> Tensor:
         settings = self.config.pseudo_masks
+        background = self.config.data.background
         above = margins(scores, settings.background, image.shape[:2])
-        probs = seed_probabilities(above, settings.sharpness)
+        probs = seed_probabilities(above, settings.sharpness, background)
         pixels = torch.from_numpy(image).permute(2, 0, 1).to(labels.device)
         for name in row.refine:
-            (probs,) = refine([pixels], [probs], self.refiners[name])
-        return harden(probs, labels.tolist())
+            (probs,) = refine([pixels], [probs], self.refiners[name], background)
+        return harden(probs, labels.tolist(), background=background)
 
     @torch.inference_mode()
     def memory(self, rows: Sequence[Row]) -> dict[str, dict[str, float | None]]:
@@ -212,7 +216,7 @@ class Bench:
             own = {*SeedsConfig.model_fields, "confidence"}
             kept |= set(PseudoMasksConfig.model_fields) - own
         masks = config.pseudo_masks.model_dump(mode="json", include=kept)
-        masks |= config.data.model_dump(include={"max_side"}, exclude_defaults=True)
+        masks |= config.data.model_dump(include={"max_side", "background"}, exclude_defaults=True)
         ids = "\n".join(sample.id for sample in self.tagged.samples)
         listed = hashlib.sha256(ids.encode()).hexdigest()[:16]
         return json.dumps({"row": repr(row), "model": self.digest, "images": listed, **masks})

@@ -77,6 +77,9 @@ class DataConfig(Section):
     which are written at the image's own size; null takes them as they are."""
     skip_damaged: Annotated[bool, Since(None)] = False
     """Leave out images that can't be read, and say so, instead of stopping at the first."""
+    background: Annotated[bool, Since("pseudo_masks")] = True
+    """Whether a pixel may be none of the image's tags; false: every pixel is one of them, and value
+    0 of a true mask is void."""
     train_split: str = "train_aug"
     """Images whose tags train the classifier."""
     mask_split: Annotated[str, Since("pseudo_masks")] = "train_aug"

@@ -72,5 +72,16 @@ def describe_data(
         int((matrix.sum(1) == 0).sum()),
         tuple(path for path in found.paths if without_suffix(path) not in listed),
         found.left_out,
-        tuple(label_warnings(tagged, holdout, seed)),
+        (*label_warnings(tagged, holdout, seed), *_unknown(data, tagged)),
     )
+
+
+def _unknown(data: DataConfig, tagged: TaggedDataset) -> list[str]:
+    """A sentence on images of which nothing can be known."""
+    untagged = [sample.id for sample in tagged.samples if not sample.tags]
+    if data.background or not untagged:
+        return []
+    return [
+        f"{len(untagged)} images have no tag, {untagged[0]} first, and by data.background=false "
+        "every pixel is one of the tags: their masks are 255 all over. Tag what they show."
+    ]

@@ -18,6 +18,7 @@ from wsss.data.image_header import read_header
 from wsss.data.images import read_image
 from wsss.data.mask_io import read_mask
 from wsss.errors import WsssError
+from wsss.labels import IGNORE_INDEX
 
 _FOLDERS = ("SegmentationClassAug", "SegmentationClass")
 
@@ -89,8 +90,13 @@ def read_pair(
     return image, augment.resize_mask(mask, image.shape[:2])
 
 
-def read_target(image_path: Path, mask_path: Path) -> NDArray[np.uint8]:
+def read_target(image_path: Path, mask_path: Path, background: bool = True) -> NDArray[np.uint8]:
     """Reads the mask of an image, whose size alone is looked up.
+
+    Args:
+        image_path: the image.
+        mask_path: its mask.
+        background: whether 0 is the background; if not, it is void.
 
     Returns:
         (H, W) uint8.
@@ -100,7 +106,12 @@ def read_target(image_path: Path, mask_path: Path) -> NDArray[np.uint8]:
     """
     mask, header = read_mask(mask_path), read_header(image_path)
     _check_size(mask, mask_path, image_path, (header.height, header.width))
-    return mask
+    return mask if background else void_background(mask)
+
+
+def void_background(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A mask whose 0, which data without background don't have, is void."""
+    return np.where(mask == 0, np.uint8(IGNORE_INDEX), mask)
 
 
 def _check_size(

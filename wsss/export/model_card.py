@@ -81,7 +81,8 @@ def _body(
     lines = [
         f"# {name}",
         "",
-        f"A semantic segmenter of {len(card['class_names'])} classes and background, trained "
+        f"A semantic segmenter of {len(card['class_names'])} classes "
+        f"{'and' if card.get('background', True) else 'without'} background, trained "
         f"{training}.",
         "",
         f"- encoder `{card['backbone']}`, decoder `{card['decoder']}`, "

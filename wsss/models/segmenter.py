@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import segmentation_models_pytorch as smp
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -15,6 +16,18 @@ from wsss.errors import WsssError
 _DECODERS = {"segformer": "Segformer", "fpn": "FPN", "upernet": "UPerNet", "unet": "Unet"}
 
 
+_NEVER = -1e4
+"""Logit of the background where there is none: its probability is 0 in every precision."""
+
+
+class WithoutBackground(nn.Module):
+    """Logits (B, C + 1, H, W) whose first channel, the background, is never the largest."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Of the same shape."""
+        return torch.cat([torch.full_like(logits[:, :1], _NEVER), logits[:, 1:]], dim=1)
+
+
 class Segmenter(nn.Module):
     """(B, 3, H, W) normalised images → logits (B, C + 1, H, W), background first.
 
@@ -24,6 +37,7 @@ class Segmenter(nn.Module):
         decoder: `segformer`, `fpn`, `upernet` or `unet`.
         num_classes: C + 1.
         decoder_args: further arguments of the decoder.
+        background: whether a pixel may be background; if not, its probability is 0 everywhere.
 
     Raises:
         WsssError: the decoder has no such argument.
@@ -36,6 +50,7 @@ class Segmenter(nn.Module):
         decoder: str,
         num_classes: int,
         decoder_args: dict[str, Any] | None = None,
+        background: bool = True,
     ) -> None:
         super().__init__()
         build = getattr(smp, _DECODERS[decoder])
@@ -49,6 +64,8 @@ class Segmenter(nn.Module):
                 f"train_seg.decoder_args {decoder_args} don't build a {decoder} ({error}): "
                 "take arguments that segmentation-models-pytorch knows."
             ) from None
+        if not background:
+            self.net.segmentation_head.append(WithoutBackground())
 
     @property
     def encoder(self) -> nn.Module:
@@ -78,6 +95,7 @@ def segmenter_metadata(config: RunConfig, class_names: Sequence[str]) -> dict[st
         "decoder": config.train_seg.decoder,
         "decoder_args": config.train_seg.decoder_args,
         "class_names": list(class_names),
+        "background": config.data.background,
     }
 
 
@@ -89,4 +107,5 @@ def build_segmenter(metadata: dict[str, Any]) -> Segmenter:
         metadata["decoder"],
         len(metadata["class_names"]) + 1,
         metadata.get("decoder_args"),
+        metadata.get("background", True),
     )

@@ -1,4 +1,8 @@
-"""From score maps and probabilities to masks: the only place where scores become labels."""
+"""From score maps and probabilities to masks: the only place where scores become labels.
+
+The first channel of probabilities is the background. Data without one keep the channel, at 0:
+every pixel is one of the image's tags, and where there is no tag to choose nothing is known.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -28,71 +32,86 @@ def margins(scores: Tensor, background: float | str, size: tuple[int, ...]) -> T
     return resize(scores[None], (size[0], size[1]))[0]
 
 
-def seed_mask(margins: Tensor, labels: Tensor) -> Tensor:
+def seed_mask(margins: Tensor, labels: Tensor, background: bool = True) -> Tensor:
     """Hard seed: the class that stands out most, background where none does.
 
     Args:
         margins: (C, H, W), score − threshold.
         labels: (C,), mask value of every channel.
+        background: whether a pixel may be none of the classes; if not, one that has no class to be
+            becomes 255.
 
     Returns:
         (H, W) uint8.
     """
     if len(margins) == 0:
-        return torch.zeros(margins.shape[1:], dtype=torch.uint8, device=margins.device)
+        nothing = 0 if background else IGNORE_INDEX
+        return torch.full(margins.shape[1:], nothing, dtype=torch.uint8, device=margins.device)
     best, index = margins.max(dim=0)
+    if not background:
+        return labels[index].to(torch.uint8)
     return torch.where(best > 0, labels[index], 0).to(torch.uint8)
 
 
-def seed_probabilities(margins: Tensor, sharpness: float) -> Tensor:
+def seed_probabilities(margins: Tensor, sharpness: float, background: bool = True) -> Tensor:
     """Probabilities of background and classes: softmax of (0, sharpness · margin).
 
     Args:
         margins: (C, H, W), score − threshold.
         sharpness: slope; the background's logit is 0.
+        background: whether there is one; if not, its probability is 0 where there are classes.
 
     Returns:
         (C + 1, H, W), background first, sums to 1.
     """
-    background = margins.new_zeros(1, *margins.shape[1:])
-    return torch.cat([background, sharpness * margins]).softmax(dim=0)
+    logit = 0.0 if background or len(margins) == 0 else -torch.inf
+    first = margins.new_full((1, *margins.shape[1:]), logit)
+    return torch.cat([first, sharpness * margins]).softmax(dim=0)
 
 
 def refine(
-    images: Sequence[Tensor], probs: Sequence[Tensor], refiner: Refiner | None
+    images: Sequence[Tensor],
+    probs: Sequence[Tensor],
+    refiner: Refiner | None,
+    background: bool = True,
 ) -> list[Tensor]:
     """Probabilities refined by the images' own edges, where several labels compete.
 
     Args:
         images: (3, H_i, W_i) uint8 RGB each.
-        probs: (L_i, H_i, W_i) each, every pixel summing to 1.
+        probs: (L_i, H_i, W_i) each, background first, every pixel summing to 1.
         refiner: such as a dense CRF; None leaves the probabilities.
+        background: whether the background competes; if not, its plane stays as it is.
 
     Returns:
         (L_i, H_i, W_i) each, every pixel summing to 1.
     """
     refined = list(probs)
-    several = [i for i, prob in enumerate(probs) if len(prob) > 1]
+    first = 0 if background else 1
+    several = [i for i, prob in enumerate(probs) if len(prob) > first + 1]
     if refiner is not None and several:
-        found = refiner([images[i] for i in several], [refined[i] for i in several])
+        found = refiner([images[i] for i in several], [probs[i][first:] for i in several])
         for i, prob in zip(several, found, strict=True):
-            refined[i] = prob
+            refined[i] = torch.cat([probs[i][:first], prob]) if first else prob
     return refined
 
 
-def harden(probs: Tensor, labels: Sequence[int], confidence: float = 0.0) -> Tensor:
+def harden(
+    probs: Tensor, labels: Sequence[int], confidence: float = 0.0, background: bool = True
+) -> Tensor:
     """The likeliest label of each pixel, 255 where it isn't likely enough.
 
     Args:
         probs: (L + 1, H, W), background first, each pixel summing to 1.
         labels: L mask values.
         confidence: smallest probability of a label that is kept, in [0, 1).
+        background: whether the first channel is one; if not, it becomes 255.
 
     Returns:
         (H, W) uint8.
     """
     best, index = probs.max(dim=0)
-    values = torch.tensor([0, *labels], device=probs.device)
+    values = torch.tensor([0 if background else IGNORE_INDEX, *labels], device=probs.device)
     return torch.where(best >= confidence, values[index], IGNORE_INDEX).to(torch.uint8)
 
 

@@ -90,9 +90,10 @@ def _score_masks(
     """Every column of masks, each in the order of the images, in one pass over the targets."""
     for paths in masks:
         _require(paths)
-    columns = [SplitScores(tagged.class_names, config.evaluate.unsure) for _ in masks]
+    background = config.data.background
+    columns = [SplitScores(tagged.class_names, _unsure(config)) for _ in masks]
     for i, sample in enumerate(track(tagged.samples, "evaluate", len(tagged))):
-        target = read_target(sample.path, mask_path(root, sample.id))
+        target = read_target(sample.path, mask_path(root, sample.id), background)
         for column, paths in zip(columns, masks, strict=True):
             column.update(target, read_mask(paths[i]))
     return columns
@@ -147,16 +148,18 @@ def _score_seeds(
     rule = config.pseudo_masks.background
     _require([run.seed(p.id) for p in tagged.samples])
     names = (BACKGROUND, *tagged.class_names)
-    confusion = ConfusionMatrix(len(names), unsure=config.evaluate.unsure)
+    confusion = ConfusionMatrix(len(names), unsure=_unsure(config))
+    background = config.data.background
     sweep = ThresholdSweep(len(names), SWEEP)
     for sample in track(tagged.samples, "evaluate", len(tagged)):
-        target = read_target(sample.path, mask_path(root, sample.id))
+        target = read_target(sample.path, mask_path(root, sample.id), background)
         scores, labels = _soft(run, sample, key)
-        confusion.update(target, seed_mask(margins(scores, rule, target.shape), labels))
+        above = margins(scores, rule, target.shape)
+        confusion.update(target, seed_mask(above, labels, background))
         sweep.update(target, resize(scores[None], (target.shape[0], target.shape[1]))[0], labels)
     found = {**summary(confusion, names), "images": len(tagged)}
     threshold, miou = sweep.best()
-    if np.isnan(miou):  # ground truth of void alone
+    if np.isnan(miou) or not background:  # ground truth of void alone; nothing to part from
         return found
     return {**found, "oracle": {"threshold": threshold, "miou": miou}}
 
@@ -164,6 +167,11 @@ def _score_seeds(
 def _soft(run: Run, sample: Sample, key: str) -> tuple[torch.Tensor, torch.Tensor]:
     with np.load(run.seed(sample.id)) as soft:
         return torch.from_numpy(soft[key]).float(), torch.from_numpy(soft["labels"])
+
+
+def _unsure(config: RunConfig) -> Literal["background", "wrong"]:
+    """What a predicted 255 counts as: an error where there is no background to count it as."""
+    return config.evaluate.unsure if config.data.background else "wrong"
 
 
 def _require(paths: Sequence[Path]) -> None:
@@ -179,14 +187,15 @@ def _protocol(config: RunConfig, run: Run, of: Kind) -> dict[str, Any]:
     """What a figure depends on; for masks, the settings that they were made with."""
     stage = "train_seg" if of == "predictions" else "pseudo_masks"
     made = run.made_with(stage, config)
-    common = {"ignored": 255, "resolution": "original", "seed": made["seed"]}
+    ignored = 255 if config.data.background else [0, 255]
+    common = {"ignored": ignored, "resolution": "original", "seed": made["seed"]}
     if config.round > 1:
         common["round"] = config.round
     if of == "predictions":
         settings = config.evaluate.model_dump(mode="json", include=set(PredictConfig.model_fields))
         return {**common, "tags": "not given", **settings}
     common["tags"] = "given"
-    unsure = {"unsure": config.evaluate.unsure}
+    unsure = {"unsure": _unsure(config)}
     if of == "pseudo-masks" and config.round > 1:
         return {**common, **made["self_training"], **unsure}
     masks = dict(made["pseudo_masks"])

@@ -89,6 +89,7 @@ def run(
     runtime = start(config.runtime, config.seed)
     watch = Stopwatch(runtime.device)
     crf, confidence = _crf_and_confidence(config)
+    background = config.data.background
     source = (FromSeeds if first else FromSegmenter)(config, data.class_names, runtime, watch)
     work.begin("" if shard == (0, 1) else f"-{shard[0]}-of-{shard[1]}")
     write_class_names(folder, data.class_names)
@@ -98,10 +99,10 @@ def run(
         pixels = to_device([one.image for one in batch], runtime.device)
         origins = source([one.sample for one in batch], pixels)
         with watch("crf"):
-            probs = refine(list(pixels), [one.probs for one in origins], crf)
+            probs = refine(list(pixels), [one.probs for one in origins], crf, background)
         masks = torch.stack(
             [
-                harden(prob, one.sample.labels, confidence)
+                harden(prob, one.sample.labels, confidence, background)
                 for one, prob in zip(batch, probs, strict=True)
             ]
         )
@@ -216,6 +217,7 @@ class FromSeeds:
         self, config: RunConfig, class_names: tuple[str, ...], runtime: Runtime, watch: Stopwatch
     ) -> None:
         self.settings, self.watch = config.pseudo_masks, watch
+        self.background = config.data.background
         self.autocast = network_autocast(runtime)
         weights = Run(config.run).model("train_cls")
         self.model, _ = load_trained(
@@ -231,7 +233,7 @@ class FromSeeds:
         return [
             Origin(
                 soft.labels,
-                seed_probs(soft, size, self.settings),
+                seed_probs(soft, size, self.settings, self.background),
                 soft,
                 soft.views.mean() if soft.labels else soft.views.sum(),
                 self._walked(soft),
@@ -245,7 +247,7 @@ class FromSeeds:
         size, rule = tuple(soft.seed.shape[-2:]), self.settings.background
         values = torch.arange(1, len(soft.labels) + 1, device=soft.seed.device)
         cam, seed = (
-            seed_mask(margins(scores.float(), rule, size), values)
+            seed_mask(margins(scores.float(), rule, size), values, self.background)
             for scores in (soft.cam, soft.seed)
         )
         return disagreement(cam, seed, len(soft.labels))
@@ -324,13 +326,15 @@ def soft_seeds(
     ]
 
 
-def seed_probs(soft: SoftSeeds, size: tuple[int, ...], settings: PseudoMasksConfig) -> Tensor:
+def seed_probs(
+    soft: SoftSeeds, size: tuple[int, ...], settings: PseudoMasksConfig, background: bool = True
+) -> Tensor:
     """Probabilities (L + 1, H, W) of background and an image's tags at its size (H, W).
 
     From the rounded scores that are kept, so that the masks follow from the files.
     """
     above = margins(soft.seed.float(), settings.background, size)
-    return seed_probabilities(above, settings.sharpness)
+    return seed_probabilities(above, settings.sharpness, background)
 
 
 class FromSegmenter:

@@ -20,6 +20,7 @@ from wsss.engine.checkpoint import load_trained, load_weights
 from wsss.engine.runtime import start
 from wsss.engine.train_stage import deliver, train_stage
 from wsss.errors import WsssError
+from wsss.labels import IGNORE_INDEX
 from wsss.models.backbone import create_backbone
 from wsss.models.classifier import build_classifier
 from wsss.models.mask_loss import mask_loss
@@ -45,7 +46,10 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
 
     def loss_function(trained: nn.Module, batch: Sequence[Tensor]) -> Tensor:
         image, mask = batch
-        return mask_loss(config.train_seg.loss, trained(normalise_pixels(image)), mask.long())
+        target = mask.long()
+        if not config.data.background:
+            target = target.masked_fill(target == 0, IGNORE_INDEX)
+        return mask_loss(config.train_seg.loss, trained(normalise_pixels(image)), target)
 
     train_stage(work, runtime, model, model.encoder, dataset, loss_function)
     if runtime.is_main:

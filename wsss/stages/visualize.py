@@ -214,7 +214,7 @@ def _making(
     return [
         heat(plain.max(axis=0, initial=0), image),
         slots_over(chosen.logits[0].argmax(0).reshape(chosen.grid).cpu().numpy(), image),
-        mask_over(seed_mask(above, labels).numpy(), image),
+        mask_over(seed_mask(above, labels, config.data.background).numpy(), image),
         _shown(read_mask(run.pseudo_mask(sample.id)), image),
     ]
 

@@ -46,6 +46,17 @@ def test_describe_data_of_a_voc_folder(tiny_voc: Path) -> None:
     assert dict(found.class_counts)["cat"] == 1 and found.without_tags == 1
 
 
+def test_describe_data_warns_of_images_without_a_tag_where_there_is_no_background(
+    tiny_voc: Path,
+) -> None:
+    found = describe_data(DataConfig(root=tiny_voc, background=False), split="train")
+    assert any("1 images have no tag, p2 first" in warning for warning in found.warnings)
+    assert not any(
+        "no tag" in warning
+        for warning in describe_data(DataConfig(root=tiny_voc), split="train").warnings
+    )
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".bmp", ".gif"])
 def test_check_image_finds_a_cut_off_file_by_its_end(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"

@@ -42,6 +42,19 @@ def test_segmenter_with_every_decoder_takes_a_step_and_any_size(decoder: str) ->
             assert logits.shape == (2, 4, *size) and logits.isfinite().all()
 
 
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_segmenter_without_background_never_answers_it(decoder: str) -> None:
+    torch.manual_seed(0)
+    model = Segmenter("glnet_nano", TINY, decoder, 4, background=False).eval()
+    with_one = segmenter(decoder).eval()
+    assert model.state_dict().keys() == with_one.state_dict().keys()
+    image = random_images(40, 64)
+    with torch.inference_mode():
+        probs = model(image).softmax(dim=1)
+        assert not probs[:, 0].any() and probs.isfinite().all()
+        torch.testing.assert_close(model(image)[:, 1:], with_one(image)[:, 1:])
+
+
 def test_segmenter_pads_no_whole_strides() -> None:
     model = segmenter().eval()
     image = random_images(64, 96)

@@ -1,6 +1,7 @@
 """From scores and probabilities to masks, by hand."""
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -65,6 +66,41 @@ def test_image_without_tags_is_background() -> None:
     nothing = margins(torch.zeros(0, 2, 3), "otsu", (4, 6))
     assert seed_mask(nothing, torch.zeros(0, dtype=torch.uint8)).tolist() == [[0] * 6] * 4
     assert torch.equal(seed_probabilities(nothing, 10.0), torch.ones(1, 4, 6))
+
+
+def test_seed_mask_without_background_is_the_best_class_or_void() -> None:
+    above = torch.tensor([[[0.3, -0.1, -0.3]], [[0.2, -0.2, -0.1]]])
+    assert seed_mask(above, torch.tensor([7, 12]), background=False).tolist() == [[7, 7, 12]]
+    nothing = torch.zeros(0, 1, 3)
+    labels = torch.zeros(0, dtype=torch.uint8)
+    assert seed_mask(nothing, labels, background=False).tolist() == [[255] * 3]
+
+
+def test_probabilities_without_background_are_shared_by_the_classes() -> None:
+    above = torch.tensor([[[0.0, 0.1]], [[-9.0, 0.0]]])
+    found = seed_probabilities(above, 10.0, background=False)
+    e = np.e
+    torch.testing.assert_close(
+        found, torch.tensor([[[0.0, 0.0]], [[1.0, e / (1 + e)]], [[0.0, 1 / (1 + e)]]])
+    )
+    assert harden(found, [7, 9], 0.8, background=False).tolist() == [[7, 255]]
+    nothing = seed_probabilities(above[:0], 10.0, background=False)
+    assert harden(nothing, [], background=False).tolist() == [[255, 255]]
+
+
+def test_refine_without_background_asks_where_classes_compete() -> None:
+    image = torch.zeros(3, 4, 4, dtype=torch.uint8)
+    asked: list[list[int]] = []
+
+    def refiner(images: list[Tensor], given: list[Tensor]) -> list[Tensor]:
+        asked.append([len(prob) for prob in given])
+        return [prob.flip(0) for prob in given]
+
+    one = torch.tensor([0.0, 1.0])[:, None, None].expand(2, 4, 4)
+    two = torch.tensor([0.0, 0.7, 0.3])[:, None, None].expand(3, 4, 4)
+    found = refine([image, image], [one, two], refiner, background=False)
+    assert asked == [[2]] and torch.equal(found[0], one)
+    assert found[1][:, 0, 0].tolist() == pytest.approx([0.0, 0.3, 0.7])
 
 
 def test_seed_probabilities_are_a_softmax_with_background() -> None:
