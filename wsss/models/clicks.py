@@ -43,6 +43,7 @@ class OpenImage:
         device: torch.device,
         max_side: int | None = 1024,
         rules: ClickRules = ClickRules(),  # noqa: B008
+        background: bool = True,
     ) -> None:
         """Runs the network.
 
@@ -54,11 +55,13 @@ class OpenImage:
             device: where to compute.
             max_side: a larger image is reduced to this long side to compute, as stage 2 does.
             rules: how clicks become evidence.
+            background: whether a pixel may be none of the classes, as `data.background`.
 
         Raises:
             WsssError: a walk names a block without slots.
         """
         self.tags, self.settings, self.rules = tuple(tags), settings, rules
+        self.background = background
         self.size = (image.shape[0], image.shape[1])
         self.classes = len(model.bias)
         check_walks(settings.seeding, model)
@@ -103,7 +106,7 @@ class OpenImage:
         if painted is not None:
             said |= set(np.unique(painted).tolist())
         labels = [*own, *sorted(said - {0, IGNORE_INDEX, *own})]
-        mask = np.zeros(self.computed, np.uint8)
+        mask = np.full(self.computed, 0 if self.background else IGNORE_INDEX, np.uint8)
         if labels:
             known = certain(
                 [self._reduced(click) for click in clicks],
@@ -130,7 +133,8 @@ class OpenImage:
         above = torch.stack(
             [self._margin(label, levels.get(label, 0.0), label in seeded) for label in labels]
         )
-        logits = self.settings.sharpness * torch.cat([torch.zeros_like(above[:1]), above])
+        first = torch.full_like(above[:1], 0.0 if self.background else -torch.inf)
+        logits = self.settings.sharpness * torch.cat([first, above])
         if clicks:
             channels = [
                 0 if click.label == 0 else 1 + labels.index(click.label) for click in clicks
@@ -143,7 +147,7 @@ class OpenImage:
         probs = torch.where(sure, (known == values[:, None, None]).float(), probs)
         if self._refine is not None:
             probs = self._refine(probs)
-        mask = harden(probs, labels, self.settings.confidence)
+        mask = harden(probs, labels, self.settings.confidence, self.background)
         return torch.where(sure, known, mask).cpu().numpy()
 
     def _margin(self, label: int, level: float, seeded: bool) -> Tensor:
@@ -193,6 +197,11 @@ class OpenImage:
                 raise WsssError(
                     f"A click is at ({click.x}, {click.y}), outside the image of {width}×{height}: "
                     "give a pixel of the full-size image."
+                )
+            if click.label == 0 and not self.background:
+                raise WsssError(
+                    "A click says background, and by data.background=false there is none: click "
+                    "with a class."
                 )
             if not 0 <= click.label <= self.classes:
                 raise WsssError(

@@ -49,12 +49,10 @@ def test_describe_data_of_a_voc_folder(tiny_voc: Path) -> None:
 def test_describe_data_warns_of_images_without_a_tag_where_there_is_no_background(
     tiny_voc: Path,
 ) -> None:
-    found = describe_data(DataConfig(root=tiny_voc, background=False), split="train")
-    assert any("1 images have no tag, p2 first" in warning for warning in found.warnings)
-    assert not any(
-        "no tag" in warning
-        for warning in describe_data(DataConfig(root=tiny_voc), split="train").warnings
-    )
+    for background, warned in ((False, True), (True, False)):
+        data = DataConfig(root=tiny_voc, background=background)
+        warnings = describe_data(data, open_tagged(data, "train")).warnings
+        assert any("1 images have no tag, p2 first" in w for w in warnings) == warned
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".bmp", ".gif"])

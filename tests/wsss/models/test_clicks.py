@@ -152,3 +152,16 @@ def test_what_can_not_be_is_refused(
             CPU,
             rules=ClickRules(walks=(Walk("99.9"),)),
         )
+
+
+def test_without_background_the_tags_share_the_image(
+    finished: RunConfig, model: TagClassifier, samples: tuple[Sample, ...]
+) -> None:
+    image = read_image(samples[0].path)
+    tags, settings = samples[0].tags, finished.pseudo_masks
+    one = OpenImage(model, image, tags, settings, CPU, rules=RULES, background=False)
+    assert set(np.unique(one.mask())) <= {*samples[0].labels, 255}
+    assert set(np.unique(one.mask(tags=tags[:1]))) == {tags[0] + 1}
+    assert set(np.unique(one.mask(tags=()))) == {255}
+    with pytest.raises(WsssError, match=r"data\.background=false"):
+        one.mask([Click(4, 4, 0)])
