@@ -23,7 +23,8 @@ def test_settings_of_a_round_build_on_the_former_segmenter() -> None:
 def test_settings_of_a_stage_leave_out_what_it_does_not_depend_on() -> None:
     config = load(None, ["data.root=data/VOC2012"])
     data = [set(settings_of(config, stage.name)["data"]) for stage in STAGES]
-    assert data[1] - data[0] == {"mask_split", "mask_images"} and data[1] == data[2]
+    assert data[1] - data[0] == {"mask_split", "mask_images", "background"}
+    assert data[1] == data[2]
     assert not {"val_split", "score_split"} & data[2]
     some = load(None, ["data.root=data/VOC2012", "data.mask_images=5"])
     assert settings_of(some, "train_seg")["data"]["score_split"] == "train"
