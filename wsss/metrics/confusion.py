@@ -1,7 +1,7 @@
 """One confusion matrix over a whole split, and the scores that follow from it. Pure."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from wsss.errors import WsssError
 
 Mask = NDArray[np.integer] | torch.Tensor
+Counts = NDArray[np.int64]
+Unsure = Literal["background", "wrong", "skipped"]
 
 
 @dataclass(frozen=True)
@@ -44,20 +46,21 @@ class ConfusionMatrix:
         num_classes: int,
         ignore_index: int = 255,
         *,
-        unsure: Literal["background", "wrong"] = "wrong",
+        unsure: Unsure = "wrong",
     ) -> None:
         """Starts from zero.
 
         Args:
             num_classes: C, background included.
             ignore_index: outside 0..C−1; void in a target, not confident in a prediction.
-            unsure: what a predicted `ignore_index` counts as: class 0, or an error, which enters
-                its target's row sum and no column.
+            unsure: what a predicted `ignore_index` counts as: class 0; an error, which enters its
+                target's row sum and no column; or nothing, which flatters masks that leave out
+                what is hard.
         """
         if 0 <= ignore_index < num_classes:
             raise ValueError(f"ignore_index {ignore_index} is one of the {num_classes} classes")
-        if unsure not in ("background", "wrong"):
-            raise ValueError(f"unsure is {unsure!r}; expected 'background' or 'wrong'")
+        if unsure not in get_args(Unsure):
+            raise ValueError(f"unsure is {unsure!r}; expected one of {', '.join(get_args(Unsure))}")
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.unsure = unsure
@@ -104,18 +107,28 @@ class ConfusionMatrix:
         self.matrix += other.matrix
         self.undecided += other.undecided
 
+    def counted(self, unsure: Unsure) -> "ConfusionMatrix":
+        """The same counts, with another meaning of a predicted `ignore_index`."""
+        other = ConfusionMatrix(self.num_classes, self.ignore_index, unsure=unsure)
+        other.merge(self)
+        return other
+
+    def areas(self) -> tuple[Counts, Counts, Counts]:
+        """(C,) pixels that are right, of the target, and of the prediction."""
+        right, true, found = self.matrix.diagonal().copy(), self.matrix.sum(1), self.matrix.sum(0)
+        if self.unsure != "skipped":
+            true += self.undecided
+        if self.unsure == "background":
+            right[0] += self.undecided[0]
+            found[0] += self.undecided.sum()
+        return right, true, found
+
     def compute(self) -> SegmentationScores:
         """The scores of everything added so far."""
-        matrix = self.matrix.copy()
-        if self.unsure == "background":
-            matrix[:, 0] += self.undecided
-            wrong = np.zeros_like(self.undecided)
-        else:
-            wrong = self.undecided
-        right = matrix.diagonal()
-        union = matrix.sum(0) + matrix.sum(1) + wrong - right
+        right, true, found = self.areas()
+        union = true + found - right
         iou = np.divide(right, union, out=np.full(len(right), np.nan), where=union > 0)
-        pixels = int(matrix.sum() + wrong.sum())
+        pixels = int(true.sum())
         present = union > 0
         miou = float(iou[present].mean()) if present.any() else float("nan")
         accuracy = float(right.sum() / pixels) if pixels else float("nan")

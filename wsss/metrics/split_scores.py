@@ -1,39 +1,40 @@
 """The scores of one set of masks, gathered image by image, as `evaluate` writes them."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsss.labels import BACKGROUND, IGNORE_INDEX
+from wsss.metrics.area_bins import BINS, AreaBinnedIoU
 from wsss.metrics.boundary import BoundaryIoU
-from wsss.metrics.confusion import ConfusionMatrix
+from wsss.metrics.confusion import ConfusionMatrix, Unsure
+from wsss.metrics.protocols import COUNTINGS
 
 Mask = NDArray[np.uint8]
 
 
 class SplitScores:
-    """Confusion matrix and boundary IoU over a split, and which images came out worst.
+    """Confusion matrix, boundary IoU and IoU by area over a split, and the worst images.
 
     Attributes:
         confusion: over the split.
         mious: of each image by itself, in the order they were added; nan for one all void.
     """
 
-    def __init__(
-        self, class_names: Sequence[str], unsure: Literal["background", "wrong"] = "wrong"
-    ) -> None:
+    def __init__(self, class_names: Sequence[str], unsure: Unsure = "wrong") -> None:
         """Starts from zero.
 
         Args:
             class_names: foreground classes.
-            unsure: what a predicted 255 counts as: background, or an error of no class.
+            unsure: what a predicted 255 counts as, as `ConfusionMatrix` has it.
         """
         self.names = (BACKGROUND, *class_names)
         self.unsure = unsure
         self.confusion = ConfusionMatrix(len(self.names), unsure=unsure)
         self.boundary = BoundaryIoU(len(self.names))
+        self.areas = AreaBinnedIoU(len(self.names))
         self.mious: list[float] = []
 
     def update(self, target: Mask, pred: Mask) -> None:
@@ -46,6 +47,7 @@ class SplitScores:
         alone.update(target, pred)
         self.mious.append(alone.compute().miou)
         self.confusion.merge(alone)
+        self.areas.update(alone)
         if self.unsure == "background":
             pred = np.where(pred == IGNORE_INDEX, 0, pred).astype(np.uint8)
         self.boundary.update(target, pred)
@@ -56,8 +58,25 @@ class SplitScores:
         return {
             **summary(self.confusion, self.names),
             "images": len(self.mious),
+            "image_miou": known(self._mean_over_images()),
+            "areas": self._by_area(),
             "boundary_miou": known(miou),
             "boundary_iou": _by_class(iou, self.names),
+        }
+
+    def _mean_over_images(self) -> float:
+        counted = [miou for miou in self.mious if not np.isnan(miou)]
+        return float(np.mean(counted)) if counted else float("nan")
+
+    def _by_area(self) -> dict[str, Any]:
+        iou, means = self.areas.compute()
+        return {
+            name: {
+                "miou": known(means[i]),
+                "regions": int(self.areas.regions[i, 1:].sum()),
+                "iou": _by_class(iou[i], self.names),
+            }
+            for i, name in enumerate(BINS)
         }
 
     def worst(self, count: int) -> list[int]:
@@ -69,6 +88,8 @@ class SplitScores:
 def summary(confusion: ConfusionMatrix, names: Sequence[str]) -> dict[str, Any]:
     """MIoU, IoU by class and pixel accuracy of a confusion matrix; `names` with background.
 
+    Beside them the mIoU as published evaluations count it, and the share of predicted 255.
+
     None stands for what has no pixel to count, such as a class that never occurred.
     """
     scores = confusion.compute()
@@ -76,7 +97,13 @@ def summary(confusion: ConfusionMatrix, names: Sequence[str]) -> dict[str, Any]:
         "miou": known(scores.miou),
         "iou": _by_class(scores.iou, names),
         "pixel_accuracy": known(scores.pixel_accuracy),
+        "countings": {name: known(c.miou(confusion)) for name, c in COUNTINGS.items()},
+        "unsure": confusion.undecided.sum() / pixels if (pixels := _pixels(confusion)) else None,
     }
+
+
+def _pixels(confusion: ConfusionMatrix) -> int:
+    return int(confusion.matrix.sum() + confusion.undecided.sum())
 
 
 def known(value: float) -> float | None:

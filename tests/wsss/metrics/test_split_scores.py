@@ -37,7 +37,14 @@ def test_split_scores_of_void_alone() -> None:
         "miou": None,
         "iou": nothing,
         "pixel_accuracy": None,
+        "countings": dict.fromkeys(("irn", "strict", "toco", "toco-pseudo")),
+        "unsure": None,
         "images": 1,
+        "image_miou": None,
+        "areas": {
+            size: {"miou": None, "regions": 0, "iou": nothing}
+            for size in ("small", "medium", "large")
+        },
         "boundary_miou": None,
         "boundary_iou": nothing,
     }
