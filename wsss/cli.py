@@ -403,6 +403,18 @@ def fetch_voc(
     typer.echo(stage.run(root, sbd=sbd))
 
 
+@app.command("fetch-coco")
+def fetch_coco(
+    root: Annotated[Path, typer.Argument(help="Where images and annotations go.")] = Path(
+        "data/coco"
+    ),
+) -> None:
+    """Download MS COCO 2014, images and instances, resumable."""
+    from wsss.stages import fetch_coco as stage
+
+    typer.echo(stage.run(root))
+
+
 def main() -> None:
     """Entry point."""
     environment.prepare()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from wsss import preflight
 from wsss.config import RunConfig
-from wsss.data.masks import true_masks
+from wsss.data.masks import require_truth
 from wsss.engine.runtime import require_one_process
 from wsss.errors import WsssError
 from wsss.report.tables import show_ceiling, show_classes, show_summary
@@ -82,7 +82,7 @@ def score(config: RunConfig, of: str, split: str | None = None) -> Path:
         The file of the scores.
     """
     kind = evaluate.kind(of)
-    true_masks(config.data)
+    require_truth(config.data)
     if kind == "predictions":
         predict.run_split(config, split)
     path = evaluate.run(config, kind, split)

@@ -10,10 +10,9 @@ from wsss.data.check_images import damaged_images
 from wsss.data.check_masks import check_true_masks, require
 from wsss.data.describe import describe_data
 from wsss.data.images import TaggedDataset
-from wsss.data.masks import masks_root, without_masks
-from wsss.data.open import choose_masked, open_tagged
+from wsss.data.masks import has_truth, masks_root, without_masks
+from wsss.data.open import choose_masked, list_ids, open_tagged
 from wsss.errors import WsssError
-from wsss.formats.voc import split_ids
 from wsss.models.classifier import new_classifier
 from wsss.models.multiscale import check_walks
 from wsss.models.segmenter import build_segmenter, segmenter_metadata
@@ -79,7 +78,7 @@ def _check_splits(config: RunConfig, opened: Opened, scored: Sequence[str]) -> t
     masked = {sample.id for sample in tagged.samples}
     if data.root is None or data.score_split not in scored:
         return tagged.class_names
-    without = [id_ for id_ in split_ids(data.root, data.score_split) if id_ not in masked]
+    without = [id_ for id_ in list_ids(data.root, data.score_split) if id_ not in masked]
     if without:
         raise WsssError(
             f"{len(without)} images of data.score_split={data.score_split} get no pseudo-mask, "
@@ -129,9 +128,11 @@ def _check_data(config: RunConfig, opened: Opened, scored: Sequence[str]) -> Non
 
 def _scored_splits(data: DataConfig) -> tuple[str, ...]:
     """The lists with ground truth among those to score on; a list without any is not scored."""
-    root = masks_root(data)
-    if root is None:
+    if not has_truth(data):
         return ()
     splits = dict.fromkeys((data.score_split, data.val_split))
-    ids = {split: split_ids(root, split) for split in splits}
+    root = masks_root(data)
+    if root is None:  # made of instances, all of them
+        return tuple(splits)
+    ids = {split: list_ids(root, split) for split in splits}
     return tuple(s for s in splits if len(without_masks(root, ids[s])) < len(ids[s]))

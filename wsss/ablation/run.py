@@ -29,7 +29,7 @@ from wsss.config.schema import SeedsConfig, ViewsConfig
 from wsss.crf import make_crf
 from wsss.data.augment import limit_side, normalise, resize_mask
 from wsss.data.images import Sample, TaggedDataset
-from wsss.data.masks import mask_path, read_pair, true_masks, void_background
+from wsss.data.masks import mask_path, read_pair, require_truth, true_masks, void_background
 from wsss.data.open import open_tagged
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.profile import Stopwatch, peak_memory
@@ -60,9 +60,10 @@ def run(config: RunConfig, rows: str = "*", overwrite: bool = False) -> Path:
         rows: names of rows, with `*` for anything, separated by `;`.
         overwrite: recount what is counted.
     """
-    root = true_masks(config.data)
+    require_truth(config.data)
     device = start(config.runtime, config.seed).device
     tagged = _sample(config)
+    root = true_masks(config.data, config.data.score_split, tagged.samples, track)
     all_counts: dict[str, list[RowCounts]] = {}
     chosen: dict[str, Row] = {}
     folders = config.ablate.runs or (config.run,)

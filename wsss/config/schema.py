@@ -57,15 +57,19 @@ def _rising(interval: tuple[float, float]) -> tuple[float, float]:
 Share = Annotated[float, Field(gt=0, lt=1)]
 """More than nothing and less than all."""
 
+TruthRule = Literal["coco2voc", "recam"]
+"""How a true mask is made of COCO's instances."""
+
 Range = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)]
 """Smallest and largest of what chance chooses among, both above 0."""
 
 
 class DataConfig(Section):
-    """What the run trains on and is scored on: a VOC folder, or one's own images with a CSV."""
+    """What the run trains on and is scored on: a VOC or COCO folder, or one's own with a CSV."""
 
     root: Annotated[Path | None, Location()] = None
-    """Folder in VOC layout: JPEGImages, Annotations, ImageSets/Segmentation[, masks]."""
+    """Folder in VOC layout: JPEGImages, Annotations, ImageSets/Segmentation[, masks]; or in COCO's:
+    annotations/instances_<split>.json and <split>."""
     images: Annotated[Path | None, Location()] = None
     """One's own images, with `tags`."""
     tags: Annotated[Path | None, Location()] = None
@@ -90,11 +94,16 @@ class DataConfig(Section):
     """Images on which seeds and pseudo-masks are scored, where there are true masks."""
     val_split: Annotated[str, Since(None)] = "val"
     """Images on which predictions are scored."""
+    truth_rule: Annotated[TruthRule, Since(None)] = "coco2voc"
+    """True masks of COCO's instances: `coco2voc` paints all, the smallest on top; `recam` leaves
+    crowds out and paints in the order of the file."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "DataConfig":
         if self.root is None and self.images is None:
-            raise ValueError("no data: set data.root (VOC layout), or data.images and data.tags")
+            raise ValueError(
+                "no data: set data.root (VOC or COCO layout), or data.images and data.tags"
+            )
         if self.root is not None and self.images is not None:
             raise ValueError("both data.root and data.images are set: keep one of them")
         if (self.images is None) != (self.tags is None):
@@ -102,7 +111,7 @@ class DataConfig(Section):
         if self.class_names is not None and self.images is None:
             raise ValueError(
                 "data.class_names goes with data.images: a folder in VOC layout has its classes in "
-                "class_names.txt"
+                "class_names.txt, one in COCO's in its annotations"
             )
         return self
 

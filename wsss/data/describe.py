@@ -7,6 +7,7 @@ from wsss.config import DataConfig
 from wsss.data.check_labels import label_warnings
 from wsss.data.find_images import describe_left_out, find_images, without_suffix
 from wsss.data.images import TaggedDataset
+from wsss.formats.coco_layout import image_folder, is_coco
 from wsss.formats.voc import read_split_list, split_list_path
 
 
@@ -58,10 +59,13 @@ def describe_data(
         holdout: share that is held back for the mAP.
         seed: of the draw.
     """
+    coco = data.root is not None and is_coco(data.root)
     folder = data.images or Path(data.root or ".") / "JPEGImages"
+    if data.root is not None and coco:
+        folder = image_folder(data.root, data.train_split)
     found = find_images(folder)
     listed = {sample.id for sample in tagged.samples}
-    if data.root is not None:
+    if data.root is not None and not coco:
         for path in split_list_path(data.root, "any").parent.glob("*.txt"):
             listed |= set(read_split_list(path))
     matrix = tagged.tag_matrix()

@@ -9,6 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
 from wsss.errors import WsssError
 
 _CHUNK = 1 << 18
@@ -76,6 +79,18 @@ def download(
         )
     part.replace(whole)
     return whole
+
+
+def download_shown(archive: Archive, folder: Path) -> Path:
+    """`download` with a bar on stderr."""
+    columns = (*Progress.get_default_columns()[:2], DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task(archive.filename, total=None)
+
+        def show(done: int, total: int | None) -> None:
+            bar.update(task, completed=done, total=total)
+
+        return download(archive, folder, progress=show)
 
 
 def _fetch_all(

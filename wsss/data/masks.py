@@ -14,13 +14,15 @@ from torch.utils.data import Dataset
 
 from wsss.config import DataConfig
 from wsss.data import augment
+from wsss.data.coco_truth import MASKS, Track, about_masks, make_masks
 from wsss.data.image_header import read_header
-from wsss.data.images import read_image
+from wsss.data.images import Sample, read_image
 from wsss.data.mask_io import read_mask
 from wsss.errors import WsssError
+from wsss.formats.coco_layout import is_coco
 from wsss.labels import IGNORE_INDEX
 
-_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
+_FOLDERS = ("SegmentationClassAug", MASKS)
 
 
 def has_masks(root: Path) -> bool:
@@ -29,23 +31,58 @@ def has_masks(root: Path) -> bool:
 
 
 def masks_root(data: DataConfig) -> Path | None:
-    """The VOC folder that the true masks lie in; None where the data have none."""
+    """The VOC folder that the true masks lie in; None where the data come with none."""
     return data.root if data.root is not None and has_masks(data.root) else None
 
 
-def true_masks(data: DataConfig) -> Path:
-    """The VOC folder that the true masks lie in.
+def has_truth(data: DataConfig) -> bool:
+    """Whether there are true masks, or instances that they can be made of."""
+    return masks_root(data) is not None or _coco_root(data) is not None
+
+
+def require_truth(data: DataConfig) -> None:
+    """Refuse data without true masks.
 
     Raises:
-        WsssError: the data of the config have none.
+        WsssError: they have none.
     """
-    root = masks_root(data)
-    if root is None:
+    if not has_truth(data):
         raise WsssError(
-            f"There are no true masks at {data.root or data.images}: scoring needs a VOC folder "
-            "with SegmentationClassAug or SegmentationClass."
+            f"There are no true masks at {data.root or data.images}: scoring and --ceiling need a "
+            "VOC folder with SegmentationClassAug or SegmentationClass, or a COCO folder."
         )
+
+
+def true_masks(data: DataConfig, split: str, samples: Iterable[Sample], track: Track) -> Path:
+    """The folder to look up the true masks of images in, by `mask_path`.
+
+    Those that are made of instances and are not there yet are made.
+
+    Args:
+        data: where they are.
+        split: that the images are of.
+        samples: images whose masks are needed.
+        track: shows the progress.
+
+    Raises:
+        WsssError: the data of the config have none, or their instances are damaged.
+    """
+    require_truth(data)
+    coco = _coco_root(data)
+    if coco is not None:
+        return make_masks(coco, split, data.truth_rule, [sample.id for sample in samples], track)
+    root = masks_root(data)
+    assert root is not None  # required above
     return root
+
+
+def about_truth(root: Path) -> dict[str, str]:
+    """How the masks of a folder of `true_masks` were made, for results; empty if they came so."""
+    return about_masks(root)
+
+
+def _coco_root(data: DataConfig) -> Path | None:
+    return data.root if data.root is not None and is_coco(data.root) else None
 
 
 def mask_path(root: Path, id: str) -> Path:

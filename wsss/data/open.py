@@ -1,12 +1,14 @@
-"""The images that a config names: a split of a folder in VOC layout, or one's own with a CSV."""
+"""The images that a config names: a split of a VOC or COCO folder, or one's own with a CSV."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from wsss.config import DataConfig
 from wsss.data.images import TaggedDataset
 from wsss.errors import WsssError
+from wsss.formats.coco_layout import coco_ids, is_coco, read_coco
 from wsss.formats.csv import read_folder
 from wsss.formats.voc import read_voc, split_ids
 
@@ -16,7 +18,7 @@ def open_tagged(data: DataConfig, split: str) -> TaggedDataset:
 
     Args:
         data: where they are.
-        split: list of a VOC folder; one's own images have no splits, all are taken.
+        split: of a VOC or COCO folder; one's own images have no splits, all are taken.
 
     Raises:
         WsssError: the folder, the list, an image or a tag is missing or wrong.
@@ -27,9 +29,22 @@ def open_tagged(data: DataConfig, split: str) -> TaggedDataset:
     if not data.root.is_dir():
         raise WsssError(
             f"No folder at data.root={data.root}: give a folder in VOC layout "
-            "(wsss fetch-voc downloads VOC 2012)."
+            "(wsss fetch-voc downloads VOC 2012) or in COCO's (wsss fetch-coco)."
         )
-    return read_voc(data.root, split)
+    return read_coco(data.root, split) if is_coco(data.root) else read_voc(data.root, split)
+
+
+def list_ids(root: Path, split: str) -> tuple[str, ...]:
+    """Ids of the images of a split, in its order.
+
+    Args:
+        root: folder in VOC's or COCO's layout.
+        split: of it.
+
+    Raises:
+        WsssError: there is no such list, or it is wrong.
+    """
+    return coco_ids(root, split) if is_coco(root) else split_ids(root, split)
 
 
 def open_stage(data: DataConfig, seed: int, stage: str) -> tuple[TaggedDataset, dict[str, str]]:
@@ -64,7 +79,7 @@ def choose_masked(data: DataConfig, seed: int, tagged: TaggedDataset) -> TaggedD
     """
     if data.mask_images is None or data.mask_images >= len(tagged):
         return tagged
-    scored = set(split_ids(data.root, data.score_split)) if data.root else set()
+    scored = set(list_ids(data.root, data.score_split)) if data.root else set()
     drawn = np.random.default_rng(seed).permutation(len(tagged))
     # stable: the drawn order stays among those that are scored, and among the others
     order = sorted(drawn, key=lambda i: tagged.samples[i].id not in scored)

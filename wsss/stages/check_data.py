@@ -16,10 +16,12 @@ from wsss.config import DataConfig, RunConfig
 from wsss.data.check_images import check_image
 from wsss.data.check_masks import check_masks
 from wsss.data.describe import describe_data
-from wsss.data.masks import has_masks, mask_path
+from wsss.data.masks import has_masks, mask_path, true_masks
 from wsss.data.open import open_tagged
+from wsss.engine.progress import track
 from wsss.errors import WsssError
 from wsss.formats import voc
+from wsss.formats.coco_layout import is_coco
 from wsss.formats.csv import names_of, read_rows, unknown_tags
 from wsss.formats.image_index import index_images, resolve_all
 from wsss.formats.voc import annotation_path, image_paths, read_objects
@@ -110,6 +112,44 @@ def check_folder(
     return problems + _everywhere(check, dict.fromkeys(paths.values()))
 
 
+def check_coco(
+    data: DataConfig, splits: Sequence[str], scored: Sequence[str] = (), verify: bool = False
+) -> list[str]:
+    """Checks the named splits of a data set in COCO's layout.
+
+    Args:
+        data: its root, and the rule of its true masks.
+        splits: to check.
+        scored: those among them whose true masks are checked, and made where they aren't.
+        verify: decode every image.
+
+    Returns:
+        The problems: annotations, then images, then masks, split by split.
+    """
+    problems: list[str] = []
+
+    def check(path: Path) -> list[str]:
+        return _attempt("image", lambda: check_image(path, verify))[1]
+
+    for split in splits:
+        tagged, unread = _attempt("annotations", partial(open_tagged, data, split))
+        problems += unread
+        if tagged is None:
+            continue
+        samples = tagged.samples
+        problems += _everywhere(check, [sample.path for sample in samples])
+        if split in scored:
+            make = partial(true_masks, data, split, samples, track)
+            root, unmade = _attempt("mask", make)
+            problems += unmade
+            if root is not None:
+                masks = {sample.id: mask_path(root, sample.id) for sample in samples}
+                images = {sample.id: sample.path for sample in samples}
+                found = check_masks(masks, tagged.class_names, images=images).problems
+                problems += [f"mask: {problem}" for problem in found]
+    return problems
+
+
 def run(data: DataConfig, verify: bool = False) -> list[str]:
     """Checks the data of a config.
 
@@ -125,6 +165,8 @@ def run(data: DataConfig, verify: bool = False) -> list[str]:
     assert data.root is not None  # DataConfig has one source
     scored = (data.score_split, data.val_split)
     splits = tuple(dict.fromkeys((data.train_split, data.mask_split, *scored)))
+    if is_coco(data.root):
+        return check_coco(data, splits, scored, verify)
     return check_voc(data.root, splits, has_masks(data.root), verify, scored)
 
 
@@ -134,7 +176,7 @@ def describe(config: RunConfig) -> list[str]:
     return describe_data(config.data, tagged, config.train_cls.holdout, config.seed).lines()
 
 
-def _everywhere(check: Callable[[str], list[str]], items: Iterable[str]) -> list[str]:
+def _everywhere(check: Callable[[T], list[str]], items: Iterable[T]) -> list[str]:
     # decoding leaves Python's lock, so threads use all cores; map keeps the order
     with ThreadPoolExecutor() as pool:
         return list(chain.from_iterable(pool.map(check, items)))

@@ -16,7 +16,14 @@ from wsss.config import RunConfig
 from wsss.config.schema import PredictConfig, SeedsConfig, ViewsConfig
 from wsss.data.images import Sample, TaggedDataset
 from wsss.data.mask_io import read_mask
-from wsss.data.masks import mask_path, read_pair, read_target, true_masks
+from wsss.data.masks import (
+    about_truth,
+    mask_path,
+    read_pair,
+    read_target,
+    require_truth,
+    true_masks,
+)
 from wsss.data.open import open_tagged
 from wsss.engine.progress import track
 from wsss.engine.runtime import start
@@ -52,11 +59,12 @@ def run(config: RunConfig, of: Kind, split: str | None = None) -> Path:
         split: list of images; by default `data.val_split` for predictions, else
             `data.score_split`.
     """
-    root = true_masks(config.data)
+    require_truth(config.data)
     split = split or (config.data.val_split if of == "predictions" else config.data.score_split)
     run = Run(config.run)
     start(config.runtime, config.seed)
     tagged = open_tagged(config.data, split)
+    root = true_masks(config.data, split, tagged.samples, track)
     if of in ("cam", "seeds"):
         scores = _score_seeds(config, run, tagged, root, "cam" if of == "cam" else "seed")
     elif of == "pseudo-masks":
@@ -65,10 +73,8 @@ def run(config: RunConfig, of: Kind, split: str | None = None) -> Path:
     else:
         scores = _score_predictions(config, run, tagged, root, split)
     path = run.evaluation(of, split)
-    write_json(
-        path,
-        {"of": of, "split": split, **scores, "protocol": _protocol(config, run, of)},
-    )
+    protocol = {**_protocol(config, run, of), **about_truth(root)}
+    write_json(path, {"of": of, "split": split, **scores, "protocol": protocol})
     return path
 
 

@@ -15,11 +15,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
 from wsss.data import mask_io
-from wsss.data.download import Archive, download
+from wsss.data.download import Archive, download_shown
 from wsss.errors import WsssError
 from wsss.files import write_text
 from wsss.formats import voc
@@ -68,9 +66,9 @@ def run(
     data = root / "VOCdevkit" / "VOC2012"
     try:
         if not data.is_dir():
-            _extract_voc(_get(voc_source or voc_archive(), root), root, data)
+            _extract_voc(download_shown(voc_source or voc_archive(), root), root, data)
         if sbd and not voc.split_list_path(data, "train_aug").is_file():
-            _add_sbd(_get(sbd_source or sbd_archive(), root), data)
+            _add_sbd(download_shown(sbd_source or sbd_archive(), root), data)
     except (tarfile.TarError, EOFError) as error:
         raise WsssError(
             f"An archive in {root} does not unpack ({error}); expected VOC's tar and SBD's tgz: "
@@ -82,17 +80,6 @@ def run(
             "writable folder with some 8 GB free: make room or name another one."
         ) from error
     return data
-
-
-def _get(archive: Archive, root: Path) -> Path:
-    columns = (*Progress.get_default_columns()[:2], DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-        task = bar.add_task(archive.filename, total=None)
-
-        def show(done: int, total: int | None) -> None:
-            bar.update(task, completed=done, total=total)
-
-        return download(archive, root, progress=show)
 
 
 def _extract_voc(archive: Path, root: Path, data: Path) -> None:

@@ -14,10 +14,9 @@ from pathlib import Path
 
 from wsss.config import PseudoMasksConfig, RunConfig, SelfTrainingConfig
 from wsss.data.images import Sample
-from wsss.data.masks import mask_path, masks_root, read_pair
+from wsss.data.masks import mask_path, read_pair, true_masks
 from wsss.data.open import open_stage
 from wsss.engine.progress import track
-from wsss.errors import WsssError
 from wsss.files import write_atomic, write_json
 from wsss.report.columns import FIGURES
 from wsss.run.state import GROUND_TRUTH, Run, Work, config_of_round
@@ -39,12 +38,7 @@ def prepare(config: RunConfig) -> RunConfig:
     weak.require("train_seg")
     weak.check("train_seg", config, digests)
     samples = data.samples
-    root = masks_root(config.data)
-    if root is None:
-        raise WsssError(
-            f"There are no true masks at {config.data.root or config.data.images}: "
-            "--ceiling needs a VOC folder with SegmentationClassAug or SegmentationClass."
-        )
+    root = true_masks(config.data, config.data.mask_split, samples, track)
     first = config_of_round(config, 1)
     baseline = _baseline_config(first)
     run = Run(baseline.run)

@@ -18,10 +18,11 @@ from wsss.config import RunConfig
 from wsss.data.augment import normalise, resize_mask
 from wsss.data.images import Sample, TaggedDataset
 from wsss.data.mask_io import read_mask
-from wsss.data.masks import mask_path, masks_root, true_masks
+from wsss.data.masks import has_truth, mask_path, true_masks
 from wsss.data.open import open_tagged
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.inference import load, to_device
+from wsss.engine.progress import track
 from wsss.engine.runtime import Runtime, start
 from wsss.errors import WsssError
 from wsss.files import write_atomic
@@ -81,15 +82,16 @@ def run(
         samples, others = samples[:shown], samples[shown:]
         samples += _false_alarms(config, tagged, others, count - shown, segmenter, runtime)
     samples = samples if ids else sorted(samples[:count])
+    truth = true_masks(config.data, split, samples, track) if has_truth(config.data) else None
     rows, captions = [], []
     for sample in samples:
         mask = None if segmenter is None else _predict(config, sample, segmenter, runtime)
-        rows.append(_row(config, run, sample, classifier, mask, runtime))
+        rows.append(_row(config, run, sample, classifier, mask, truth, runtime))
         note = "" if mask is None else against_tags(mask, sample.tags, tagged.class_names)
         captions.append(Caption(sample.id, [tagged.class_names[t] for t in sample.tags], note))
     titles = ["image", "CAM", "slots", "slot seed", "pseudo-mask"]
     titles += ["prediction"] if segmenter else []
-    titles += ["truth"] if masks_root(config.data) else []
+    titles += ["truth"] if truth else []
     sheet = contact_sheet(rows, titles, captions)
     name = split if worst is None else f"{split}_{worst}"
     path = out or run.report / f"{name}.png"
@@ -149,11 +151,11 @@ def _worst(config: RunConfig, run: Run, split: str, count: int, kind: str) -> li
     """Ids of the images whose pseudo-masks fail worst in one way, the worst first."""
     if kind not in KINDS:
         raise WsssError(f"--worst is {kind!r}: expected one of {', '.join(KINDS)}.")
-    root = true_masks(config.data)
+    samples = open_tagged(config.data, split).samples
+    made = [sample for sample in samples if run.pseudo_mask(sample.id).is_file()]
+    root = true_masks(config.data, split, made, track)
     bad: dict[str, float] = {}
-    for sample in open_tagged(config.data, split).samples:
-        if not run.pseudo_mask(sample.id).is_file():
-            continue
+    for sample in made:
         pred = read_mask(run.pseudo_mask(sample.id))
         target = read_mask(mask_path(root, sample.id))
         bad[sample.id] = failures(pred, target, sample.labels).get(kind, 0.0)
@@ -173,6 +175,7 @@ def _row(
     sample: Sample,
     classifier: TagClassifier,
     mask: Cell | None,
+    truth: Path | None,
     runtime: Runtime,
 ) -> list[Cell]:
     image = load(sample, config.data.max_side).image
@@ -180,9 +183,8 @@ def _row(
     row = [image, *_making(config, run, sample, image, classifier(_strides(tensor)))]
     if mask is not None:
         row.append(_shown(mask, image))
-    root = masks_root(config.data)
-    if root is not None:
-        row.append(_shown(read_mask(mask_path(root, sample.id)), image))
+    if truth is not None:
+        row.append(_shown(read_mask(mask_path(truth, sample.id)), image))
     return row
 
 
