@@ -85,7 +85,10 @@ Images = Annotated[Path | None, typer.Option(help="Image, or folder of images.")
 
 
 OwnImages = Annotated[Path | None, typer.Option("--images", help="Folder of your own images.")]
-OwnTags = Annotated[Path | None, typer.Option("--tags", help="CSV `image,tags` of them.")]
+OwnTags = Annotated[
+    Path | None,
+    typer.Option("--tags", help="Their tags: a CSV, or another file or folder (docs/formats.md)."),
+]
 
 
 def _own(images: Path | None, tags: Path | None) -> list[str]:

@@ -18,7 +18,7 @@ from wsss.data.images import read_image
 from wsss.data.mask_io import read_mask, refuse_to_replace
 from wsss.data.masks import without_masks
 from wsss.errors import WsssError
-from wsss.formats.csv import read_folder
+from wsss.formats.own_images import read_folder
 from wsss.formats.voc import image_paths, read_voc, split_ids
 from wsss.models.backbone import create_backbone
 from wsss.stages import check_data, predict, refine

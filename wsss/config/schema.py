@@ -64,8 +64,14 @@ Range = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)]
 """Smallest and largest of what chance chooses among, both above 0."""
 
 
+TagsFormat = Literal[
+    "coco", "label-studio", "cvat", "huggingface", "yolo", "voc", "folders", "text", "csv"
+]
+"""Names of the formats that tags come in."""
+
+
 class DataConfig(Section):
-    """What the run trains on and is scored on: a VOC or COCO folder, or one's own with a CSV."""
+    """What the run trains on and is scored on: a VOC or COCO folder, or one's own with tags."""
 
     root: Annotated[Path | None, Location()] = None
     """Folder in VOC layout: JPEGImages, Annotations, ImageSets/Segmentation[, masks]; or in COCO's:
@@ -73,7 +79,9 @@ class DataConfig(Section):
     images: Annotated[Path | None, Location()] = None
     """One's own images, with `tags`."""
     tags: Annotated[Path | None, Location()] = None
-    """CSV `image,tags` of one's own images."""
+    """Their tags: a CSV, or a file or folder in another format (docs/formats.md)."""
+    tags_format: Annotated[TagsFormat | None, Since(None)] = None
+    """What `tags` is; null tells by the file itself."""
     class_names: tuple[str, ...] | None = Field(None, min_length=1)
     """Classes of one's own images in the order of mask values; None takes the sorted tags."""
     max_side: int | None = Field(1024, ge=32)

@@ -65,7 +65,8 @@ def _rare(tags: NDArray[np.bool_], names: Sequence[str]) -> Iterator[str]:
 
 def _together(tags: NDArray[np.bool_], names: Sequence[str]) -> Iterator[str]:
     counts = tags.sum(0)
-    both = tags.T.astype(int) @ tags.astype(int)
+    ones = tags.astype(np.float32)  # exact up to 2²⁴ images, and 8 times as quick as integers
+    both = (ones.T @ ones).astype(int)
     for a, b in combinations(range(len(names)), 2):
         either = counts[a] + counts[b] - both[a, b]
         if both[a, b] >= 3 and both[a, b] >= TOGETHER * either:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,14 +39,25 @@ def find_images(folder: Path, skip: Path | None = None) -> FoundImages:
     images: list[str] = []
     others: Counter[str] = Counter()
     for path in _files(folder, None if skip is None else skip.resolve()):
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            images.append(path.relative_to(folder).as_posix())
+        name = path.rpartition("/")[2]
+        suffix = name[len(without_suffix(name)) :].lower()
+        if suffix in IMAGE_SUFFIXES:
+            images.append(path)
         else:
-            others[path.suffix.lower() or path.name] += 1
+            others[suffix or name] += 1
     return FoundImages(tuple(sorted(images)), dict(sorted(others.items())))
 
 
-def _files(folder: Path, skip: Path | None) -> Iterable[Path]:
+def find_files(folder: Path, suffixes: Sequence[str]) -> Iterator[str]:
+    """Files below a folder by their suffixes in small letters, as `find_images` looks for images.
+
+    Yields:
+        Paths relative to the folder, with `/`.
+    """
+    return (path for path in _files(folder, None) if path.lower().endswith(tuple(suffixes)))
+
+
+def _files(folder: Path, skip: Path | None) -> Iterator[str]:
     seen: set[Path] = set()
     links = [folder]
     while links:  # folders themselves before links to them, so that an image keeps its own path
@@ -59,10 +70,11 @@ def _files(folder: Path, skip: Path | None) -> Iterable[Path]:
             seen.add(real)
             folders[:] = sorted(name for name in folders if not _is_clutter(name))
             links += [p for name in folders if (p := Path(parent, name)).is_symlink()]
+            relative = Path(parent).relative_to(folder).as_posix()
+            front = "" if relative == "." else f"{relative}/"
             for name in sorted(files):
-                path = Path(parent, name)
-                if not _is_clutter(name) and path.is_file():
-                    yield path
+                if not _is_clutter(name) and os.path.isfile(os.path.join(parent, name)):  # noqa: PTH113, PTH118 a million times
+                    yield front + name
 
 
 def _is_clutter(name: str) -> bool:
@@ -123,4 +135,6 @@ def one_of_each_name(folder: Path, paths: Iterable[str]) -> tuple[list[str], lis
 
 def without_suffix(path: str) -> str:
     """`a/b.c.jpg` → `a/b.c`: an image's id, and the name of its mask."""
-    return path[: len(path) - len(Path(path).suffix)]
+    start = path.rfind("/") + 1
+    dot = path.rfind(".", start)
+    return path[:dot] if start < dot < len(path) - 1 else path

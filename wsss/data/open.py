@@ -1,4 +1,4 @@
-"""The images that a config names: a split of a VOC or COCO folder, or one's own with a CSV."""
+"""The images that a config names: a split of a VOC or COCO folder, or one's own with tags."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +9,7 @@ from wsss.config import DataConfig
 from wsss.data.images import TaggedDataset
 from wsss.errors import WsssError
 from wsss.formats.coco_layout import coco_ids, is_coco, read_coco
-from wsss.formats.csv import read_folder
+from wsss.formats.own_images import read_folder
 from wsss.formats.voc import read_voc, split_ids
 
 
@@ -24,7 +24,7 @@ def open_tagged(data: DataConfig, split: str) -> TaggedDataset:
         WsssError: the folder, the list, an image or a tag is missing or wrong.
     """
     if data.images is not None and data.tags is not None:
-        return read_folder(data.images, data.tags, data.class_names)
+        return read_folder(data.images, data.tags, data.class_names, data.tags_format)
     assert data.root is not None  # DataConfig has one source
     if not data.root.is_dir():
         raise WsssError(

@@ -3,7 +3,8 @@
 A file of any size is read an entry at a time, whatever the order of its lists.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from wsss.errors import WsssError
 from wsss.formats.json_stream import stream_json
 from wsss.formats.rle import decode_rle, fill_polygons
+from wsss.formats.tag_list import Collector, TagList
 from wsss.formats.text import clean, excerpt
 
 Id = int | str
@@ -61,6 +63,86 @@ class CocoAnnotation(NamedTuple):
 
 
 Entry = CocoImage | CocoCategory | CocoAnnotation
+
+_FILE = "_annotations.coco.json"  # as Roboflow calls it, beside the images
+
+
+def recognises(path: Path, start: str) -> bool:
+    """Whether a file is JSON whose outermost brackets are an object, or a folder has Roboflow's."""
+    if path.is_dir():
+        return (path / _FILE).is_file()
+    return _START.match(start) is not None and path.suffix.lower() not in (".jsonl", ".ndjson")
+
+
+_START = re.compile(r"\{\s*[}\"]")
+
+
+def read_tags(path: Path, class_names: Sequence[str] | None = None) -> TagList:
+    """The categories of every image's annotations; classes in the order of the categories' ids.
+
+    Raises:
+        WsssError: as `stream_coco`, or an annotation names an image or category that isn't there.
+    """
+    file = file_of(path)
+    images: dict[Id, str] = {}
+    categories: dict[Id, CocoCategory] = {}
+    found: dict[Id, tuple[Id, ...]] = {}
+    places: dict[Id, str] = {}
+    joined: dict[tuple[tuple[Id, ...], Id], tuple[Id, ...]] = {}
+    for entry in stream_coco(file):
+        if isinstance(entry, CocoAnnotation):
+            places.setdefault(entry.category, entry.place)
+            former = found.get(entry.image, ())
+            if entry.category not in former:
+                # few combinations of categories in many images: each is kept once
+                key = (former, entry.category)
+                found[entry.image] = joined.setdefault(key, (*former, entry.category))
+        elif isinstance(entry, CocoImage):
+            images[entry.id] = entry.name
+        else:
+            categories[entry.id] = entry
+    for category, place in places.items():
+        if category not in categories:
+            raise missing(place, "category", category)
+    for image in found.keys() - images.keys():
+        raise missing(str(file), "image", image)
+    names = {used: tuple(categories[id_].name for id_ in used) for used in set(found.values())}
+    rows = Collector(file)
+    for id_ in sorted(places, key=str):  # each category first where it is first annotated
+        rows.places.setdefault(categories[id_].name, places[id_])
+    for image, name in images.items():
+        rows.add(name, names.get(found.get(image, ()), ()), str(file))
+    return rows.done(class_list(categories, places))
+
+
+def file_of(path: Path) -> Path:
+    """The JSON itself, where Roboflow's folder was named."""
+    return path / _FILE if path.is_dir() else path
+
+
+def class_list(categories: Mapping[Id, CocoCategory], used: Collection[Id]) -> list[str]:
+    """Names of categories by their ids; without one that only others are under, as Roboflow's 0."""
+    parents = {category.parent for id_, category in categories.items() if category.parent}
+    ids = sorted(categories, key=lambda id_: (isinstance(id_, str), id_))
+    return [
+        categories[id_].name
+        for id_ in ids
+        if id_ in used or categories[id_].name not in parents or _is_own_parent(categories, id_)
+    ]
+
+
+def _is_own_parent(categories: Mapping[Id, CocoCategory], id_: Id) -> bool:
+    name = categories[id_].name
+    others = (c for other, c in categories.items() if other != id_)
+    return all(category.parent != name for category in others)
+
+
+def missing(place: str, what: str, id_: Id) -> WsssError:
+    """The error of an annotation that names what the file doesn't have."""
+    return WsssError(
+        f"{place} has an annotation of the {what} {excerpt(id_)}, which the file doesn't list; "
+        f"expected every {what} in its list: export the file again, whole."
+    )
 
 
 def stream_coco(path: Path) -> Iterator[Entry]:

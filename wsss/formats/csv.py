@@ -1,28 +1,28 @@
-"""One's own images: a folder of images and a CSV `image,tags`. Knows no masks."""
+"""A CSV `image,tags`, or one with a column of 0 and 1 for every class."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from wsss.data.find_images import without_suffix
-from wsss.data.images import Sample, TaggedDataset
 from wsss.errors import WsssError
 from wsss.formats.csv_table import Table, read_table
-from wsss.formats.image_index import index_images, resolve_all
 from wsss.formats.tag_cell import looks_separated_by_blanks, split_blanks, split_cell
+from wsss.formats.tag_list import TagList
 from wsss.formats.text import clean, excerpt
-from wsss.labels import check_class_names, describe_unknown
 
-Rows = dict[str, dict[str, int]]  # image name as written → tags, each with the line it stands in
+Rows = dict[str, tuple[str, ...]]  # image name as written → tags
+Lines = dict[str, int]  # tag → the first line that it stands in
 
 _YES = ("1", "1.0", "true", "yes", "x")
 _NO = ("0", "0.0", "", "-1", "-1.0", "false", "no", "nan")
 
 
-def read_folder(
-    images: Path, tags_csv: Path, class_names: Sequence[str] | None = None
-) -> TaggedDataset:
-    """Reads one's own images and tags.
+def recognises(path: Path, start: str) -> bool:
+    """Whether a file may be a table, which every text may; the reader says what is missing."""
+    return not path.is_dir()
+
+
+def read_tags(path: Path, class_names: Sequence[str] | None = None) -> TagList:
+    """Reads images and tags.
 
     The CSV is UTF-8 (or UTF-16, with its mark) with a header that has the columns `image` and
     `tags` (or `filename`, `path`, `id`, …; `labels`, `class`, …; others are ignored), split by
@@ -33,88 +33,31 @@ def read_folder(
     and 1 for every class is read as well, and one without a header whose rows start with image
     files.
 
-    An image is named by its path below `images`, with or without its extension, with leading
-    folders too many, or by its bare name where only one image has it. Images on disk that the
-    CSV does not name are left out.
-
     Args:
-        images: folder, searched with its subfolders, linked ones too.
-        tags_csv: the CSV.
-        class_names: foreground classes in the order of mask values; the sorted tags if left out.
-
-    Returns:
-        The images in the order of the CSV; id = path below `images` without extension.
-
-    Raises:
-        WsssError: an image or a class is missing, ambiguous or unknown; says which and where.
-    """
-    rows = read_rows(tags_csv, class_names)
-    names = names_of(rows, tags_csv, class_names)
-    unknown = unknown_tags(rows, tags_csv, names)
-    if unknown:
-        raise WsssError(f"{unknown[0]}.")
-    index = index_images(images)
-    paths, problems = resolve_all(rows, index)
-    if problems:
-        more = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
-        raise WsssError(f"{tags_csv} names {problems[0]}{more}, looking in {images}.")
-    tags: dict[str, set[int]] = defaultdict(set)
-    for name, path in paths.items():
-        tags[path] |= {names.index(tag) for tag in rows[name]}
-    samples = [Sample(without_suffix(p), images / p, tuple(sorted(t))) for p, t in tags.items()]
-    return TaggedDataset(names, tuple(samples))
-
-
-def read_rows(tags_csv: Path, class_names: Sequence[str] | None = None) -> Rows:
-    """The rows of the CSV by image name; see `read_folder` for the format.
-
-    Args:
-        tags_csv: the CSV.
+        path: the CSV.
         class_names: the classes, where they are known: they tell how a cell is meant.
 
     Raises:
         WsssError: no such file, another encoding, a column missing, a row of the wrong width, a
             cell that may mean several things, no rows.
     """
-    table, names = read_table(tags_csv), [clean(name) for name in class_names or ()]
+    table, names = read_table(path), [clean(name) for name in class_names or ()]
     rows: Rows = {}
-    cells = _one_hot(table, tags_csv) if table.tags is None else _cells(table, tags_csv, names)
+    lines: Lines = {}
+    kept: dict[tuple[str, ...], tuple[str, ...]] = {}
+    cells = _one_hot(table, path) if table.tags is None else _cells(table, path, names)
     several = False
     for line, name, tags in cells:
         several |= len(tags) > 1
-        rows[name] = dict.fromkeys(tags, line) | rows.get(name, {})
+        for tag in tags:
+            lines.setdefault(tag, line)
+        former = rows.get(name)
+        both = tags if not former else tuple(dict.fromkeys((*former, *tags)))
+        rows[name] = kept.setdefault(both, both)
     if table.tags is not None:
-        rows = _split_blanks(rows, tags_csv, names, several)
-        _refuse_yes_and_no(rows, tags_csv, table.header[table.tags], names)
-    return rows
-
-
-def names_of(rows: Rows, tags_csv: Path, class_names: Sequence[str] | None) -> tuple[str, ...]:
-    """The classes in the order of mask values: those given, or the sorted tags.
-
-    Raises:
-        WsssError: they can't be the classes of a mask.
-    """
-    if class_names:
-        return check_class_names([clean(name) for name in class_names], "data.class_names")
-    return check_class_names(sorted(set().union(*rows.values())), str(tags_csv))
-
-
-def unknown_tags(rows: Rows, tags_csv: Path, names: Sequence[str]) -> list[str]:
-    """Each tag that is not a class, with the first line that has it and the nearest class."""
-    return [
-        f"Line {line} of {tags_csv} has the tag {describe_unknown(tag, names)}"
-        for tag, line in sorted(_first_lines(rows).items())
-        if tag not in names
-    ]
-
-
-def _first_lines(rows: Rows) -> dict[str, int]:
-    lines: dict[str, int] = {}
-    for tags in rows.values():
-        for tag, line in tags.items():
-            lines[tag] = min(line, lines.get(tag, line))
-    return lines
+        rows, lines = _split_blanks(rows, lines, path, names, several)
+        _refuse_yes_and_no(lines, path, table.header[table.tags], names)
+    return TagList(path, rows, {tag: f"Line {line} of {path}" for tag, line in lines.items()})
 
 
 def _cells(
@@ -159,9 +102,10 @@ def _one_hot(table: Table, path: Path) -> Iterator[tuple[int, str, tuple[str, ..
         yield row.line, row.cells[table.image].strip(), tuple(tags)
 
 
-def _split_blanks(rows: Rows, path: Path, names: Sequence[str], several: bool) -> Rows:
+def _split_blanks(
+    rows: Rows, lines: Lines, path: Path, names: Sequence[str], several: bool
+) -> tuple[Rows, Lines]:
     """Tags that blanks separate, where that is what they can only be."""
-    lines = _first_lines(rows)
     words = {tag for tag in lines if " " not in tag}
     parts = {tag: split_blanks(tag, words, names) for tag in lines}
     joined = sorted((line, tag) for tag, line in lines.items() if len(parts[tag]) > 1)
@@ -175,15 +119,21 @@ def _split_blanks(rows: Rows, path: Path, names: Sequence[str], several: bool) -
             f"Line {line} of {path} has {excerpt(tag)}, which may be one tag or several; expected "
             "tags separated by semicolons: write them so, or list the classes in data.class_names."
         )
-    return {
-        name: {part: line for tag, line in tags.items() for part in parts[tag]}
-        for name, tags in rows.items()
+    if not joined:
+        return rows, lines
+    split = {
+        tags: tuple(dict.fromkeys(part for tag in tags for part in parts[tag]))
+        for tags in set(rows.values())
     }
+    found: Lines = {}
+    for tag, line in lines.items():
+        for part in parts[tag]:
+            found[part] = min(line, found.get(part, line))
+    return {name: split[tags] for name, tags in rows.items()}, found
 
 
-def _refuse_yes_and_no(rows: Rows, path: Path, column: str, names: Sequence[str]) -> None:
+def _refuse_yes_and_no(lines: Lines, path: Path, column: str, names: Sequence[str]) -> None:
     """Refuse a column of 0 and 1 alone, unless those are the classes."""
-    lines = _first_lines(rows)
     if lines and not names and set(lines) <= {"0", "1", "0.0", "1.0"}:
         raise WsssError(
             f"The column {column} of {path} holds {' and '.join(sorted(lines))} alone, first in "

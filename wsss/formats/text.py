@@ -77,6 +77,8 @@ def clean(text: str) -> str:
     Accents are composed (macOS takes them apart), blanks of any kind become one space each, and
     characters that show nothing go.
     """
+    if text.isascii() and text.isprintable():
+        return " ".join(text.split())
     text = _INVISIBLE.sub("", unicodedata.normalize("NFC", text))
     return " ".join(text.split()).strip(_JOINERS + " ")
 

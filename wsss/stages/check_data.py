@@ -22,8 +22,8 @@ from wsss.engine.progress import track
 from wsss.errors import WsssError
 from wsss.formats import voc
 from wsss.formats.coco_layout import is_coco
-from wsss.formats.csv import names_of, read_rows, unknown_tags
 from wsss.formats.image_index import index_images, resolve_all
+from wsss.formats.registry import read_tags
 from wsss.formats.voc import annotation_path, image_paths, read_objects
 from wsss.labels import describe_unknown
 
@@ -81,30 +81,32 @@ def check_voc(
 
 def check_folder(
     images: Path,
-    tags_csv: Path,
+    tags: Path,
     class_names: Sequence[str] | None = None,
     verify: bool = False,
+    tags_format: str | None = None,
 ) -> list[str]:
-    """Checks one's own images and their CSV, as `wsss.formats.csv.read_folder` reads them.
+    """Checks one's own images and tags, as `wsss.formats.own_images.read_folder` reads them.
 
     Args:
         images: folder of images.
-        tags_csv: CSV with the columns image and tags.
+        tags: file or folder of tags.
         class_names: the classes that tags may name; every tag is a class if left out.
         verify: decode every image.
+        tags_format: name of the format; told by the file itself if left out.
 
     Returns:
         The problems: the table, tags, names of images, then the images themselves.
     """
-    rows, unread = _attempt("tags", lambda: read_rows(tags_csv, class_names))
+    listed, unread = _attempt("tags", lambda: read_tags(tags, class_names, tags_format))
     index, unlisted = _attempt("image folder", lambda: index_images(images))
-    if rows is None or index is None:
+    if listed is None or index is None:
         return unread + unlisted
-    names, problems = _attempt("class names", lambda: names_of(rows, tags_csv, class_names))
+    names, problems = _attempt("class names", lambda: listed.names(class_names))
     if names is not None:
-        problems += [f"tag: {text}." for text in unknown_tags(rows, tags_csv, names)]
-    paths, unresolved = resolve_all(rows, index)
-    problems += [f"image name: {tags_csv} names {text}." for text in unresolved]
+        problems += [f"tag: {text}." for text in listed.unknown(names)]
+    paths, unresolved = resolve_all(listed.rows, index, listed.prefix)
+    problems += [f"image name: {tags} names {text}." for text in unresolved]
 
     def check(path: str) -> list[str]:
         return _attempt("image", lambda: check_image(images / path, verify))[1]
@@ -161,7 +163,7 @@ def run(data: DataConfig, verify: bool = False) -> list[str]:
         A sentence for every problem.
     """
     if data.images is not None and data.tags is not None:
-        return check_folder(data.images, data.tags, data.class_names, verify)
+        return check_folder(data.images, data.tags, data.class_names, verify, data.tags_format)
     assert data.root is not None  # DataConfig has one source
     scored = (data.score_split, data.val_split)
     splits = tuple(dict.fromkeys((data.train_split, data.mask_split, *scored)))

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from wsss.errors import WsssError
-from wsss.formats.csv import read_folder
+from wsss.formats.own_images import read_folder
 
 
 @pytest.fixture

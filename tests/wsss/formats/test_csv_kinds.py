@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from wsss.errors import WsssError
-from wsss.formats.csv import read_folder
+from wsss.formats.own_images import read_folder
 from wsss.formats.tag_cell import looks_separated_by_blanks, split_blanks, split_cell
 from wsss.formats.text import clean, excerpt
 
