@@ -222,6 +222,9 @@ def predict(
     max_side: Annotated[
         int | None, typer.Option(help="Reduce images to this long side first; 0: never.")
     ] = None,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Also draw each mask over its image, with a legend.")
+    ] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Masks for images, by the segmenter of a run, of a file, or of this package.
@@ -239,7 +242,7 @@ def predict(
     if source is None:  # no run: where the images of a run lie isn't asked for
         settings = ["data.root=.", "run=.", *settings]
         model, out = model or stage.shipped_model(), out or Path("masks")
-    typer.echo(stage.run(_config(source, settings), found, out, overwrite, model))
+    typer.echo(stage.run(_config(source, settings), found, out, overwrite, model, overlay))
 
 
 @app.command("pack-voc-test")

@@ -15,8 +15,9 @@ from torch import nn
 from wsss.config import PredictionMode, RunConfig
 from wsss.config.schema import PredictConfig
 from wsss.data.find_images import describe_left_out, find_images, one_of_each_name, without_suffix
-from wsss.data.images import IMAGE_SUFFIXES, Sample
+from wsss.data.images import IMAGE_SUFFIXES, Sample, read_image
 from wsss.data.mask_io import (
+    read_mask,
     read_origin,
     refuse_other_class_names,
     refuse_to_replace,
@@ -26,11 +27,13 @@ from wsss.data.mask_io import (
 from wsss.data.open import open_tagged
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.inference import Loaded, Steps, load, network_autocast, process, to_device
+from wsss.engine.progress import track
 from wsss.engine.runtime import Runtime, start
 from wsss.errors import WsssError
 from wsss.export.load import model_files, open_network
 from wsss.models.inference import Mask, predict_masks
 from wsss.models.segmenter import build_segmenter
+from wsss.report.overlay import write_overlay
 from wsss.run.fingerprint import content_digest, origin_of
 from wsss.run.state import Run
 
@@ -43,6 +46,7 @@ def run(
     out: Path | None = None,
     overwrite: bool = False,
     model: Path | None = None,
+    overlay: bool = False,
 ) -> Path:
     """Segment images or a folder of them; returns the folder of masks.
 
@@ -55,6 +59,7 @@ def run(
             masks that were not made here; one of another image, model or settings is recomputed in
             any case.
         model: file or folder of a model, in place of the run's.
+        overlay: also draw every mask over its image, in `overlays/<name>.jpg` of the folder.
 
     Raises:
         WsssError: no segmenter, no images, images that their masks would replace, or files that
@@ -88,7 +93,24 @@ def run(
     folders = {config.evaluate.own: folder}
     _predict(config, runtime, network, digest, samples, folders, overwrite)
     write_class_names(folder, card["class_names"])
+    if overlay:
+        _draw_overlays(samples, folder, card["class_names"])
     return folder
+
+
+def _draw_overlays(samples: Sequence[Sample], folder: Path, names: Sequence[str]) -> None:
+    """Draw what is missing, or older than its mask; what was left out has no mask."""
+    pairs = [
+        (sample.path, folder / f"{sample.id}.png", folder / "overlays" / f"{sample.id}.jpg")
+        for sample in samples
+    ]
+    todo = [pair for pair in pairs if pair[1].is_file() and not _newer(pair[2], pair[1])]
+    for image, mask, path in track(todo, "overlays", len(todo)):
+        write_overlay(path, read_image(image), read_mask(mask), names)
+
+
+def _newer(path: Path, than: Path) -> bool:
+    return path.is_file() and path.stat().st_mtime_ns >= than.stat().st_mtime_ns
 
 
 def run_split(config: RunConfig, split: str | None = None) -> Path:

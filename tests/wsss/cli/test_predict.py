@@ -100,3 +100,18 @@ def test_predict_takes_settings_beside_a_model(finished: RunConfig, photo: Path)
 
 def test_predict_without_images(finished: RunConfig) -> None:
     assert "--images" in error("predict", finished.run)
+
+
+def test_predict_overlay_draws_what_is_missing_or_older_than_its_mask(
+    finished: RunConfig, photo: Path, tmp_path: Path
+) -> None:
+    model = finished.run / "train_seg" / "model.safetensors"
+    printed("predict", "--model", model, photo)
+    assert not (tmp_path / "masks" / "overlays").exists()
+    printed("predict", "--model", model, photo, "--overlay")
+    drawn = tmp_path / "masks" / "overlays" / "photo.jpg"
+    first = drawn.stat().st_mtime_ns
+    printed("predict", "--model", model, photo, "--overlay")
+    assert drawn.stat().st_mtime_ns == first
+    printed("predict", "--model", model, photo, "--overlay", "--overwrite")
+    assert drawn.stat().st_mtime_ns > first
