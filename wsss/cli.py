@@ -6,6 +6,7 @@ Torch is imported by the stages alone, so that `wsss --help` is quick.
 import io
 import os
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -47,6 +48,21 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+def _tell(value: object) -> None:
+    """Print what a command made; of several processes that share it the first does."""
+    from wsss.engine.runtime import join
+
+    if join().is_main:
+        typer.echo(value)
+
+
+def _alone(call: Callable[[], object]) -> None:
+    """Print what the first process makes of a command that isn't shared."""
+    from wsss.engine.runtime import join
+
+    _tell(join().once(call))
 
 
 def _print_version(wanted: bool) -> None:
@@ -119,7 +135,7 @@ def train_cls(
     config = _config(source, settings)
     from wsss.stages import train_cls as stage
 
-    typer.echo(stage.run(config, overwrite))
+    _tell(stage.run(config, overwrite))
 
 
 @app.command("generate-pseudo-masks")
@@ -137,7 +153,7 @@ def generate_pseudo_masks(
     from wsss.arguments import parse_shard
     from wsss.stages import generate_pseudo_masks as stage
 
-    typer.echo(stage.run(config, overwrite, parse_shard(shard)))
+    _tell(stage.run(config, overwrite, parse_shard(shard)))
 
 
 @app.command("train-seg")
@@ -151,7 +167,7 @@ def train_seg(
     config = _config(source, settings, round)
     from wsss import pipeline
 
-    typer.echo(pipeline.segmenter(config, overwrite))
+    _tell(pipeline.segmenter(config, overwrite))
 
 
 @app.command()
@@ -176,9 +192,9 @@ def evaluate(
     from wsss import pipeline
 
     if ceiling:
-        typer.echo(pipeline.score_beside_ceiling(config, split))
+        _tell(pipeline.score_beside_ceiling(config, split))
     else:
-        typer.echo(pipeline.score(config, of, split))
+        _tell(pipeline.score(config, of, split))
 
 
 @app.command()
@@ -192,7 +208,7 @@ def ablate(
     config = _config(source, settings)
     from wsss.ablation import run as stage
 
-    typer.echo(stage.run(config, rows, overwrite))
+    _tell(stage.run(config, rows, overwrite))
 
 
 @app.command()
@@ -207,7 +223,7 @@ def run(
     config = _config(source, [*(settings or []), *_own(images, tags)])
     from wsss import pipeline
 
-    typer.echo(pipeline.run(config, overwrite))
+    _tell(pipeline.run(config, overwrite))
 
 
 @app.command()
@@ -242,7 +258,7 @@ def predict(
     if source is None:  # no run: where the images of a run lie isn't asked for
         settings = ["data.root=.", "run=.", *settings]
         model, out = model or stage.shipped_model(), out or Path("masks")
-    typer.echo(stage.run(_config(source, settings), found, out, overwrite, model, overlay))
+    _tell(stage.run(_config(source, settings), found, out, overwrite, model, overlay))
 
 
 @app.command("pack-voc-test")
@@ -258,7 +274,7 @@ def pack_voc_test(
     config = _config(source, settings)
     from wsss import pipeline
 
-    typer.echo(pipeline.pack_voc_test(config, images, out))
+    _tell(pipeline.pack_voc_test(config, images, out))
 
 
 @app.command("check-voc-archive")
@@ -292,7 +308,7 @@ def export(
     config = _config(source, settings)
     from wsss.stages import export as stage
 
-    typer.echo(stage.run(config, to, out, half))
+    _alone(lambda: stage.run(config, to, out, half))
 
 
 @app.command()
@@ -305,7 +321,7 @@ def quickstart(
     """The whole pipeline on synthetic images, in under 2 minutes on 2 cores."""
     from wsss import quickstart as embedded
 
-    typer.echo(embedded.run(folder, overwrite))
+    _tell(embedded.run(folder, overwrite))
 
 
 @app.command()
@@ -324,7 +340,7 @@ def visualize(
     config = _config(source, settings)
     from wsss.stages import visualize as stage
 
-    typer.echo(stage.run(config, count, [i for i in ids.split(",") if i], split, out, worst))
+    _alone(lambda: stage.run(config, count, [i for i in ids.split(",") if i], split, out, worst))
 
 
 @app.command("visualize-slots")
@@ -342,7 +358,7 @@ def visualize_slots(
 
     chosen = [block for block in blocks.split(",") if block]
     weights = None if checkpoint == "none" else checkpoint
-    typer.echo(stage.run(images, model, weights, out, chosen or None))
+    _alone(lambda: stage.run(images, model, weights, out, chosen or None))
 
 
 @app.command()
@@ -371,7 +387,7 @@ def refine(
         downsample=downsample,
         overwrite=overwrite,
     )
-    typer.echo(done)
+    _tell(done)
 
 
 @app.command("check-data")
@@ -406,7 +422,7 @@ def fetch_voc(
     """Download PASCAL VOC 2012 and the SBD masks, resumable."""
     from wsss.stages import fetch_voc as stage
 
-    typer.echo(stage.run(root, sbd=sbd))
+    _alone(lambda: stage.run(root, sbd=sbd))
 
 
 @app.command("fetch-coco")
@@ -418,7 +434,7 @@ def fetch_coco(
     """Download MS COCO 2014, images and instances, resumable."""
     from wsss.stages import fetch_coco as stage
 
-    typer.echo(stage.run(root))
+    _alone(lambda: stage.run(root))
 
 
 def main() -> None:

@@ -64,6 +64,29 @@ def write_json(path: Path, values: Any) -> None:
     write_text(path, json.dumps(values, indent=2, default=str) + "\n")
 
 
+def names_below(folder: Path, suffix: str) -> set[str]:
+    """Files below a folder, as paths within it without their suffix: one listing, no look at each.
+
+    Args:
+        folder: none where it doesn't exist; what is hidden, such as half written files, is left
+            out.
+        suffix: that they end with.
+    """
+    found: set[str] = set()
+    pending = [("", str(folder))] if folder.is_dir() else []
+    while pending:
+        prefix, path = pending.pop()
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.name.endswith(suffix):
+                    found.add(prefix + entry.name[: -len(suffix)])
+                elif entry.is_dir():
+                    pending.append((f"{prefix}{entry.name}/", entry.path))
+    return found
+
+
 def lock(path: Path, what: str) -> None:
     """Keep other processes from what a lock file stands for, until `unlock` or the process's end.
 

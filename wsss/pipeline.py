@@ -5,7 +5,7 @@ from pathlib import Path
 from wsss import preflight
 from wsss.config import RunConfig
 from wsss.data.masks import require_truth
-from wsss.engine.runtime import require_one_process
+from wsss.engine.runtime import join
 from wsss.errors import WsssError
 from wsss.report.tables import show_ceiling, show_classes, show_summary
 from wsss.run.state import config_of_round
@@ -37,15 +37,15 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
             f"{config.run} holds round {config.round} of a run, which `wsss run` starts from the "
             f"first: give {config_of_round(config, 1).run}, or do this round by `wsss train-seg`."
         )
-    require_one_process()
-    preflight.check(config)
+    team = join()
+    team.once(lambda: preflight.check(config))
     train_cls.run(config, overwrite)
     generate_pseudo_masks.run(config)
     train_seg.run(config)
     later = [config_of_round(config, n) for n in range(2, config.self_training.rounds + 1)]
     for round_config in later:
         segmenter(round_config)
-    kinds = preflight.scored_kinds(config.data)
+    kinds = team.once(lambda: preflight.scored_kinds(config.data))
     if "predictions" in kinds:
         predict.run_split(config)
     scores = [evaluate.run(config, kind) for kind in kinds]
@@ -55,12 +55,16 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
         scores += [
             evaluate.run(round_config, kind) for kind in kinds if kind in evaluate.ROUND_KINDS
         ]
-    if scores:
-        show_summary(scores)
     # without ground truth a VOC folder needs no list to score on
     unscored = config.data.root is not None and "seeds" not in kinds
-    visualize.run(config, split=config.data.mask_split if unscored else None)
-    return report.run(config)
+
+    def show() -> Path:
+        if scores:
+            show_summary(scores)
+        visualize.run(config, split=config.data.mask_split if unscored else None)
+        return report.run(config)
+
+    return team.once(show)
 
 
 def segmenter(config: RunConfig, overwrite: bool = False) -> Path:
@@ -81,13 +85,18 @@ def score(config: RunConfig, of: str, split: str | None = None) -> Path:
     Returns:
         The file of the scores.
     """
-    kind = evaluate.kind(of)
-    require_truth(config.data)
+    with join().together():
+        kind = evaluate.kind(of)
+        require_truth(config.data)
     if kind == "predictions":
         predict.run_split(config, split)
     path = evaluate.run(config, kind, split)
-    report.run(config)
-    show_classes(path)
+
+    def show() -> None:
+        report.run(config)
+        show_classes(path)
+
+    join().once(show)
     return path
 
 
@@ -101,17 +110,21 @@ def score_beside_ceiling(config: RunConfig, split: str | None = None) -> Path:
     Returns:
         The file with both and their ratio, column by column.
     """
-    require_one_process()
+    team = join()
     split = split or config.data.val_split
-    baseline = supervised_baseline.prepare(config)
+    baseline = team.once(lambda: supervised_baseline.prepare(config))
     train_seg.run(baseline)
     for one in (config, baseline):
         predict.run_split(one, split)
         evaluate.run(one, "predictions", split)
-    path = supervised_baseline.compare(config, split)
-    report.run(config)
-    show_ceiling(path)
-    return path
+
+    def show() -> Path:
+        path = supervised_baseline.compare(config, split)
+        report.run(config)
+        show_ceiling(path)
+        return path
+
+    return team.once(show)
 
 
 def pack_voc_test(config: RunConfig, images: Path, out: Path | None = None) -> Path:
@@ -123,5 +136,9 @@ def pack_voc_test(config: RunConfig, images: Path, out: Path | None = None) -> P
         out: the archive; `voc_test.tar.gz` of the run by default.
     """
     masks = predict.run(config, images)
-    ids = [sample.id for sample in predict.find(images, masks)]
-    return voc_archive.pack(masks, ids, out or config.run / "voc_test.tar.gz")
+
+    def pack() -> Path:
+        ids = [sample.id for sample in predict.find(images, masks)]
+        return voc_archive.pack(masks, ids, out or config.run / "voc_test.tar.gz")
+
+    return join().once(pack)

@@ -1,10 +1,12 @@
 """The embedded default: the whole pipeline on synthetic images, with a tiny GLNet, in minutes."""
 
+from functools import partial
 from pathlib import Path
 
 from wsss import pipeline
 from wsss.config import RunConfig, parse
 from wsss.data.synthetic import write_synthetic_voc
+from wsss.engine.runtime import join
 
 TRAIN, VAL, SIZE = 400, 60, 128
 
@@ -66,5 +68,6 @@ def config(folder: Path) -> RunConfig:
 
 def run(folder: Path, overwrite: bool = False) -> Path:
     """Render the images, run the pipeline; returns the page with images and figures."""
-    write_synthetic_voc(folder / "images", train=TRAIN, val=VAL, size=SIZE)
+    images = partial(write_synthetic_voc, folder / "images", train=TRAIN, val=VAL, size=SIZE)
+    join().once(images)
     return pipeline.run(config(folder), overwrite)

@@ -1,8 +1,7 @@
-"""Two processes that train together, as torchrun starts them: equal weights, one set of files."""
+"""Two processes that work together, as torchrun starts them: equal weights, one set of files."""
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 import torch
 
 import wsss
+from tests.processes import free_port
 from wsss.config import RunConfig
 
 # each process keeps the weights that it ended with, beside what the stage itself writes
@@ -21,17 +21,11 @@ from wsss.engine import loop
 train = loop.train
 def kept(runtime, *arguments, **names):
     model = train(runtime, *arguments, **names)
-    torch.save(model.state_dict(), os.path.join(sys.argv[1], f"rank{runtime.rank}.pt"))
+    torch.save(model.state_dict(), os.path.join(sys.argv[1], f"rank{runtime.team.rank}.pt"))
     return model
 loop.train = kept
 app(sys.argv[2:])
 """
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def torchrun(folder: Path, *arguments: object) -> list[tuple[int, str, str]]:
@@ -76,24 +70,54 @@ def test_train_in_two_processes_ends_with_equal_weights(
             (run / earlier / "settings.json").unlink()
     results = torchrun(tmp_path / "ranks", stage, *settings)
     folder = run / stage.replace("-", "_")
-    for code, stdout, stderr in results:
+    for code, _, stderr in results:
         assert code == 0, stderr
-        assert stdout == f"{folder / 'model.safetensors'}\n"
+    assert [stdout for _, stdout, _ in results] == [f"{folder / 'model.safetensors'}\n", ""]
     assert f"{stage} " in results[0][2] and results[1][2].count(f"{stage} ") == 0
     weights = [torch.load(tmp_path / "ranks" / f"rank{n}.pt", weights_only=True) for n in (0, 1)]
-    # running means are each process's own until the next step; what is learnt is shared
-    learnt = [name for name in weights[0] if "running_" not in name]
-    assert len(learnt) > 50
-    for name in learnt:
-        assert torch.equal(weights[0][name], weights[1][name]), name
+    assert len(weights[0]) > 50
+    for name, value in weights[0].items():
+        assert torch.equal(value, weights[1][name]), name
     assert (folder / "done.json").is_file() and not (folder / "checkpoint.pt").exists()
 
 
 @pytest.mark.slow
-def test_run_in_two_processes_is_refused(tmp_path: Path, tiny: Path, synthetic: Path) -> None:
-    results = torchrun(
-        tmp_path / "ranks", "run", tiny, f"run={tmp_path / 'run'}", f"data.root={synthetic}"
-    )
-    for code, _, stderr in results:
-        assert code == 2
-        assert stderr.count("wsss: ") == 1 and "torchrun" in stderr.splitlines()[-1]
+def test_run_in_two_processes_makes_what_one_makes(
+    tmp_path: Path, synthetic: Path, finished: RunConfig
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished.run, run)
+    for made in ("pseudo_masks", "seeds"):
+        shutil.rmtree(run / made)
+    settings = [run, f"run={run}", f"data.root={synthetic}", "data.mask_split=train"]
+    results = torchrun(tmp_path / "masks", "generate-pseudo-masks", *settings)
+    assert [code for code, *_ in results] == [0, 0], results
+    assert_same_files(run, finished.run, "seeds/*.npz", "pseudo_masks/*.png")
+    shutil.rmtree(run)
+    shutil.copytree(finished.run, run)
+    for made in ("predictions", "evaluation", "report"):
+        shutil.rmtree(run / made)
+    results = torchrun(tmp_path / "ranks", "run", *settings)
+    assert [code for code, *_ in results] == [0, 0], results
+    assert [stdout for _, stdout, _ in results] == [f"{run / 'report' / 'index.html'}\n", ""]
+    assert_same_files(run, finished.run, "predictions/*/*.png", "evaluation/*")
+
+
+def assert_same_files(run: Path, other: Path, *patterns: str) -> None:
+    for pattern in patterns:
+        files = sorted(other.glob(pattern))
+        assert [file.relative_to(other) for file in files] == [
+            file.relative_to(run) for file in sorted(run.glob(pattern))
+        ]
+        assert len(files) >= 4
+        for file in files:
+            assert (run / file.relative_to(other)).read_bytes() == file.read_bytes(), file
+
+
+@pytest.mark.slow
+def test_processes_say_once_what_is_wrong(tmp_path: Path, tiny: Path, synthetic: Path) -> None:
+    settings = [tiny, f"run={tmp_path / 'run'}", f"data.root={synthetic}"]
+    results = torchrun(tmp_path / "ranks", "train-seg", *settings)
+    assert [code for code, *_ in results] == [2, 2]
+    assert [stderr.count("wsss: ") for *_, stderr in results] == [1, 0]
+    assert "generate-pseudo-masks" in results[0][2]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wsss.engine.team import Team
 from wsss.files import write_atomic
 from wsss.metrics.confusion import ConfusionMatrix
 from wsss.metrics.threshold_sweep import ThresholdSweep
@@ -80,6 +81,20 @@ class RowCounts:
     def by_rule(self, rule: str) -> float | None:
         """MIoU of a rule's masks; None where they weren't made."""
         return _miou(self.rules[rule]) if rule in self.rules else None
+
+    def add(self, part: "RowCounts", team: Team) -> None:
+        """Add further images, of which each process of a team has counted a part."""
+        zeros = np.zeros((self.labels, self.labels), np.int64)
+        names = sorted(set[str]().union(*team.gather(set(part.rules))))
+        rules = [part.rules.get(name, zeros.copy()) for name in names]
+        numbers = np.array([part.seconds, part.network, part.images])
+        team.add_up(numbers, *part.sweep.counts, *rules)
+        self.seconds += float(numbers[0])
+        self.network += float(numbers[1])
+        self.images += int(numbers[2])
+        self.sweep.joint += part.sweep.joint
+        for name, counts in zip(names, rules, strict=True):
+            self.rules[name] = self.rules.get(name, 0) + counts
 
     @property
     def swept(self) -> bool:

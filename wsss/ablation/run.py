@@ -8,7 +8,7 @@ stopped; `ablation/ablation.json` and `.md` into the config's run.
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ from wsss.data.open import open_tagged
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.profile import Stopwatch, peak_memory
 from wsss.engine.progress import Tracker, track
-from wsss.engine.runtime import start
+from wsss.engine.runtime import Runtime, join, start
 from wsss.files import write_json, write_text
 from wsss.models.classifier import TagClassifier, build_classifier
 from wsss.models.multiscale import check_walks, observe, seed_size
@@ -60,41 +60,50 @@ def run(config: RunConfig, rows: str = "*", overwrite: bool = False) -> Path:
         rows: names of rows, with `*` for anything, separated by `;`.
         overwrite: recount what is counted.
     """
-    require_truth(config.data)
-    device = start(config.runtime, config.seed).device
-    tagged = _sample(config)
-    root = true_masks(config.data, config.data.score_split, tagged.samples, track)
+    team = join()
+    with team.together():
+        require_truth(config.data)
+        runtime = start(config.runtime, config.seed)
+        tagged = _sample(config)
+        folders = config.ablate.runs or (config.run,)
+        benches = [Bench(config, Run(folder), tagged, runtime) for folder in folders]
+        # a pattern that matches nothing is reported before anything is counted
+        chosen_of = [choose(bench.rows, rows) for bench in benches]
+    team.require_equal(tagged.digest(), f"The images of {config.data.root}")
+    split = config.data.score_split
+    root = team.once(lambda: true_masks(config.data, split, tagged.samples, track))
     all_counts: dict[str, list[RowCounts]] = {}
     chosen: dict[str, Row] = {}
-    folders = config.ablate.runs or (config.run,)
-    benches = [Bench(config, Run(folder), tagged, device) for folder in folders]
-    # a pattern that matches nothing is reported before anything is counted
-    for bench, own in [(bench, choose(bench.rows, rows)) for bench in benches]:
+    for bench, own in zip(benches, chosen_of, strict=True):
         chosen |= {row.name: row for row in own}
         for row, row_counts in zip(own, bench.count(own, root, overwrite), strict=True):
             all_counts.setdefault(row.name, []).append(row_counts)
     write = partial(_write, config, list(chosen.values()), all_counts, len(tagged))
-    path = write({})
-    if config.ablate.memory:
-        path = write(benches[0].memory([row for row in benches[0].rows if row.name in chosen]))
-    return path
+
+    def finish() -> Path:
+        path = write({})
+        if config.ablate.memory:
+            path = write(benches[0].memory([row for row in benches[0].rows if row.name in chosen]))
+        return path
+
+    return team.once(finish)
 
 
 class Bench:
     """One classifier and the rows that it is measured by."""
 
     def __init__(
-        self, config: RunConfig, run: Run, tagged: TaggedDataset, device: torch.device
+        self, config: RunConfig, run: Run, tagged: TaggedDataset, runtime: Runtime
     ) -> None:
         run.require("train_cls")
-        self.config, self.run, self.tagged = config, run, tagged
+        self.config, self.run, self.tagged, self.team = config, run, tagged, runtime.team
         weights = run.model("train_cls")
         self.model: TagClassifier
         self.model, _ = load_trained(
-            weights, "classifier", build_classifier, device, tagged.class_names
+            weights, "classifier", build_classifier, runtime.device, tagged.class_names
         )
         self.digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
-        self.watch = Stopwatch(device)
+        self.watch = Stopwatch(runtime.device)
         recipe = config.pseudo_masks.seeding
         check_walks(recipe, self.model)
         self.rows = all_rows(recipe, attention_modules(self.model.backbone, tokens=False))
@@ -104,23 +113,31 @@ class Bench:
         """Go over the images that a row lacks; returns the rows' counts."""
         labels = len(self.tagged.class_names) + 1
         paths = [self.run.ablation / "rows" / f"{_slug(row.name)}.npz" for row in rows]
-        if overwrite:
-            for path in paths:
+        settings = [self._settings(row) for row in rows]
+
+        def known() -> list[RowCounts]:
+            for path in paths if overwrite else ():
                 path.unlink(missing_ok=True)
-        all_counts = [
-            RowCounts.load(path, labels, self._settings(row))
-            for path, row in zip(paths, rows, strict=True)
-        ]
+            return [RowCounts.load(p, labels, s) for p, s in zip(paths, settings, strict=True)]
+
+        all_counts = self.team.once(known)
         first, total = min(row_counts.images for row_counts in all_counts), len(self.tagged)
-        with Tracker(f"ablate {self.run.root.name}", total, done=first) as tracker:
-            for i in range(first, total):
-                lacking = [(r, t) for r, t in zip(rows, all_counts, strict=True) if t.images <= i]
-                self._image(self.tagged.samples[i], root, lacking)
-                if (i + 1) % SAVE_EVERY == 0 or i + 1 == total:
-                    for path, row_counts in zip(paths, all_counts, strict=True):
-                        if row_counts.images == i + 1:
-                            row_counts.save(path)
-                tracker.advance()
+        step = SAVE_EVERY * self.team.world
+        title = f"ablate {self.run.root.name}"
+        with Tracker(title, total, done=first, quiet=not self.team.is_main) as tracker:
+            while first < total:
+                block = range(first, min(first - first % step + step, total))
+                lacking = [i for i, counts in enumerate(all_counts) if counts.images < block.stop]
+                parts = {i: RowCounts(labels, settings[i]) for i in lacking}
+                deal = self.team.deal(block)
+                for image in deal:
+                    own = [(rows[i], parts[i]) for i in lacking if all_counts[i].images <= image]
+                    self._image(self.tagged.samples[image], root, own)
+                    tracker.advance(deal.finish(1))
+                for i in lacking:
+                    all_counts[i].add(parts[i], self.team)
+                self.team.once(partial(_save, [(all_counts[i], paths[i]) for i in lacking]))
+                first = block.stop
         return all_counts
 
     @torch.inference_mode()
@@ -221,6 +238,11 @@ class Bench:
         ids = "\n".join(sample.id for sample in self.tagged.samples)
         listed = hashlib.sha256(ids.encode()).hexdigest()[:16]
         return json.dumps({"row": repr(row), "model": self.digest, "images": listed, **masks})
+
+
+def _save(rows: Iterable[tuple[RowCounts, Path]]) -> None:
+    for row_counts, path in rows:
+        row_counts.save(path)
 
 
 def _refiners(settings: PseudoMasksConfig) -> dict[str, Refiner | None]:

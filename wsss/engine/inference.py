@@ -2,7 +2,7 @@
 
 On a CPU images are computed one at a time, in their order, so that answers are bit for bit those of
 each image alone. On a device images of one shape are batched while threads decode ahead and write
-behind.
+behind. Several processes take their images from one deal.
 """
 
 import sys
@@ -12,7 +12,6 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -24,6 +23,7 @@ from wsss.data.augment import limit_side
 from wsss.data.images import Sample, read_image
 from wsss.engine.progress import Tracker
 from wsss.engine.runtime import Runtime
+from wsss.engine.team import Team
 from wsss.errors import WsssError
 
 Item = TypeVar("Item")
@@ -97,17 +97,27 @@ class Usage:
         images: that were made.
         waited: part → seconds: `read` and `write` where the main thread waited for them, `compute`
             the rest, in which the device is fed.
+        processes: whose images and seconds these are.
     """
 
     images: int = 0
     waited: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
+    processes: int = 1
+
+    def merge(self, other: "Usage") -> None:
+        """Add another process's images and seconds."""
+        self.images += other.images
+        self.processes += other.processes
+        for part, seconds in other.waited.items():
+            self.waited[part] += seconds
 
     def __str__(self) -> str:
         total = sum(self.waited.values())
         shares = ", ".join(
             f"{part} {seconds / max(total, 1e-9):.0%}" for part, seconds in self.waited.items()
         )
-        return f"{self.images / max(total, 1e-9):.1f} images/s ({shares})"
+        rate = self.images * self.processes / max(total, 1e-9)
+        return f"{rate:.1f} images/s ({shares})"
 
 
 def process(
@@ -116,31 +126,42 @@ def process(
     runtime: Runtime,
     title: str,
     skip_damaged: bool = False,
-) -> Usage:
-    """Read, compute and write every item.
+) -> tuple[Usage, list[Item]]:
+    """Read, compute and write every item, in one process or in all of the runtime's team.
 
     Args:
-        items: what to make; a killed loop leaves what it wrote whole.
+        items: what to make, equal in all processes; a killed loop leaves what it wrote whole.
         steps: what is done for an item.
         runtime: on a CPU batches are single images and, without workers, no threads are used.
         title: shown in progress.
         skip_damaged: leave out items that can't be read, and say so, instead of stopping.
 
     Returns:
-        Where the time went.
+        Where the time went, and the items that were left out, of all processes.
 
     Raises:
         Exception: whatever reading, computing or writing an item raises; what was written stays.
     """
     batch = 1 if runtime.device.type == "cpu" else BATCH
-    usage = Usage()
+    usage, left_out = Usage(), list[Item]()
+    deal = runtime.team.deal(items)
+
+    def read(item: Item) -> Input | None:
+        try:
+            return steps.read(item)
+        except WsssError as error:
+            if not skip_damaged:
+                raise
+            print(f"left out: {error}", file=sys.stderr)
+            left_out.append(item)
+            return None
+
     with (
         Tracker(title, len(items), quiet=not runtime.is_main) as tracker,
         _Threads(runtime.workers, ahead=2 * batch) as readers,
         _Threads(min(runtime.workers, 4), ahead=4 * batch) as writers,
     ):
-        read = partial(_read, steps.read) if skip_damaged else steps.read
-        inputs = _timed(readers.map(read, items), usage, "read")
+        inputs = _timed(readers.map(read, deal), usage, "read")
         for group in _batches(_present(inputs), steps.shape, batch):
             start = time.perf_counter()
             outputs = list(steps.compute(group))
@@ -150,19 +171,28 @@ def process(
                 writers.submit(steps.write, output)
             usage.waited["write"] += time.perf_counter() - start
             usage.images += len(group)
-            tracker.advance(len(group))
+            tracker.advance(deal.finish(len(group)))
         start = time.perf_counter()
         writers.finish()
         usage.waited["write"] += time.perf_counter() - start
-    return usage
+    return _of_all(runtime.team, usage, left_out)
 
 
-def _read(read: Callable[[Item], Input], item: Item) -> Input | None:
-    try:
-        return read(item)
-    except WsssError as error:
-        print(f"left out: {error}", file=sys.stderr)
-        return None
+def _of_all(team: Team, usage: Usage, left_out: list[Item]) -> tuple[Usage, list[Item]]:
+    (first, lost), *others = team.gather((usage, left_out))
+    for other, also in others:
+        first.merge(other)
+        lost = lost + also
+    return first, lost
+
+
+def dealt(items: Sequence[Item], team: Team, title: str) -> Iterator[Item]:
+    """Items that this process gets of a team's, with the progress of all."""
+    deal = team.deal(items)
+    with Tracker(title, len(items), quiet=not team.is_main) as tracker:
+        for item in deal:
+            yield item
+            tracker.advance(deal.finish(1))
 
 
 def _present(inputs: Iterable[Input | None]) -> Iterator[Input]:

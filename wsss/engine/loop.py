@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
@@ -19,12 +18,11 @@ from wsss.engine.loss_watch import LossWatch
 from wsss.engine.progress import Tracker
 from wsss.engine.runtime import Runtime
 from wsss.engine.schedule import Average, SampleOrder, Schedule
+from wsss.engine.synced_norm import sync_batch_norms
 from wsss.errors import WsssError
 
-FEW_IMAGES = 8
-"""Below so many images a process, batch norms take the statistics of all processes (on GPUs)."""
 LossFunction = Callable[[nn.Module, Sequence[Tensor]], Tensor]
-"""(model, batch) → scalar loss."""
+"""(model, batch) → scalar, this process's part of the loss: those of all processes add up."""
 
 
 def train(
@@ -49,7 +47,7 @@ def train(
         model: on the runtime's device; trained in place.
         groups: AdamW parameter groups; a group's `lr` is its highest.
         dataset: map-style, keyed by (epoch, index).
-        loss_function: (model, batch on the device) → scalar loss.
+        loss_function: of batches on the device.
         schedule: steps and rates.
         title: shown in progress.
         seed: of the sample order.
@@ -73,13 +71,14 @@ def train(
     scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
     average = Average(model, schedule.ema)
     first = _resume(checkpoint, model, optimizer, scaler, average)
+    runtime.team.require_equal(first, f"The state {checkpoint}")
     order = SampleOrder(
         len(dataset),  # type: ignore[arg-type]
         schedule,
         seed,
         first,
-        runtime.rank,
-        runtime.world,
+        runtime.team.rank,
+        runtime.team.world,
     )
     loader = DataLoader(
         dataset,
@@ -88,7 +87,7 @@ def train(
         pin_memory=runtime.device.type != "cpu",
         persistent_workers=False,
     )
-    parallel = _distributed(model, runtime, schedule)
+    parallel = _distributed(model, runtime)
     trained: Any = torch.compile(parallel) if runtime.compile else parallel
     apart = partial(_apart, parallel)
     watch = LossWatch(title, runtime.device)
@@ -108,7 +107,7 @@ def train(
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * schedule.factor(step)
             # one generator state a step: dropout and the like resume exactly, too
-            torch.manual_seed(seed * 1_000_003 + step * runtime.world + runtime.rank)
+            torch.manual_seed(seed * 1_000_003 + step + runtime.team.rank * 1_000_000_007)
             optimizer.zero_grad(set_to_none=True)
             loss = _gradients(runtime, trained, parts, loss_function, schedule, scaler, apart)
             watch.update(loss, step)
@@ -123,20 +122,18 @@ def train(
                 save_state(checkpoint, _state(step + 1, model, optimizer, scaler, average))
                 saved = time.monotonic()
         watch.look(schedule.steps - 1)
-    if runtime.world > 1:
-        dist.barrier()
     average.apply(model)
     return model.eval()
 
 
 def check_batch(schedule: Schedule, runtime: Runtime, title: str) -> None:
     """Refuse a batch that has too few images for all processes and parts."""
-    if schedule.batch_size < schedule.least * runtime.world * schedule.accumulate:
+    if schedule.batch_size < schedule.least * runtime.team.world * schedule.accumulate:
         split = f" and accumulate is {schedule.accumulate}" if schedule.accumulate > 1 else ""
         images = "an image" if schedule.least == 1 else f"{schedule.least} images"
         raise WsssError(
-            f"{title}: batch_size is {schedule.batch_size} for {runtime.world} processes{split}, "
-            f"and each takes {images} at least: raise batch_size or start fewer processes."
+            f"{title}: batch_size is {schedule.batch_size} for {runtime.team.world} processes"
+            f"{split}, and each takes {images} at least: raise batch_size or start fewer processes."
         )
 
 
@@ -156,10 +153,12 @@ def _gradients(
         # processes exchange gradients once, with the last part
         with apart() if part < schedule.accumulate else nullcontext():
             with runtime.autocast():
-                loss = loss_function(trained, on_device) / schedule.accumulate
+                # gradients are averaged over processes, and parts of a loss add up
+                part_loss = loss_function(trained, on_device) * runtime.team.world
+                loss = part_loss / schedule.accumulate
             scaler.scale(loss).backward()
         total += loss.detach()
-    return total
+    return runtime.team.total(total) / runtime.team.world
 
 
 def _apart(parallel: nn.Module) -> AbstractContextManager[Any]:
@@ -223,12 +222,9 @@ def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=True, memory_format=layout)
 
 
-def _distributed(model: nn.Module, runtime: Runtime, schedule: Schedule) -> nn.Module:
-    if runtime.world == 1:
+def _distributed(model: nn.Module, runtime: Runtime) -> nn.Module:
+    if runtime.team.world == 1:
         return model
-    images = schedule.batch_size // runtime.world // schedule.accumulate
-    if runtime.device.type != "cpu" and images < FEW_IMAGES:
-        # the statistics of a few images are noise: take those of all processes
-        nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    sync_batch_norms(model, runtime.device)
     ids = None if runtime.device.type == "cpu" else [runtime.device.index]
     return DistributedDataParallel(model, device_ids=ids)

@@ -2,7 +2,7 @@
 
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,6 +52,11 @@ class Stopwatch:
             self._add(part, first.elapsed_time(last) / 1e3)
         self._events.clear()
         return self._seconds
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Add what another process's watch counted."""
+        for part, more in seconds.items():
+            self._add(part, more)
 
     def _add(self, part: str, seconds: float) -> None:
         self._seconds[part] = self._seconds.get(part, 0.0) + seconds

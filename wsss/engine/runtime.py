@@ -9,17 +9,21 @@ import os
 import random
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import timedelta
+from functools import cache
+from typing import Any, cast
 
 import cv2
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from glmix.cpu import capability
 from wsss.config import RuntimeConfig
 from wsss.engine.allocator import keep_freed_memory
 from wsss.engine.precision import Hardware, Precision, choose
+from wsss.engine.team import ALONE, Links, Team
 from wsss.errors import WsssError, first_line
 
 
@@ -29,8 +33,7 @@ class Runtime:
 
     Attributes:
         device: where the tensors live.
-        rank: index of this process among `world`, from 0.
-        world: processes that train together.
+        team: the processes that work together.
         workers: processes that load images.
         precision: that networks train in.
         hardware: what it was chosen by.
@@ -38,8 +41,7 @@ class Runtime:
     """
 
     device: torch.device
-    rank: int = 0
-    world: int = 1
+    team: Team = ALONE
     workers: int = 0
     precision: Precision = "fp32"
     hardware: Hardware = field(default_factory=Hardware)
@@ -48,7 +50,7 @@ class Runtime:
     @property
     def is_main(self) -> bool:
         """Whether this process writes files."""
-        return self.rank == 0
+        return self.team.is_main
 
     @property
     def fused(self) -> bool:
@@ -66,7 +68,7 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def start(settings: RuntimeConfig, seed: int) -> Runtime:
-    """Choose the device, seed every generator, join the other processes that torchrun started.
+    """Choose the device, seed every generator, join the other processes.
 
     Args:
         settings: of the config. Device `auto` takes a GPU where there is one; threads None leaves
@@ -87,15 +89,12 @@ def start(settings: RuntimeConfig, seed: int) -> Runtime:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    team = join()
     chosen = _device(settings.device, int(os.environ.get("LOCAL_RANK", 0)))
     if chosen.type == "cpu":
         keep_freed_memory()
-    if chosen.type == "cuda" and world > 1:
-        torch.cuda.set_device(chosen)  # where NCCL's barriers run, or all of them take the first
-    if world > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-        atexit.register(_leave_the_others)
+    if chosen.type == "cuda" and team.world > 1:
+        torch.cuda.set_device(chosen)  # where NCCL computes, or all of them take the first
     workers = settings.workers
     if workers is None:
         workers = 0 if chosen.type == "cpu" else min(8, os.cpu_count() or 1)
@@ -103,7 +102,28 @@ def start(settings: RuntimeConfig, seed: int) -> Runtime:
         _allow_tf32(settings.precision != "fp32")
     found = hardware(chosen)
     precision = choose(settings.precision, found).precision
-    return Runtime(chosen, rank, world, workers, precision, found, settings.compile)
+    return Runtime(chosen, team, workers, precision, found, settings.compile)
+
+
+def join() -> Team:
+    """The processes that torchrun started, which meet here the first time; or this one alone."""
+    return _meet() if int(os.environ.get("WORLD_SIZE", 1)) > 1 else ALONE
+
+
+@cache
+def _meet() -> Team:
+    store, rank, world = next(rendezvous("env://"))
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world)
+    atexit.register(_leave_the_others)
+    # one process may check 100,000 images while the others wait
+    group = dist.new_group(backend="gloo", timeout=timedelta(days=7))
+    return Team(rank, world, Links(cast(dist.ProcessGroup, group), store))
+
+
+def _leave_the_others() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def hardware(device: torch.device) -> Hardware:
@@ -122,28 +142,10 @@ def _deterministic() -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def _leave_the_others() -> None:
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
-
 def _allow_tf32(allowed: bool) -> None:
     """Products of float32 with mantissas of 10 bits, on GPUs that have them."""
     torch.backends.cuda.matmul.allow_tf32 = allowed
     torch.backends.cudnn.allow_tf32 = allowed
-
-
-def require_one_process() -> None:
-    """Refuse what torchrun can't share out.
-
-    Raises:
-        WsssError: this is one of several processes.
-    """
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise WsssError(
-            "Two or more processes were started for the whole pipeline, which takes one: start "
-            "train-cls and train-seg with torchrun and the other stages without."
-        )
 
 
 def _device(name: str, local_rank: int) -> torch.device:

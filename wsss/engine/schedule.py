@@ -70,8 +70,8 @@ class SampleOrder:
     """Batches of (epoch, index): a fresh permutation an epoch, any step at once.
 
     What step s holds depends on the seed and s alone, so a resumed training sees what an unbroken
-    one would have seen. Processes take every `world`-th of a batch, and a batch that is passed in
-    parts comes as so many batches.
+    one would have seen, by as many processes or by others. A batch that is passed in parts comes as
+    so many batches, and processes take every `world`-th image of each.
     """
 
     def __init__(
@@ -86,9 +86,9 @@ class SampleOrder:
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         size, parts = self.schedule.batch_size, self.schedule.accumulate
         for step in range(self.first, self.schedule.steps):
-            positions = range(step * size + self.rank, (step + 1) * size, self.world)
             for part in range(parts):
-                yield [self._sample(p) for p in positions[part::parts]]
+                positions = range(step * size + part, (step + 1) * size, parts)
+                yield [self._sample(p) for p in positions[self.rank :: self.world]]
 
     def _sample(self, position: int) -> tuple[int, int]:
         epoch, index = divmod(position, self.images)

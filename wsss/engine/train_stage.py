@@ -19,6 +19,7 @@ from wsss.engine.parameter_groups import parameter_groups
 from wsss.engine.precision import choose
 from wsss.engine.runtime import Runtime
 from wsss.engine.schedule import schedule_of
+from wsss.engine.stage_work import begin
 from wsss.errors import WsssError, first_line
 from wsss.run.state import Work
 
@@ -66,7 +67,7 @@ def train_stage(
     if config.backbone.grad_checkpointing:
         cast(Any, backbone).set_grad_checkpointing()
     runtime = _in_its_precision(work, runtime, title)
-    work.begin(alone=runtime.is_main, computed={"precision": runtime.precision})
+    begin(runtime.team, work, computed={"precision": runtime.precision})
     trained = train(
         runtime,
         model,
@@ -100,7 +101,7 @@ def _check_shapes(model: nn.Module, settings: OptimConfig, runtime: Runtime, tit
 
     The network is run on shapes alone, without data.
     """
-    images = max(1, settings.batch_size // runtime.world // settings.accumulate)
+    images = max(1, settings.batch_size // runtime.team.world // settings.accumulate)
     crop = getattr(settings, "crop", 0)
     try:
         probe = copy.deepcopy(model).to("meta").train()

@@ -41,6 +41,11 @@ class AreaBinnedIoU:
         self.both[bins, classes] += right
         self.either[bins, classes] += true + found - right
 
+    @property
+    def counts(self) -> tuple[NDArray[np.int64], ...]:
+        """All that was counted: arrays that add up over parts of a split."""
+        return self.regions, self.both, self.either
+
     def merge(self, other: "AreaBinnedIoU") -> None:
         """Adds the counts of another part of the split."""
         self.regions += other.regions

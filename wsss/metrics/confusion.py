@@ -100,6 +100,11 @@ class ConfusionMatrix:
             )
         return np.where(ignored, self.num_classes, array.astype(np.int64))
 
+    @property
+    def counts(self) -> tuple[NDArray[np.int64], ...]:
+        """All that was counted: arrays that add up over parts of a split."""
+        return self.matrix, self.undecided
+
     def merge(self, other: "ConfusionMatrix") -> None:
         """Adds the counts of another part of the split (another shard or rank)."""
         if (other.num_classes, other.ignore_index) != (self.num_classes, self.ignore_index):

@@ -20,7 +20,7 @@ class SplitScores:
 
     Attributes:
         confusion: over the split.
-        mious: of each image by itself, in the order they were added; nan for one all void.
+        mious: index of an image in its split → its mIoU by itself; nan for one all void.
     """
 
     def __init__(self, class_names: Sequence[str], unsure: Unsure = "wrong") -> None:
@@ -35,22 +35,33 @@ class SplitScores:
         self.confusion = ConfusionMatrix(len(self.names), unsure=unsure)
         self.boundary = BoundaryIoU(len(self.names))
         self.areas = AreaBinnedIoU(len(self.names))
-        self.mious: list[float] = []
+        self.mious: dict[int, float] = {}
 
-    def update(self, target: Mask, pred: Mask) -> None:
-        """Adds an image: (H, W) class indices, 255 where void or not confident.
+    def update(self, target: Mask, pred: Mask, index: int | None = None) -> None:
+        """Adds an image.
+
+        Args:
+            target: (H, W) class indices, 255 where void.
+            pred: the same, 255 where not confident.
+            index: of the image in the split; the next where images come in order.
 
         Raises:
             WsssError: shapes differ, or a value is not a class.
         """
         alone = ConfusionMatrix(len(self.names), unsure=self.unsure)
         alone.update(target, pred)
-        self.mious.append(alone.compute().miou)
+        self.mious[len(self.mious) if index is None else index] = alone.compute().miou
         self.confusion.merge(alone)
         self.areas.update(alone)
         if self.unsure == "background":
             pred = np.where(pred == IGNORE_INDEX, 0, pred).astype(np.uint8)
         self.boundary.update(target, pred)
+
+    @property
+    def counts(self) -> tuple[NDArray[np.int64], ...]:
+        """All that was counted: arrays that add up over parts of a split."""
+        boundary = self.boundary.both, self.boundary.either
+        return *self.confusion.counts, *boundary, *self.areas.counts
 
     def summary(self) -> dict[str, Any]:
         """Every figure, as fractions; None for a class that never occurred."""
@@ -65,7 +76,7 @@ class SplitScores:
         }
 
     def _mean_over_images(self) -> float:
-        counted = [miou for miou in self.mious if not np.isnan(miou)]
+        counted = [miou for _, miou in sorted(self.mious.items()) if not np.isnan(miou)]
         return float(np.mean(counted)) if counted else float("nan")
 
     def _by_area(self) -> dict[str, Any]:
@@ -81,8 +92,8 @@ class SplitScores:
 
     def worst(self, count: int) -> list[int]:
         """Indices of the images with the lowest mIoU by themselves, the lowest first."""
-        known = [i for i, miou in enumerate(self.mious) if not np.isnan(miou)]
-        return sorted(known, key=lambda i: self.mious[i])[:count]
+        known = [i for i, miou in self.mious.items() if not np.isnan(miou)]
+        return sorted(known, key=lambda i: (self.mious[i], i))[:count]
 
 
 def summary(confusion: ConfusionMatrix, names: Sequence[str]) -> dict[str, Any]:

@@ -48,6 +48,11 @@ class ThresholdSweep:
         counts = torch.bincount(cells, minlength=self.joint.size)
         self.joint += counts.view(size).cpu().numpy()
 
+    @property
+    def counts(self) -> tuple[NDArray[np.int64], ...]:
+        """All that was counted: arrays that add up over parts of a split."""
+        return (self.joint,)
+
     def confusion(self, position: int) -> ConfusionMatrix:
         """The confusion matrix at the threshold of this position."""
         found = ConfusionMatrix(len(self.joint))

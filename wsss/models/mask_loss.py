@@ -2,7 +2,12 @@
 
 Pure functions of logits (B, C + 1, H, W), background first, and masks (B, H, W) int64 in
 {0..C, 255}; 255 is ignored everywhere. A loss by pixel is (B, H, W), 0 where ignored.
+
+Where processes share a batch, `total` adds up a count over all of them: what each returns is its
+part of the batch's loss.
 """
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -13,15 +18,24 @@ from wsss.labels import IGNORE_INDEX
 
 # log 0 of a label that a pixel doesn't have, as in the paper on the symmetric loss
 _LOG_ZERO = -4.0
+Total = Callable[[Tensor], Tensor]
+"""A count of this process → of all that share the batch."""
 
 
-def mask_loss(settings: MaskLossConfig, logits: Tensor, target: Tensor) -> Tensor:
+def _own(count: Tensor) -> Tensor:
+    return count
+
+
+def mask_loss(
+    settings: MaskLossConfig, logits: Tensor, target: Tensor, total: Total = _own
+) -> Tensor:
     """The loss of a batch of crops as a config puts it together.
 
     Args:
         settings: `train_seg.loss` of a config.
         logits: (B, C + 1, H, W).
         target: (B, H, W).
+        total: of a count over all processes.
 
     Returns:
         Scalar; 0 where every pixel is ignored.
@@ -31,8 +45,8 @@ def mask_loss(settings: MaskLossConfig, logits: Tensor, target: Tensor) -> Tenso
     else:
         losses = cross_entropy(logits, target)
     if settings.balanced:
-        return balanced_mean(losses, target)
-    return masked_mean(losses, target != IGNORE_INDEX)
+        return balanced_mean(losses, target, total)
+    return masked_mean(losses, target != IGNORE_INDEX, total)
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -57,14 +71,14 @@ def symmetric_cross_entropy(logits: Tensor, target: Tensor, reverse_weight: floa
     return loss - reverse_weight * _LOG_ZERO * (1 - (-loss).exp())
 
 
-def masked_mean(losses: Tensor, mask: Tensor) -> Tensor:
+def masked_mean(losses: Tensor, mask: Tensor, total: Total = _own) -> Tensor:
     """Mean of losses (B, H, W) where the mask (B, H, W) is true; 0 where it never is."""
     weight = mask.to(losses.dtype)
-    total = weight.sum()
-    return (losses * weight).sum() / torch.where(total > 0, total, 1.0)
+    count = total(weight.sum())
+    return (losses * weight).sum() / torch.where(count > 0, count, 1.0)
 
 
-def balanced_mean(losses: Tensor, target: Tensor) -> Tensor:
+def balanced_mean(losses: Tensor, target: Tensor, total: Total = _own) -> Tensor:
     """Mean of the mean over background pixels and the mean over foreground pixels.
 
     Most pixels are background: with one mean over all of them the classes would have little say.
@@ -73,11 +87,13 @@ def balanced_mean(losses: Tensor, target: Tensor) -> Tensor:
     Args:
         losses: (B, H, W).
         target: (B, H, W).
+        total: of a count over all processes.
 
     Returns:
         Scalar; the mean of one half where the other has no pixel, 0 where neither has.
     """
     background, foreground = target == 0, (target != 0) & (target != IGNORE_INDEX)
-    present = background.any().float() + foreground.any().float()
-    total = masked_mean(losses, background) + masked_mean(losses, foreground)
-    return total / present.clamp_min(1)
+    pixels = total(torch.stack([background.sum(), foreground.sum()]))
+    present = (pixels > 0).sum().float()
+    halves = masked_mean(losses, background, total) + masked_mean(losses, foreground, total)
+    return halves / present.clamp_min(1)

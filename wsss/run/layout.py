@@ -73,9 +73,14 @@ class Layout:
         """Scores of the classifier."""
         return self.root / "train_cls" / "metrics.json"
 
+    @property
+    def seeds(self) -> Path:
+        """Folder of the soft seeds."""
+        return self.root / "seeds"
+
     def seed(self, image_id: str) -> Path:
         """Soft seeds of an image."""
-        return self.root / "seeds" / f"{image_id}.npz"
+        return self.seeds / f"{image_id}.npz"
 
     @property
     def pseudo_masks(self) -> Path:

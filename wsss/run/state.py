@@ -185,9 +185,7 @@ class Work:
         """Whether the stage has to be made."""
         return self.overwrite or not self.run.finished(self.stage)
 
-    def begin(
-        self, part: str = "", alone: bool = True, computed: Mapping[str, Any] | None = None
-    ) -> None:
+    def begin(self, part: str = "", computed: Mapping[str, Any] | None = None) -> None:
         """Note the settings that the stage is made with, and how it is computed.
 
         The last thing before its work, when all that can be refused was: what an earlier start left
@@ -196,15 +194,13 @@ class Work:
 
         Args:
             part: which part of the stage this process makes, such as a shard, where several do.
-            alone: whether this is the process that has to keep others away (not a further rank).
             computed: how, for the record: another start may do otherwise.
 
         Raises:
             WsssError: another process is making the stage, or this part of it.
         """
-        if alone:
-            self._lock = self.run.lock(self.stage, part)
-            lock(self._lock, str(self.run.root / self.stage))
+        self._lock = self.run.lock(self.stage, part)
+        lock(self._lock, str(self.run.root / self.stage))
         again = self.overwrite
         if self.stage == "pseudo_masks":
             # masks without settings are what is left of an interrupted removal

@@ -6,6 +6,7 @@ and the images `report/confusion_<split>.png` and `report/worst_<split>.png`.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,8 +26,9 @@ from wsss.data.masks import (
     true_masks,
 )
 from wsss.data.open import open_tagged
+from wsss.engine.inference import dealt
 from wsss.engine.progress import track
-from wsss.engine.runtime import start
+from wsss.engine.runtime import join, start
 from wsss.errors import WsssError
 from wsss.files import write_atomic, write_json, write_text
 from wsss.labels import BACKGROUND
@@ -59,12 +61,15 @@ def run(config: RunConfig, of: Kind, split: str | None = None) -> Path:
         split: list of images; by default `data.val_split` for predictions, else
             `data.score_split`.
     """
-    require_truth(config.data)
-    split = split or (config.data.val_split if of == "predictions" else config.data.score_split)
+    team = join()
+    with team.together():
+        require_truth(config.data)
+        split = split or (config.data.val_split if of == "predictions" else config.data.score_split)
+        start(config.runtime, config.seed)
+        tagged = open_tagged(config.data, split)
+    team.require_equal(tagged.digest(), f"The split {split} of {config.data.root}")
+    root = team.once(partial(true_masks, config.data, split, tagged.samples, track))
     run = Run(config.run)
-    start(config.runtime, config.seed)
-    tagged = open_tagged(config.data, split)
-    root = true_masks(config.data, split, tagged.samples, track)
     if of in ("cam", "seeds"):
         scores = _score_seeds(config, run, tagged, root, "cam" if of == "cam" else "seed")
     elif of == "pseudo-masks":
@@ -74,7 +79,8 @@ def run(config: RunConfig, of: Kind, split: str | None = None) -> Path:
         scores = _score_predictions(config, run, tagged, root, split)
     path = run.evaluation(of, split)
     protocol = {**_protocol(config, run, of), **about_truth(root)}
-    write_json(path, {"of": of, "split": split, **scores, "protocol": protocol})
+    whole = {"of": of, "split": split, **scores, "protocol": protocol}
+    team.once(partial(write_json, path, whole))
     return path
 
 
@@ -94,14 +100,20 @@ def _score_masks(
     config: RunConfig, tagged: TaggedDataset, root: Path, masks: Sequence[Sequence[Path]]
 ) -> list[SplitScores]:
     """Every column of masks, each in the order of the images, in one pass over the targets."""
+    team = join()
     for paths in masks:
-        _require(paths)
+        team.once(partial(_require, paths))
     background = config.data.background
     columns = [SplitScores(tagged.class_names, _unsure(config)) for _ in masks]
-    for i, sample in enumerate(track(tagged.samples, "evaluate", len(tagged))):
+    for i in dealt(range(len(tagged)), team, "evaluate"):
+        sample = tagged.samples[i]
         target = read_target(sample.path, mask_path(root, sample.id), background)
         for column, paths in zip(columns, masks, strict=True):
-            column.update(target, read_mask(paths[i]))
+            column.update(target, read_mask(paths[i]), i)
+    for column in columns:
+        team.add_up(*column.counts)
+        for others in team.others(column.mious):
+            column.mious |= others
     return columns
 
 
@@ -118,11 +130,15 @@ def _score_predictions(
     modes = config.evaluate.columns()
     own = next(name for name, mode in modes.items() if mode == config.evaluate.own)
     matrix, names = columns[own].confusion.matrix, columns[own].names
-    write_text(run.confusion(split), confusion_csv(matrix, names))
-    image = confusion_image(matrix, names)
-    write_atomic(run.report / f"confusion_{split}.png", image.save)
     worst = columns[own].worst(WORST)
-    _draw_worst(run, split, tagged, {i: columns[own].mious[i] for i in worst}, folders[own], root)
+
+    def draw() -> None:
+        write_text(run.confusion(split), confusion_csv(matrix, names))
+        write_atomic(run.report / f"confusion_{split}.png", confusion_image(matrix, names).save)
+        mious = {i: columns[own].mious[i] for i in worst}
+        _draw_worst(run, split, tagged, mious, folders[own], root)
+
+    join().once(draw)
     return {
         **columns[own].summary(),
         "columns": {
@@ -152,17 +168,19 @@ def _score_seeds(
     config: RunConfig, run: Run, tagged: TaggedDataset, root: Path, key: str
 ) -> dict[str, Any]:
     rule = config.pseudo_masks.background
-    _require([run.seed(p.id) for p in tagged.samples])
+    team = join()
+    team.once(lambda: _require([run.seed(p.id) for p in tagged.samples]))
     names = (BACKGROUND, *tagged.class_names)
     confusion = ConfusionMatrix(len(names), unsure=_unsure(config))
     background = config.data.background
     sweep = ThresholdSweep(len(names), SWEEP)
-    for sample in track(tagged.samples, "evaluate", len(tagged)):
+    for sample in dealt(tagged.samples, team, "evaluate"):
         target = read_target(sample.path, mask_path(root, sample.id), background)
         scores, labels = _soft(run, sample, key)
         above = margins(scores, rule, target.shape)
         confusion.update(target, seed_mask(above, labels, background))
         sweep.update(target, resize(scores[None], (target.shape[0], target.shape[1]))[0], labels)
+    team.add_up(*confusion.counts, *sweep.counts)
     found = {**summary(confusion, names), "images": len(tagged)}
     threshold, miou = sweep.best()
     if np.isnan(miou) or not background:  # ground truth of void alone; nothing to part from

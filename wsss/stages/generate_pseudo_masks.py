@@ -3,12 +3,12 @@
 In the first round the probabilities are seeds of the classifier, `train_cls/model.safetensors`,
 which are kept in `seeds/<id>.npz`; in a self-training round they are those of the former round's
 segmenter, `train_seg/model.safetensors`. Writes `pseudo_masks/<id>.png`, each image by itself, so
-that a killed stage resumes where it stopped and shards share the work; at the end
+that a killed stage resumes where it stopped, and processes and shards share the work; at the end
 `pseudo_masks/scores.csv`: how uncertain each mask is.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,6 @@ from wsss.crf import DenseCRF, make_crf
 from wsss.data.augment import normalise_pixels, resize_mask
 from wsss.data.images import Sample
 from wsss.data.mask_io import read_mask, write_class_names, write_mask
-from wsss.data.open import open_stage
 from wsss.data.scores import write_scores
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.inference import (
@@ -37,8 +36,9 @@ from wsss.engine.inference import (
     to_device,
 )
 from wsss.engine.profile import Stopwatch
-from wsss.engine.runtime import Runtime, require_one_process, start
-from wsss.files import write_atomic
+from wsss.engine.runtime import Runtime, join, start
+from wsss.engine.stage_work import begin, take_on
+from wsss.files import names_below, write_atomic
 from wsss.labels import IGNORE_INDEX
 from wsss.metrics.uncertainty import disagreement
 from wsss.models.classifier import TagClassifier, build_classifier
@@ -74,25 +74,24 @@ def run(
         shard: (i, n) takes every n-th image, from the i-th.
         recomputed: the first stage that is going to be recomputed, whose settings may differ.
     """
+    team = join()
     first = config.round == 1
     if not first:
-        _require_former(config)
-    data, digests = open_stage(config.data, config.seed, "pseudo_masks")
-    work = Work(config, "pseudo_masks", digests, overwrite, recomputed)
+        team.once(lambda: _require_former(config))
+    data, work, needed = take_on(team, config, "pseudo_masks", overwrite, recomputed)
     folder = work.run.stage("pseudo_masks")
-    if not work.needed:
+    if not needed:
         return folder
     if first:
-        work.run.require("train_cls")
-    else:
-        require_one_process()
-    runtime = start(config.runtime, config.seed)
-    watch = Stopwatch(runtime.device)
-    crf, confidence = _crf_and_confidence(config)
+        team.once(lambda: work.run.require("train_cls"))
     background = config.data.background
-    source = (FromSeeds if first else FromSegmenter)(config, data.class_names, runtime, watch)
-    work.begin("" if shard == (0, 1) else f"-{shard[0]}-of-{shard[1]}")
-    write_class_names(folder, data.class_names)
+    with team.together():
+        runtime = start(config.runtime, config.seed)
+        watch = Stopwatch(runtime.device)
+        crf, confidence = _crf_and_confidence(config)
+        source = (FromSeeds if first else FromSegmenter)(config, data.class_names, runtime, watch)
+    begin(team, work, "" if shard == (0, 1) else f"-{shard[0]}-of-{shard[1]}")
+    team.once(lambda: write_class_names(folder, data.class_names))
 
     @torch.inference_mode()
     def compute(batch: list[Loaded]) -> list[Made]:
@@ -128,21 +127,31 @@ def run(
     steps = Steps(
         partial(load, max_side=config.data.max_side), lambda one: one.image.shape, compute, write
     )
-    files = (work.run.seed, work.run.pseudo_mask) if first else (work.run.pseudo_mask,)
-    todo = _missing(work, data.samples[shard[0] :: shard[1]], files)
+    ids = [sample.id for sample in data.samples]
+    share = range(shard[0], len(ids), shard[1])
+    todo = team.once(lambda: _missing(work, ids, share, first))
     skip = config.data.skip_damaged
-    usage = process(todo, steps, runtime, "generate-pseudo-masks", skip)
+    items = [data.samples[i] for i in todo]
+    usage, damaged = process(items, steps, runtime, "generate-pseudo-masks", skip)
+    for seconds in team.others(watch.seconds):
+        watch.add(seconds)
     per_image = watch.per_unit(len(todo))
-    if todo:
+    if todo and team.is_main:
         parts = ", ".join(f"{part} {ms:.1f}" for part, ms in per_image.items())
         print(f"generate-pseudo-masks  {usage}  ms per image: {parts}", file=sys.stderr)
-    left = [sample.id for sample in data.samples if _incomplete(sample, files)]
-    # what another shard still makes is no damaged image: only a whole start knows
-    if not left or (skip and shard == (0, 1)):
-        timing = {"timed_images": len(todo), "ms_per_image": per_image}
-        write_scores(folder, data.class_names)
-        work.finish({"images": len(data.samples) - len(left), "left_out": left, **timing})
-    work.release()
+
+    def finish() -> None:
+        made = {one.id for one in items} - {one.id for one in damaged}
+        made |= _finished(work.run, first)
+        left = [image_id for image_id in ids if image_id not in made]
+        # what another shard still makes is no damaged image: only a whole start knows
+        if not left or (skip and shard == (0, 1)):
+            timing = {"timed_images": len(todo), "ms_per_image": per_image}
+            write_scores(folder, data.class_names)
+            work.finish({"images": len(ids) - len(left), "left_out": left, **timing})
+        work.release()
+
+    team.once(finish)
     return folder
 
 
@@ -162,18 +171,19 @@ class Made(NamedTuple):
     signs: Tensor
 
 
-def _incomplete(sample: Sample, files: Sequence[Callable[[str], Path]]) -> bool:
-    return not all(of(sample.id).is_file() for of in files)
+def _finished(run: Run, with_seeds: bool) -> set[str]:
+    """Ids of the images that are made."""
+    masks = names_below(run.pseudo_masks, ".png")
+    return masks & names_below(run.seeds, ".npz") if with_seeds else masks
 
 
-def _missing(
-    work: Work, share: Sequence[Sample], files: Sequence[Callable[[str], Path]]
-) -> list[Sample]:
-    """What of a shard's share has to be made."""
-    for sample in share if work.overwrite else ():
+def _missing(work: Work, ids: Sequence[str], share: range, with_seeds: bool) -> list[int]:
+    """What of a shard's share has to be made, as indices."""
+    for i in share if work.overwrite else ():
         # now, not one by one: if this start is cut short, the next may not keep an old mask
-        work.run.pseudo_mask(sample.id).unlink(missing_ok=True)
-    return [sample for sample in share if _incomplete(sample, files)]
+        work.run.pseudo_mask(ids[i]).unlink(missing_ok=True)
+    finished = _finished(work.run, with_seeds)
+    return [i for i in share if ids[i] not in finished]
 
 
 def _require_former(config: RunConfig) -> None:

@@ -6,6 +6,7 @@ Reads `train_seg/model.safetensors` of a run, or a model file without a run; wri
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -26,9 +27,9 @@ from wsss.data.mask_io import (
 )
 from wsss.data.open import open_tagged
 from wsss.engine.checkpoint import load_trained
-from wsss.engine.inference import Loaded, Steps, load, network_autocast, process, to_device
-from wsss.engine.progress import track
-from wsss.engine.runtime import Runtime, start
+from wsss.engine.inference import Loaded, Steps, dealt, load, network_autocast, process, to_device
+from wsss.engine.runtime import Runtime, join, start
+from wsss.engine.team import Team
 from wsss.errors import WsssError
 from wsss.export.load import model_files, open_network
 from wsss.models.inference import Mask, predict_masks
@@ -65,6 +66,7 @@ def run(
         WsssError: no segmenter, no images, images that their masks would replace, or files that
             were not made here in the place of masks.
     """
+    team = join()
     run = Run(config.run)
     if isinstance(images, Path) or len(images) == 1:
         named = images if isinstance(images, Path) else images[0]
@@ -72,41 +74,54 @@ def run(
         named = images[0].parent
     name = named.stem if named.is_file() else named.resolve().name
     folder = out or run.predictions(name)
-    samples, notes = _search(images, folder)
-    for sample in samples:
-        if (folder / f"{sample.id}.png").resolve() == sample.path.resolve():
-            raise WsssError(
-                f"The mask of {sample.path} would replace it: give an output directory (--out) "
-                "that is not the "
-                "images' own folder."
-            )
+    with team.together():
+        samples, notes = _search(images, folder)
+        for sample in samples:
+            if (folder / f"{sample.id}.png").resolve() == sample.path.resolve():
+                raise WsssError(
+                    f"The mask of {sample.path} would replace it: give an output directory (--out) "
+                    "that is not the images' own folder."
+                )
+    team.require_equal([sample.id for sample in samples], f"The list of images in {named}")
     if not overwrite:
-        refuse_to_replace(folder / f"{sample.id}.png" for sample in samples)
-    for note in notes:
+        team.once(lambda: refuse_to_replace(folder / f"{sample.id}.png" for sample in samples))
+    for note in notes if team.is_main else ():
         print(f"predict  {note}", file=sys.stderr)
     weights = model or run.model("train_seg")
-    runtime = start(config.runtime, config.seed)
-    network, card = open_network(weights, build_segmenter, runtime.device)
+    with team.together():
+        runtime = start(config.runtime, config.seed)
+        network, card = open_network(weights, build_segmenter, runtime.device)
+        digest = content_digest(model_files(weights))
     if not overwrite:
-        refuse_other_class_names(folder, card["class_names"])
-    digest = content_digest(model_files(weights))
+        team.once(lambda: refuse_other_class_names(folder, card["class_names"]))
     folders = {config.evaluate.own: folder}
     _predict(config, runtime, network, digest, samples, folders, overwrite)
-    write_class_names(folder, card["class_names"])
+    team.once(lambda: write_class_names(folder, card["class_names"]))
     if overlay:
-        _draw_overlays(samples, folder, card["class_names"])
+        _draw_overlays(team, samples, folder, card["class_names"])
     return folder
 
 
-def _draw_overlays(samples: Sequence[Sample], folder: Path, names: Sequence[str]) -> None:
+def _draw_overlays(
+    team: Team, samples: Sequence[Sample], folder: Path, names: Sequence[str]
+) -> None:
     """Draw what is missing, or older than its mask; what was left out has no mask."""
     pairs = [
         (sample.path, folder / f"{sample.id}.png", folder / "overlays" / f"{sample.id}.jpg")
         for sample in samples
     ]
-    todo = [pair for pair in pairs if pair[1].is_file() and not _newer(pair[2], pair[1])]
-    for image, mask, path in track(todo, "overlays", len(todo)):
+
+    def missing() -> list[int]:
+        return [
+            i
+            for i, (_, mask, path) in enumerate(pairs)
+            if mask.is_file() and not _newer(path, mask)
+        ]
+
+    for i in dealt(team.once(missing), team, "overlays"):
+        image, mask, path = pairs[i]
         write_overlay(path, read_image(image), read_mask(mask), names)
+    team.gather(None)  # all are drawn
 
 
 def _newer(path: Path, than: Path) -> bool:
@@ -119,24 +134,30 @@ def run_split(config: RunConfig, split: str | None = None) -> Path:
     Returns:
         The folder of the masks that the config's own scales, flip and CRF make.
     """
+    team = join()
     run = Run(config.run)
-    run.require("train_seg")
+    team.once(lambda: run.require("train_seg"))
     split = split or config.data.val_split
-    data = open_tagged(config.data, split)
+    with team.together():
+        data = open_tagged(config.data, split)
+    place = config.data.tags or config.data.root
+    team.require_equal(data.digest(), f"The split {split} of {place}")
     columns = config.evaluate.columns()
     paths = run.columns(config.evaluate, split)
     folders = {columns[name]: path for name, path in paths.items()}
     weights = run.model("train_seg")
-    runtime = start(config.runtime, config.seed)
     for folder in folders.values():
-        refuse_to_replace(folder / f"{sample.id}.png" for sample in data.samples)
-    network, _ = load_trained(
-        weights, "segmenter", build_segmenter, runtime.device, data.class_names
-    )
-    digest = content_digest([weights])
+        masks = [folder / f"{sample.id}.png" for sample in data.samples]
+        team.once(partial(refuse_to_replace, masks))
+    with team.together():
+        runtime = start(config.runtime, config.seed)
+        network, _ = load_trained(
+            weights, "segmenter", build_segmenter, runtime.device, data.class_names
+        )
+        digest = content_digest([weights])
     _predict(config, runtime, network, digest, data.samples, folders, overwrite=False)
     for folder in folders.values():
-        write_class_names(folder, data.class_names)
+        team.once(partial(write_class_names, folder, data.class_names))
     return folders[config.evaluate.own]
 
 
@@ -166,22 +187,29 @@ def _predict(
 ) -> None:
     """Make the masks that are missing, or were made of another image or model, or otherwise."""
     settings = config.evaluate.model_dump(mode="json", include=set(PredictConfig.model_fields))
-    todo: list[_Wanted] = []
-    for sample in samples:
-        wanted = {
-            mode: (
-                folder / f"{sample.id}.png",
-                origin_of([sample.path], {**settings, **mode._asdict(), "model": model}),
-            )
-            for mode, folder in folders.items()
-        }
-        missing = {
-            mode: (path, origin)
-            for mode, (path, origin) in wanted.items()
-            if overwrite or read_origin(path) != origin
-        }
-        if missing:
-            todo.append(_Wanted(sample, missing))
+
+    def missing() -> dict[int, Targets]:
+        found: dict[int, Targets] = {}
+        for index, sample in enumerate(samples):
+            wanted = {
+                mode: (
+                    folder / f"{sample.id}.png",
+                    origin_of([sample.path], {**settings, **mode._asdict(), "model": model}),
+                )
+                for mode, folder in folders.items()
+            }
+            lacking = {
+                mode: (path, origin)
+                for mode, (path, origin) in wanted.items()
+                if overwrite or read_origin(path) != origin
+            }
+            if lacking:
+                found[index] = lacking
+        return found
+
+    todo = [_Wanted(samples[i], targets) for i, targets in runtime.team.once(missing).items()]
+    for folder in folders.values():
+        runtime.team.require_one_folder(folder)
 
     def compute(batch: list[_Read]) -> list[_Predicted]:
         pixels = to_device([one.loaded.image for one in batch], runtime.device)

@@ -5,7 +5,7 @@ Reads label PNGs or maps and the images of the same names; writes `<out>/<name>.
 
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -21,8 +21,8 @@ from wsss.crf.dense_crf import Backend
 from wsss.data.find_images import describe_left_out, find_images, likely_images
 from wsss.data.images import IMAGE_SUFFIXES, read_image
 from wsss.data.mask_io import read_mask, read_origin, refuse_to_replace, write_mask
-from wsss.engine.progress import track
-from wsss.engine.runtime import start
+from wsss.engine.inference import dealt
+from wsss.engine.runtime import join, start
 from wsss.errors import WsssError
 from wsss.labels import IGNORE_INDEX
 from wsss.run.fingerprint import origin_of
@@ -70,15 +70,30 @@ def run(
             or number that does not exist.
     """
     crf = DenseCRF(preset, backend=cast(Backend, backend), downsample=downsample)
-    where = start(RuntimeConfig(device=device), 0).device
+    team = join()
+    with team.together():
+        where = start(RuntimeConfig(device=device), 0).device
     settings = {
         "preset": preset,
         "backend": backend,
         "gt_prob": gt_prob,
         "downsample": downsample,
     }
+    todo = team.once(lambda: _todo(_pair(_find_masks(masks), images), out, settings, overwrite))
+    team.require_one_folder(out)
+    for mask, image_path, target, origin in dealt(todo, team, "refine"):
+        refined = refine(mask, image_path, crf, gt_prob, where)
+        write_mask(target, refined, _palette(mask), origin)
+    team.gather(None)  # the masks of all are written
+    return out
+
+
+def _todo(
+    pairs: Sequence[tuple[Path, Path]], out: Path, settings: Mapping[str, object], overwrite: bool
+) -> list[tuple[Path, Path, Path, str]]:
+    """Mask, image, refined mask and its origin, of those that aren't refined."""
     todo = []
-    for mask, image_path in _pair(_find_masks(masks), images):
+    for mask, image_path in pairs:
         target = out / f"{mask.stem}.png"
         if target.resolve() == mask.resolve():
             raise WsssError(
@@ -91,10 +106,7 @@ def run(
     if not overwrite:
         refuse_to_replace(target for _, _, target, _ in todo)
     _refuse_void_for_a_class([mask for mask, *_ in todo])
-    for mask, image_path, target, origin in track(todo, "refine", len(todo)):
-        refined = refine(mask, image_path, crf, gt_prob, where)
-        write_mask(target, refined, _palette(mask), origin)
-    return out
+    return todo
 
 
 def refine(

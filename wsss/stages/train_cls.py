@@ -10,16 +10,17 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wsss.config import RunConfig
 from wsss.data.augment import limit_side, normalise, normalise_pixels
 from wsss.data.check_images import without_damaged
 from wsss.data.images import TaggedDataset, read_image
-from wsss.data.open import open_stage
 from wsss.data.tags import TagTrainingSet
-from wsss.engine.progress import track
-from wsss.engine.runtime import Runtime, start
+from wsss.engine.inference import dealt
+from wsss.engine.runtime import Runtime, join, start
+from wsss.engine.stage_work import take_on
 from wsss.engine.train_stage import deliver, train_stage
 from wsss.files import write_json
 from wsss.metrics.average_precision import average_precision
@@ -31,29 +32,33 @@ from wsss.seeding.cam import resize, scaled_size
 
 def run(config: RunConfig, overwrite: bool = False) -> Path:
     """Train the classifier of a run, or go on with it; returns the path of its weights."""
-    tagged, digests = open_stage(config.data, config.seed, "train_cls")
-    work = Work(config, "train_cls", digests, overwrite)
+    team = join()
+    tagged, work, needed = take_on(team, config, "train_cls", overwrite)
     path = work.run.model("train_cls")
-    if not work.needed:
+    if not needed:
         return path
-    runtime = start(config.runtime, config.seed)
     settings = config.train_cls
-    train, held = tagged.split_holdout(settings.holdout, config.seed)
-    model = new_classifier(config, len(tagged.class_names)).to(runtime.device)
+    with team.together():
+        runtime = start(config.runtime, config.seed)
+        train, held = tagged.split_holdout(settings.holdout, config.seed)
+        model = new_classifier(config, len(tagged.class_names)).to(runtime.device)
     _train(work, runtime, model, train)
     metrics = {"train_images": len(train), "held_images": len(held)}
-    if runtime.is_main:
-        if config.data.skip_damaged:
-            held, _ = without_damaged(held)
-        if len(held):
-            metrics |= _score(model, held, runtime, config.data.max_side)
+    if config.data.skip_damaged:
+        held = team.once(lambda: without_damaged(held)[0])
+    if len(held):
+        metrics |= _score(model, held, runtime, config.data.max_side)
+
+    def finish() -> None:
         write_json(work.run.metrics, metrics)
         deliver(work, model, _metadata(config, tagged), metrics)
+
+    team.once(finish)
     return path
 
 
 def _train(work: Work, runtime: Runtime, model: TagClassifier, train: TaggedDataset) -> None:
-    config, settings = work.config, work.config.train_cls
+    config, settings, team = work.config, work.config.train_cls, runtime.team
     dataset = TagTrainingSet(
         train,
         settings.crop,
@@ -66,7 +71,9 @@ def _train(work: Work, runtime: Runtime, model: TagClassifier, train: TaggedData
     def loss_function(trained: nn.Module, batch: Sequence[Tensor]) -> Tensor:
         images, tags = batch
         output = cast(ClassifierOutput, trained(normalise_pixels(images)))
-        return model.loss(output, tags, settings.slot_loss)
+        # a mean over this process's images, of which others may have one more
+        share = len(tags) / team.total(tags.new_tensor(len(tags)))
+        return model.loss(output, tags, settings.slot_loss) * share
 
     train_stage(work, runtime, model, model.backbone, dataset, loss_function)
 
@@ -76,14 +83,17 @@ def _score(
     model: TagClassifier, held: TaggedDataset, runtime: Runtime, max_side: int | None
 ) -> dict[str, Any]:
     """MAP at scale 1, whole images, no flip."""
-    scores = []
-    for sample in track(held.samples, "mAP of held images", len(held)):
-        image = normalise(limit_side(read_image(sample.path), max_side))[None]
+    scores: dict[int, NDArray[np.float32]] = {}
+    for index in dealt(range(len(held)), runtime.team, "mAP of held images"):
+        image = normalise(limit_side(read_image(held.samples[index].path), max_side))[None]
         size = scaled_size(image.shape[-2], image.shape[-1], 1.0)
         with runtime.autocast():
             output = model(resize(image, size).to(runtime.device))
-        scores.append(output.logits[0].float().cpu().numpy())
-    by_class, mean = average_precision(np.stack(scores), held.tag_matrix())
+        scores[index] = output.logits[0].float().cpu().numpy()
+    for others in runtime.team.gather(scores):
+        scores |= others
+    in_order = np.stack([scores[index] for index in range(len(held))])
+    by_class, mean = average_precision(in_order, held.tag_matrix())
     # a class without a held image has no precision
     return {
         "map": known(mean),

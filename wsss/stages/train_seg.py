@@ -15,9 +15,9 @@ from wsss.data.augment import normalise_pixels
 from wsss.data.images import TaggedDataset
 from wsss.data.mask_io import check_values, read_mask
 from wsss.data.masks import MaskTrainingSet
-from wsss.data.open import open_stage
 from wsss.engine.checkpoint import load_trained, load_weights
-from wsss.engine.runtime import start
+from wsss.engine.runtime import join, start
+from wsss.engine.stage_work import take_on
 from wsss.engine.train_stage import deliver, train_stage
 from wsss.errors import WsssError
 from wsss.labels import IGNORE_INDEX
@@ -30,31 +30,37 @@ from wsss.run.state import Run, Work
 
 def run(config: RunConfig, overwrite: bool = False) -> Path:
     """Train the segmenter of a run, or go on with it; returns the path of its weights."""
-    tagged, digests = open_stage(config.data, config.seed, "train_seg")
-    work = Work(config, "train_seg", digests, overwrite)
+    team = join()
+    tagged, work, needed = take_on(team, config, "train_seg", overwrite)
     path = work.run.model("train_seg")
-    if not work.needed:
-        _refuse_newer_masks(work.run, tagged)
+    if not needed:
+        team.once(lambda: _refuse_newer_masks(work.run, tagged))
         return path
-    work.run.require("pseudo_masks")
-    runtime = start(config.runtime, config.seed)
-    dataset = _crops(work, tagged)
-    for changed in _newer([mask for _, mask in dataset.pairs], work.run.done("pseudo_masks")):
-        check_values(changed, read_mask(changed), tagged.class_names)
-    metadata = segmenter_metadata(config, tagged.class_names)
-    model = _build(config, metadata).to(runtime.device)
+    team.once(lambda: work.run.require("pseudo_masks"))
+    with team.together():
+        runtime = start(config.runtime, config.seed)
+        dataset = _crops(work, tagged)
+        metadata = segmenter_metadata(config, tagged.class_names)
+        model = _build(config, metadata).to(runtime.device)
+    team.once(lambda: _check_newer_masks(work.run, dataset, tagged.class_names))
 
     def loss_function(trained: nn.Module, batch: Sequence[Tensor]) -> Tensor:
         image, mask = batch
         target = mask.long()
         if not config.data.background:
             target = target.masked_fill(target == 0, IGNORE_INDEX)
-        return mask_loss(config.train_seg.loss, trained(normalise_pixels(image)), target)
+        logits = trained(normalise_pixels(image))
+        return mask_loss(config.train_seg.loss, logits, target, team.total)
 
     train_stage(work, runtime, model, model.encoder, dataset, loss_function)
-    if runtime.is_main:
-        deliver(work, model, metadata, {"images": len(dataset)})
+    team.once(lambda: deliver(work, model, metadata, {"images": len(dataset)}))
     return path
+
+
+def _check_newer_masks(run: Run, dataset: MaskTrainingSet, class_names: Sequence[str]) -> None:
+    """Refuse values that are no classes in masks that were changed since they were made."""
+    for changed in _newer([mask for _, mask in dataset.pairs], run.done("pseudo_masks")):
+        check_values(changed, read_mask(changed), class_names)
 
 
 def _refuse_newer_masks(run: Run, tagged: TaggedDataset) -> None:

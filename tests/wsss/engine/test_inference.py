@@ -33,7 +33,7 @@ def steps(
 def test_process_on_a_cpu_takes_items_one_by_one_in_order(workers: int) -> None:
     done: list[int] = []
     groups: list[list[int]] = []
-    usage = process(range(20), steps(done, groups), Runtime(CPU, workers=workers), "test")
+    usage, _ = process(range(20), steps(done, groups), Runtime(CPU, workers=workers), "test")
     assert groups == [[i] for i in range(20)] and sorted(done) == [10 * i for i in range(20)]
     assert usage.images == 20 and "images/s" in str(usage)
 

@@ -16,6 +16,7 @@ from wsss.engine.checkpoint import load_state, save_state
 from wsss.engine.loop import train
 from wsss.engine.runtime import Runtime
 from wsss.engine.schedule import Schedule
+from wsss.engine.team import Team
 from wsss.errors import WsssError
 
 
@@ -205,7 +206,7 @@ def test_train_refuses_a_batch_smaller_than_its_processes(
     model = network()
     with pytest.raises(WsssError, match=fault):
         train(
-            Runtime(torch.device("cpu"), world=world),
+            Runtime(torch.device("cpu"), Team(0, world)),
             model,
             [{"params": list(model.parameters()), "lr": 0.1}],
             Noise(),

@@ -9,6 +9,7 @@ import torch
 from wsss.config import RuntimeConfig
 from wsss.engine import runtime as runtime_module
 from wsss.engine.runtime import Runtime, start
+from wsss.engine.team import ALONE, Team
 from wsss.errors import WsssError
 
 
@@ -27,7 +28,7 @@ def test_start_on_auto_takes_the_cpu_without_a_gpu(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     runtime = start(settings(device="auto"), 0)
     assert runtime == Runtime(
-        torch.device("cpu"), 0, 1, 0, runtime.precision, runtime_module.hardware(runtime.device)
+        torch.device("cpu"), ALONE, 0, runtime.precision, runtime_module.hardware(runtime.device)
     )
     assert runtime.is_main
 
@@ -81,10 +82,9 @@ def test_start_gives_each_process_its_gpu(
     monkeypatch.setenv("LOCAL_RANK", "3")
     chosen: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    backends: list[str] = []
-    monkeypatch.setattr(torch.distributed, "init_process_group", backends.append)
+    teams = iter([ALONE, Team(3, 4)])
+    monkeypatch.setattr(runtime_module, "join", lambda: next(teams))
     assert start(settings(device=name), 0).device == torch.device("cuda", index)
-    assert not chosen and not backends  # one process
-    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert not chosen  # one process
     start(settings(device=name), 0)
-    assert chosen == [torch.device("cuda", index)] and backends == ["nccl"]
+    assert chosen == [torch.device("cuda", index)]

@@ -59,6 +59,15 @@ def test_sample_order_divides_each_batch_among_processes() -> None:
         assert (batch[0::2], batch[1::2]) == (even, odd)
 
 
+@pytest.mark.parametrize("world", [2, 3])
+def test_sample_order_of_parts_does_not_depend_on_the_number_of_processes(world: int) -> None:
+    settings = replace(schedule(10, batch=12), accumulate=2)
+    whole = list(SampleOrder(7, settings, 0, 0, 0, 1))
+    shares = [list(SampleOrder(7, settings, 0, 0, rank, world)) for rank in range(world)]
+    for part, *own in zip(whole, *shares, strict=True):
+        assert own == [part[rank::world] for rank in range(world)]
+
+
 def test_sample_order_of_accumulated_batches_holds_the_same_images() -> None:
     parts = SampleOrder(7, replace(schedule(10, batch=4), accumulate=2), 0, 3, 0, 1)
     batches = list(parts)

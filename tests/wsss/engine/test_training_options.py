@@ -12,7 +12,9 @@ from wsss.config import RunConfig, RuntimeConfig, load
 from wsss.data import augment
 from wsss.engine import loop
 from wsss.engine.runtime import Runtime, start
-from wsss.engine.schedule import Average, Schedule
+from wsss.engine.schedule import Average
+from wsss.engine.synced_norm import SyncedBatchNorm2d
+from wsss.engine.team import Team
 from wsss.engine.train_stage import train_stage
 from wsss.models.backbone import create_backbone
 from wsss.run.state import Work
@@ -80,19 +82,20 @@ def test_deterministic_is_asked_of_torch() -> None:
 
 def test_one_process_keeps_its_batch_norms() -> None:
     model = nn.Sequential(nn.BatchNorm2d(3))
-    found = loop._distributed(model, Runtime(torch.device("cpu")), Schedule(1, 2, 0, 1.0, 1.0))
+    found = loop._distributed(model, Runtime(torch.device("cpu")))
     assert type(found[0]) is nn.BatchNorm2d  # type: ignore[index]
 
 
-@pytest.mark.parametrize(("images", "synchronised"), [(16, True), (64, False)])
-def test_few_images_a_gpu_share_their_batch_norms(
-    monkeypatch: pytest.MonkeyPatch, images: int, synchronised: bool
+@pytest.mark.parametrize(
+    ("device", "kind"), [("cpu", SyncedBatchNorm2d), ("cuda:0", nn.SyncBatchNorm)]
+)
+def test_processes_share_their_batch_norms(
+    monkeypatch: pytest.MonkeyPatch, device: str, kind: type[nn.Module]
 ) -> None:
     monkeypatch.setattr(loop, "DistributedDataParallel", lambda model, device_ids: model)
-    schedule = Schedule(1, images, 0, 1.0, 1.0)
     model = nn.Sequential(nn.BatchNorm2d(3))
-    found = loop._distributed(model, Runtime(torch.device("cuda", 0), world=4), schedule)
-    assert isinstance(found[0], nn.SyncBatchNorm) is synchronised  # type: ignore[index]
+    found = loop._distributed(model, Runtime(torch.device(device), Team(0, 4)))
+    assert type(found[0]) is kind  # type: ignore[index]
 
 
 def test_average_is_the_lerp_of_every_weight() -> None:
