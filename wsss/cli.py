@@ -184,8 +184,13 @@ def evaluate(
     ceiling: Annotated[
         bool, typer.Option("--ceiling", help="Beside the same network trained on true masks.")
     ] = False,
+    protocol: Annotated[
+        str | None, typer.Option(help="As papers print it: voc, coco, irn or toco.")
+    ] = None,
 ) -> None:
     """Score masks against true masks: one confusion matrix over the split."""
+    if ceiling and protocol:
+        raise WsssError("--ceiling has a table of its own: leave --protocol out.")
     if ceiling and of != "predictions":
         raise WsssError(f"--ceiling scores predictions, not --of {of}: leave one of the two out.")
     config = _config(source, [*(settings or []), *(["evaluate.fast=true"] if fast else [])])
@@ -194,7 +199,7 @@ def evaluate(
     if ceiling:
         _tell(pipeline.score_beside_ceiling(config, split))
     else:
-        _tell(pipeline.score(config, of, split))
+        _tell(pipeline.score(config, of, split, protocol))
 
 
 @app.command()

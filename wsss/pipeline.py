@@ -1,12 +1,17 @@
 """The stages in their order: what `wsss run` and `wsss quickstart` do."""
 
+import json
+import sys
 from pathlib import Path
 
 from wsss import preflight
 from wsss.config import RunConfig
 from wsss.data.masks import require_truth
+from wsss.data.open import open_tagged
 from wsss.engine.runtime import join
 from wsss.errors import WsssError
+from wsss.files import write_text
+from wsss.report.protocols import check_classes, protocol_page
 from wsss.report.tables import show_ceiling, show_classes, show_summary
 from wsss.run.state import config_of_round
 from wsss.stages import (
@@ -74,30 +79,42 @@ def segmenter(config: RunConfig, overwrite: bool = False) -> Path:
     return train_seg.run(config, overwrite)
 
 
-def score(config: RunConfig, of: str, split: str | None = None) -> Path:
+def score(
+    config: RunConfig, of: str, split: str | None = None, protocol: str | None = None
+) -> Path:
     """Score one kind of mask, rewrite the page, show the classes; predictions are made first.
 
     Args:
         config: of the run.
         of: `cam`, `seeds`, `pseudo-masks` or `predictions`.
         split: list of images; None takes the config's.
+        protocol: in whose form the scores are printed, beside them.
 
     Returns:
-        The file of the scores.
+        The file of the scores, or of those in the form of the protocol.
     """
     with join().together():
         kind = evaluate.kind(of)
         require_truth(config.data)
+        if protocol is not None:
+            tagged = open_tagged(config.data, split or config.data.val_split)
+            check_classes(protocol, len(tagged.class_names) + 1)
     if kind == "predictions":
         predict.run_split(config, split)
     path = evaluate.run(config, kind, split)
+    page = path if protocol is None else path.with_name(f"{path.stem}.{protocol}.md")
 
     def show() -> None:
         report.run(config)
-        show_classes(path)
+        if protocol is None:
+            show_classes(path)
+        else:
+            text = protocol_page(protocol, json.loads(path.read_text()))
+            print(text, file=sys.stderr)
+            write_text(page, text)
 
     join().once(show)
-    return path
+    return page
 
 
 def score_beside_ceiling(config: RunConfig, split: str | None = None) -> Path:

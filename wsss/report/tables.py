@@ -27,6 +27,10 @@ def show_classes(path: Path) -> None:
         table.add_row(
             "mean at boundaries", *(percent(c["boundary_miou"]) for c in columns.values())
         )
+    if "areas" in scores:
+        for size in scores["areas"]:
+            means = (percent(c["areas"][size]["miou"]) for c in columns.values())
+            table.add_row(f"mean of {size} regions", *means)
     Console(stderr=True).print(table)
 
 

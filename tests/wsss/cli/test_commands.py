@@ -30,6 +30,7 @@ COMMANDS = (
     "visualize-slots",
     "refine",
     "check-data",
+    "fetch-coco",
     "fetch-voc",
     "pack-voc-test",
     "check-voc-archive",
