@@ -20,7 +20,7 @@ backbone:
   weights: null
   args: {depths: [1, 1, 1, 1], embed_dims: [32, 32, 64, 64], slot_grid: [4, 4], slot_scale: 8.0}
 train_cls: {epochs: 1, batch_size: 5, crop: 64, holdout: 0.2, warmup_steps: 1}
-pseudo_masks: {scales: [1.0], confidence: 0.5, walks: [{block: '8.0', steps: 2}]}
+pseudo_masks: {scales: [1.0], confidence: 0.5, walks: [{block: '8.0', steps: 2}], keep_seeds: true}
 train_seg: {epochs: 1, batch_size: 5, crop: 64, warmup_steps: 1, ema: 0.5}
 runtime: {device: cpu, threads: 1, workers: 0}
 """

@@ -53,7 +53,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     kinds = team.once(lambda: preflight.scored_kinds(config.data))
     if "predictions" in kinds:
         predict.run_split(config)
-    scores = [evaluate.run(config, kind) for kind in kinds]
+    scores = evaluate.run_all(config, kinds)
     for round_config in later:
         if "predictions" in kinds:
             predict.run_split(round_config)

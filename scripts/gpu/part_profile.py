@@ -23,8 +23,8 @@ from wsss.data.augment import normalise_pixels
 from wsss.engine.inference import to_device
 from wsss.engine.profile import Stopwatch
 from wsss.models.classifier import TagClassifier, new_classifier
+from wsss.models.soft_seeds import seed_probs, soft_seeds
 from wsss.seeding.masks import harden, refine
-from wsss.stages.generate_pseudo_masks import seed_probs, soft_seeds
 
 SHOWN = 5
 CLASSES = 20

@@ -231,7 +231,7 @@ class Bench:
         # a row brings walks and border of its own, and a refined one needs no confidence
         kept = set(ViewsConfig.model_fields)
         if row.refine:
-            own = {*SeedsConfig.model_fields, "confidence"}
+            own = {*SeedsConfig.model_fields, "confidence", "keep_seeds"}
             kept |= set(PseudoMasksConfig.model_fields) - own
         masks = config.pseudo_masks.model_dump(mode="json", include=kept)
         masks |= config.data.model_dump(include={"max_side", "background"}, exclude_defaults=True)

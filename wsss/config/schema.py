@@ -235,6 +235,9 @@ class PseudoMasksConfig(SeedsConfig):
     """Mean-field iterations."""
     confidence: float = Field(0.7, ge=0, lt=1)
     """A pixel whose best marginal is lower becomes 255."""
+    keep_seeds: Annotated[bool, Since(None)] = False
+    """Keep the soft seeds in `seeds/<id>.npz`, several times the size of the masks; without, those
+    that are scored or shown are made again."""
 
 
 class MaskLossConfig(Section):

@@ -2,7 +2,7 @@
 
 config.yaml            the merged config
 train_cls/             model.safetensors, metrics.json, log.jsonl, settings.json, done.json
-seeds/<id>.npz         soft seeds: class activation and slot seeds of the image's tags
+seeds/<id>.npz         soft seeds where they are kept: class activation and slot seeds of the tags
 pseudo_masks/<id>.png  masks in the VOC palette, 255 where not confident; class_names.txt;
                        scores.csv, how uncertain each is
 train_seg/             model.safetensors, log.jsonl, settings.json, done.json

@@ -1,8 +1,9 @@
 """Scoring: masks of a run against true masks, one confusion matrix over a whole split.
 
-Opens true masks, which no stage that makes masks does. Reads seeds, pseudo-masks or predictions of
-a run; writes `evaluation/<of>_<split>.json` and, of predictions, `evaluation/confusion_<split>.csv`
-and the images `report/confusion_<split>.png` and `report/worst_<split>.png`.
+Opens true masks, which no stage that makes masks does. Reads seeds (or the classifier that makes
+them), pseudo-masks or predictions of a run; writes `evaluation/<of>_<split>.json` and, of
+predictions, `evaluation/confusion_<split>.csv` and the images `report/confusion_<split>.png` and
+`report/worst_<split>.png`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ import torch
 
 from wsss.config import RunConfig
 from wsss.config.schema import PredictConfig, SeedsConfig, ViewsConfig
-from wsss.data.images import Sample, TaggedDataset
+from wsss.data.images import TaggedDataset
 from wsss.data.mask_io import read_mask
 from wsss.data.masks import (
     about_truth,
@@ -28,13 +29,14 @@ from wsss.data.masks import (
 from wsss.data.open import open_tagged
 from wsss.engine.inference import dealt
 from wsss.engine.progress import track
-from wsss.engine.runtime import join, start
+from wsss.engine.runtime import Runtime, join, start
 from wsss.errors import WsssError
 from wsss.files import write_atomic, write_json, write_text
 from wsss.labels import BACKGROUND
 from wsss.metrics.confusion import ConfusionMatrix
 from wsss.metrics.split_scores import SplitScores, summary
 from wsss.metrics.threshold_sweep import ThresholdSweep
+from wsss.models.soft_seeds import RunSeeds
 from wsss.report.columns import percent
 from wsss.report.confusion import confusion_csv, confusion_image
 from wsss.report.failures import against_tags
@@ -47,6 +49,7 @@ from wsss.seeding.walks import Walk
 Kind = Literal["cam", "seeds", "pseudo-masks", "predictions"]
 KINDS: tuple[Kind, ...] = ("cam", "seeds", "pseudo-masks", "predictions")
 ROUND_KINDS = KINDS[-2:]  # a self-training round has no seeds of its own
+_SOFT: dict[Kind, Literal["cam", "seed"]] = {"cam": "cam", "seeds": "seed"}
 WORST = 12  # images on the sheet of the worst
 SWEEP = tuple(round(0.05 * k, 2) for k in range(1, 20))
 
@@ -61,27 +64,42 @@ def run(config: RunConfig, of: Kind, split: str | None = None) -> Path:
         split: list of images; by default `data.val_split` for predictions, else
             `data.score_split`.
     """
-    team = join()
+    return _score(config, (of,), split)[0]
+
+
+def run_all(config: RunConfig, kinds: Sequence[Kind]) -> list[Path]:
+    """Score several kinds of masks, those of the seeds in one pass; returns the paths."""
+    soft = tuple(of for of in kinds if of in _SOFT)
+    paths = _score(config, soft, None) if soft else []
+    return [*paths, *(run(config, of) for of in kinds if of not in _SOFT)]
+
+
+def _score(config: RunConfig, kinds: Sequence[Kind], split: str | None) -> list[Path]:
+    """Score one kind of mask, or both of the seeds."""
+    of, team = kinds[0], join()
     with team.together():
         require_truth(config.data)
         split = split or (config.data.val_split if of == "predictions" else config.data.score_split)
-        start(config.runtime, config.seed)
+        runtime = start(config.runtime, config.seed)
         tagged = open_tagged(config.data, split)
     team.require_equal(tagged.digest(), f"The split {split} of {config.data.root}")
     root = team.once(partial(true_masks, config.data, split, tagged.samples, track))
     run = Run(config.run)
-    if of in ("cam", "seeds"):
-        scores = _score_seeds(config, run, tagged, root, "cam" if of == "cam" else "seed")
+    if of in _SOFT:
+        found = _score_seeds(config, runtime, tagged, root, [_SOFT[kind] for kind in kinds])
     elif of == "pseudo-masks":
         masks = [run.pseudo_mask(p.id) for p in tagged.samples]
-        scores = _score_masks(config, tagged, root, [masks])[0].summary()
+        found = [_score_masks(config, tagged, root, [masks])[0].summary()]
     else:
-        scores = _score_predictions(config, run, tagged, root, split)
-    path = run.evaluation(of, split)
-    protocol = {**_protocol(config, run, of), **about_truth(root)}
-    whole = {"of": of, "split": split, **scores, "protocol": protocol}
-    team.once(partial(write_json, path, whole))
-    return path
+        found = [_score_predictions(config, run, tagged, root, split)]
+    paths = []
+    for kind, scores in zip(kinds, found, strict=True):
+        path = run.evaluation(kind, split)
+        protocol = {**_protocol(config, run, kind), **about_truth(root)}
+        whole = {"of": kind, "split": split, **scores, "protocol": protocol}
+        team.once(partial(write_json, path, whole))
+        paths.append(path)
+    return paths
 
 
 def kind(name: str) -> Kind:
@@ -165,32 +183,42 @@ def _draw_worst(
 
 
 def _score_seeds(
-    config: RunConfig, run: Run, tagged: TaggedDataset, root: Path, key: str
-) -> dict[str, Any]:
-    rule = config.pseudo_masks.background
-    team = join()
-    team.once(lambda: _require([run.seed(p.id) for p in tagged.samples]))
-    names = (BACKGROUND, *tagged.class_names)
-    confusion = ConfusionMatrix(len(names), unsure=_unsure(config))
-    background = config.data.background
-    sweep = ThresholdSweep(len(names), SWEEP)
+    config: RunConfig,
+    runtime: Runtime,
+    tagged: TaggedDataset,
+    root: Path,
+    keys: Sequence[Literal["cam", "seed"]],
+) -> list[dict[str, Any]]:
+    """Scores of the class activation or the seeds, or both, of images in one pass."""
+    rule, background = config.pseudo_masks.background, config.data.background
+    names, team = (BACKGROUND, *tagged.class_names), runtime.team
+    seeds = RunSeeds(config, tagged.class_names, runtime)
+    with team.together():
+        seeds.require(tagged.samples)
+    matrices = [ConfusionMatrix(len(names), unsure=_unsure(config)) for _ in keys]
+    sweeps = [ThresholdSweep(len(names), SWEEP) for _ in keys]
     for sample in dealt(tagged.samples, team, "evaluate"):
         target = read_target(sample.path, mask_path(root, sample.id), background)
-        scores, labels = _soft(run, sample, key)
-        above = margins(scores, rule, target.shape)
-        confusion.update(target, seed_mask(above, labels, background))
-        sweep.update(target, resize(scores[None], (target.shape[0], target.shape[1]))[0], labels)
-    team.add_up(*confusion.counts, *sweep.counts)
-    found = {**summary(confusion, names), "images": len(tagged)}
+        soft, size = seeds(sample), (target.shape[0], target.shape[1])
+        labels = torch.tensor(soft.labels, dtype=torch.uint8)
+        for key, confusion, sweep in zip(keys, matrices, sweeps, strict=True):
+            maps = (soft.cam if key == "cam" else soft.seed).float()
+            above = margins(maps, rule, size)
+            confusion.update(target, seed_mask(above, labels, background))
+            sweep.update(target, resize(maps[None], size)[0], labels)
+    found = []
+    for confusion, sweep in zip(matrices, sweeps, strict=True):
+        team.add_up(*confusion.counts, *sweep.counts)
+        scores = {**summary(confusion, names), "images": len(tagged)}
+        # without background there is nothing to part from by a threshold
+        found.append({**scores, **(_oracle(sweep) if background else {})})
+    return found
+
+
+def _oracle(sweep: ThresholdSweep) -> dict[str, Any]:
+    """The best threshold; nothing for ground truth of void alone."""
     threshold, miou = sweep.best()
-    if np.isnan(miou) or not background:  # ground truth of void alone; nothing to part from
-        return found
-    return {**found, "oracle": {"threshold": threshold, "miou": miou}}
-
-
-def _soft(run: Run, sample: Sample, key: str) -> tuple[torch.Tensor, torch.Tensor]:
-    with np.load(run.seed(sample.id)) as soft:
-        return torch.from_numpy(soft[key]).float(), torch.from_numpy(soft["labels"])
+    return {} if np.isnan(miou) else {"oracle": {"threshold": threshold, "miou": miou}}
 
 
 def _unsure(config: RunConfig) -> Literal["background", "wrong"]:

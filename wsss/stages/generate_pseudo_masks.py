@@ -1,15 +1,14 @@
 """Stage 2: images + tags → probabilities of each image's labels → CRF → pseudo-masks.
 
 In the first round the probabilities are seeds of the classifier, `train_cls/model.safetensors`,
-which are kept in `seeds/<id>.npz`; in a self-training round they are those of the former round's
-segmenter, `train_seg/model.safetensors`. Writes `pseudo_masks/<id>.png`, each image by itself, so
-that a killed stage resumes where it stopped, and processes and shards share the work; at the end
-`pseudo_masks/scores.csv`: how uncertain each mask is.
+kept in `seeds/<id>.npz` where that is asked for; in a self-training round they are those of the
+former round's segmenter, `train_seg/model.safetensors`. Writes `pseudo_masks/<id>.png`, each image
+by itself, so that a killed stage resumes where it stopped, and processes and shards share the work;
+at the end `pseudo_masks/scores.csv`: how uncertain each mask is.
 """
 
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsss.config import PseudoMasksConfig, RunConfig
+from wsss.config import RunConfig
 from wsss.crf import DenseCRF, make_crf
 from wsss.data.augment import normalise_pixels, resize_mask
 from wsss.data.images import Sample
@@ -27,7 +26,6 @@ from wsss.data.mask_io import read_mask, write_class_names, write_mask
 from wsss.data.scores import write_scores
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.inference import (
-    Autocast,
     Loaded,
     Steps,
     load,
@@ -41,13 +39,13 @@ from wsss.engine.stage_work import begin, take_on
 from wsss.files import names_below, write_atomic
 from wsss.labels import IGNORE_INDEX
 from wsss.metrics.uncertainty import disagreement
-from wsss.models.classifier import TagClassifier, build_classifier
+from wsss.models.classifier import build_classifier
 from wsss.models.doubts import doubt_of, signs_of
 from wsss.models.inference import View, predict_views
-from wsss.models.multiscale import check_walks, observe, seed_size
+from wsss.models.multiscale import check_walks
 from wsss.models.segmenter import build_segmenter
+from wsss.models.soft_seeds import SoftSeeds, seed_probs, soft_seeds
 from wsss.run.state import Run, Work
-from wsss.seeding.maps import merge_views, score_maps, view_disagreement, walked_views
 from wsss.seeding.masks import (
     among_tags,
     harden,
@@ -55,9 +53,7 @@ from wsss.seeding.masks import (
     mix_in,
     refine,
     seed_mask,
-    seed_probabilities,
 )
-from wsss.seeding.walks import Seeding
 
 
 def run(
@@ -84,7 +80,7 @@ def run(
         return folder
     if first:
         team.once(lambda: work.run.require("train_cls"))
-    background = config.data.background
+    background, kept = config.data.background, first and config.pseudo_masks.keep_seeds
     with team.together():
         runtime = start(config.runtime, config.seed)
         watch = Stopwatch(runtime.device)
@@ -117,7 +113,7 @@ def run(
 
     def write(made: Made) -> None:
         sample, soft = made.loaded.sample, made.soft
-        if soft is not None:
+        if soft is not None and kept:
             write_atomic(work.run.seed(sample.id), soft.save)
         # last: an image with a mask is finished
         mask = resize_mask(made.mask, made.loaded.size)
@@ -129,7 +125,7 @@ def run(
     )
     ids = [sample.id for sample in data.samples]
     share = range(shard[0], len(ids), shard[1])
-    todo = team.once(lambda: _missing(work, ids, share, first))
+    todo = team.once(lambda: _missing(work, ids, share, kept))
     skip = config.data.skip_damaged
     items = [data.samples[i] for i in todo]
     usage, damaged = process(items, steps, runtime, "generate-pseudo-masks", skip)
@@ -142,7 +138,7 @@ def run(
 
     def finish() -> None:
         made = {one.id for one in items} - {one.id for one in damaged}
-        made |= _finished(work.run, first)
+        made |= _finished(work.run, kept)
         left = [image_id for image_id in ids if image_id not in made]
         # what another shard still makes is no damaged image: only a whole start knows
         if not left or (skip and shard == (0, 1)):
@@ -167,7 +163,7 @@ class Made(NamedTuple):
 
     loaded: Loaded
     mask: NDArray[np.uint8]
-    soft: "SoftSeeds | None"
+    soft: SoftSeeds | None
     signs: Tensor
 
 
@@ -214,7 +210,7 @@ class Origin(NamedTuple):
 
     labels: list[int]
     probs: Tensor
-    soft: "SoftSeeds | None"
+    soft: SoftSeeds | None
     views: Tensor
     before: Tensor
     likely: Tensor
@@ -252,7 +248,7 @@ class FromSeeds:
             for soft in softs
         ]
 
-    def _walked(self, soft: "SoftSeeds") -> Tensor:
+    def _walked(self, soft: SoftSeeds) -> Tensor:
         """What the walk changed: the disagreement of the plain CAM's hard seed with the seed's."""
         size, rule = tuple(soft.seed.shape[-2:]), self.settings.background
         values = torch.arange(1, len(soft.labels) + 1, device=soft.seed.device)
@@ -261,90 +257,6 @@ class FromSeeds:
             for scores in (soft.cam, soft.seed)
         )
         return disagreement(cam, seed, len(soft.labels))
-
-
-class SoftSeeds(NamedTuple):
-    """Scores in 0…1 of an image's own tags; L of them.
-
-    Attributes:
-        labels: L mask values, class index + 1.
-        cam: (L, h, w) float16, plain class activation.
-        seed: (L, h, w) float16, class activation after the walk through the slots.
-        views: (L,), how far scales and mirror image disagree.
-        likely: (L,), the classifier's probabilities.
-    """
-
-    labels: list[int]
-    cam: Tensor
-    seed: Tensor
-    views: Tensor = torch.empty(0)
-    likely: Tensor = torch.empty(0)
-
-    def save(self, path: Path) -> None:
-        """Write them as .npz."""
-        labels = np.array(self.labels, np.uint8)
-        np.savez_compressed(
-            path, labels=labels, cam=self.cam.cpu().numpy(), seed=self.seed.cpu().numpy()
-        )
-
-
-@torch.inference_mode()
-def soft_seeds(
-    model: TagClassifier,
-    pixels: Tensor,
-    tags: Sequence[Sequence[int]],
-    settings: PseudoMasksConfig,
-    watch: Stopwatch,
-    autocast: Autocast = nullcontext,
-) -> list[SoftSeeds]:
-    """Class activation and slot seeds of images over scales and flip.
-
-    Args:
-        model: classifier in eval mode.
-        pixels: (B, 3, H, W) uint8 RGB, on the model's device.
-        tags: class indices from 0, of each image.
-        settings: scales, flip, walks.
-        watch: of the time of network and walk.
-        autocast: around the network alone.
-    """
-    mask = torch.zeros(len(tags), len(model.bias), dtype=torch.bool)
-    for row, own in zip(mask, tags, strict=True):
-        row[list(own)] = True
-    size = seed_size(pixels.shape[-2], pixels.shape[-1])
-    cam = seed = torch.zeros(*mask.shape, *size)
-    views = likely = torch.zeros(mask.shape)
-    if mask.any():
-        with watch("network"), autocast():
-            evidence = observe(model, normalise_pixels(pixels), settings.scales, settings.flip)
-        with watch("cam"):
-            cam = score_maps(evidence, mask, Seeding(), size)
-        with watch("walk"):
-            walked = walked_views(evidence, mask, settings.walks)
-            seed = merge_views(evidence, walked, mask, settings.border, size)
-        with watch("scores"):
-            views = view_disagreement(evidence, walked, mask)
-            likely = torch.stack([one.logits for one in evidence]).mean(dim=0).sigmoid()
-    return [
-        SoftSeeds(
-            [tag + 1 for tag in own],
-            cam[i, list(own)].half(),
-            seed[i, list(own)].half(),
-            views[i, list(own)],
-            likely[i, list(own)],
-        )
-        for i, own in enumerate(tags)
-    ]
-
-
-def seed_probs(
-    soft: SoftSeeds, size: tuple[int, ...], settings: PseudoMasksConfig, background: bool = True
-) -> Tensor:
-    """Probabilities (L + 1, H, W) of background and an image's tags at its size (H, W).
-
-    From the rounded scores that are kept, so that the masks follow from the files.
-    """
-    above = margins(soft.seed.float(), settings.background, size)
-    return seed_probabilities(above, settings.sharpness, background)
 
 
 class FromSegmenter:

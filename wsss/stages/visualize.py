@@ -25,10 +25,10 @@ from wsss.engine.inference import load, to_device
 from wsss.engine.progress import track
 from wsss.engine.runtime import Runtime, start
 from wsss.errors import WsssError
-from wsss.files import write_atomic
-from wsss.models.classifier import ClassifierOutput, TagClassifier, build_classifier
+from wsss.files import names_below, write_atomic
 from wsss.models.inference import predict_masks
 from wsss.models.segmenter import Segmenter, build_segmenter
+from wsss.models.soft_seeds import RunSeeds
 from wsss.report.failures import KINDS, against_tags, failures
 from wsss.report.sheet import Caption, contact_sheet, heat, mask_over, slots_over
 from wsss.run.state import Run
@@ -52,9 +52,9 @@ def run(
 
     Args:
         config: of the run.
-        count: images, drawn by the run's seed among those of the split that have seeds: one in six
-            without tags, and two in which the segmenter finds a class that isn't tagged, where
-            there are any.
+        count: images, drawn by the run's seed among those of the split that have pseudo-masks: one
+            in six without tags, and two in which the segmenter finds a class that isn't tagged,
+            where there are any.
         ids: these images instead.
         split: `data.score_split` by default.
         out: path of the sheet instead of the run's report folder.
@@ -63,15 +63,11 @@ def run(
     run = Run(config.run)
     runtime = start(config.runtime, config.seed)
     split = split or config.data.score_split
-    # the rounds after the first have neither classifier nor seeds of their own
-    first = Run.of_round(config, 1)
     if worst is not None:
         ids = _worst(config, run, split, count, worst)
     tagged = open_tagged(config.data, split)
-    samples = _choose(config, first, tagged, split, count, ids)
-    classifier, _ = load_trained(
-        first.model("train_cls"), "classifier", build_classifier, runtime.device
-    )
+    samples = _choose(config, run, tagged, split, count, ids)
+    seeds = RunSeeds(config, tagged.class_names, runtime)
     segmenter = None
     if run.finished("train_seg"):
         segmenter, _ = load_trained(
@@ -86,7 +82,7 @@ def run(
     rows, captions = [], []
     for sample in samples:
         mask = None if segmenter is None else _predict(config, sample, segmenter, runtime)
-        rows.append(_row(config, run, sample, classifier, mask, truth, runtime))
+        rows.append(_row(config, run, sample, seeds, mask, truth))
         note = "" if mask is None else against_tags(mask, sample.tags, tagged.class_names)
         captions.append(Caption(sample.id, [tagged.class_names[t] for t in sample.tags], note))
     titles = ["image", "CAM", "slots", "slot seed", "pseudo-mask"]
@@ -104,20 +100,21 @@ def _choose(
 ) -> list[Sample]:
     """The images that were asked for; or `count` by chance, and behind them as many in reserve."""
     known = {sample.id: sample for sample in tagged.samples}
+    made = names_below(run.pseudo_masks, ".png")
     for image_id in ids:
         if image_id not in known:
             raise WsssError(f"The split {split} has no image {image_id!r}: give ids of it.")
-        if not run.seed(image_id).is_file():
+        if image_id not in made:
             raise WsssError(
-                f"{image_id} has no seeds in {run.root}: run generate-pseudo-masks on a "
+                f"{image_id} has no pseudo-mask in {run.root}: run generate-pseudo-masks on a "
                 "data.mask_split that holds it, or give other ids."
             )
     if ids:
         return [known[image_id] for image_id in ids]
-    ready = [p for p in tagged.samples if run.seed(p.id).is_file()]
+    ready = [p for p in tagged.samples if p.id in made]
     if not ready:
         raise WsssError(
-            f"{run.root} has no seeds of the split {split}: run generate-pseudo-masks first."
+            f"{run.root} has no pseudo-masks of the split {split}: run generate-pseudo-masks first."
         )
     rng = np.random.default_rng(config.seed)
     with_tags = [p for p in ready if p.tags]
@@ -173,14 +170,12 @@ def _row(
     config: RunConfig,
     run: Run,
     sample: Sample,
-    classifier: TagClassifier,
+    seeds: RunSeeds,
     mask: Cell | None,
     truth: Path | None,
-    runtime: Runtime,
 ) -> list[Cell]:
     image = load(sample, config.data.max_side).image
-    tensor = normalise(image)[None].to(runtime.device)
-    row = [image, *_making(config, run, sample, image, classifier(_strides(tensor)))]
+    row = [image, *_making(config, run, sample, image, seeds)]
     if mask is not None:
         row.append(_shown(mask, image))
     if truth is not None:
@@ -202,19 +197,18 @@ def _shown(mask: Cell, image: Cell) -> Cell:
 
 
 def _making(
-    config: RunConfig, run: Run, sample: Sample, image: Cell, output: ClassifierOutput
+    config: RunConfig, run: Run, sample: Sample, image: Cell, seeds: RunSeeds
 ) -> list[Cell]:
     """How a pseudo-mask came about: class activation, slots, slot seed, the mask."""
-    with np.load(Run.of_round(config, 1).seed(sample.id)) as soft:
-        plain = soft["cam"].astype(np.float32)
-        scores = torch.from_numpy(soft["seed"]).float()
-        labels = torch.from_numpy(soft["labels"])
+    soft, labels = seeds(sample), torch.tensor(sample.labels, dtype=torch.uint8)
+    tensor = normalise(image)[None].to(seeds.runtime.device)
+    output = seeds.classifier(_strides(tensor))
     walks = config.pseudo_masks.walks
     names = [block for walk in walks for block in blocks_of(walk.block, output.assignments)]
     chosen = output.assignments[[*names, config.train_cls.slot_block][0]]
-    above = margins(scores, config.pseudo_masks.background, image.shape[:2])
+    above = margins(soft.seed.float(), config.pseudo_masks.background, image.shape[:2])
     return [
-        heat(plain.max(axis=0, initial=0), image),
+        heat(soft.cam.float().numpy().max(axis=0, initial=0), image),
         slots_over(chosen.logits[0].argmax(0).reshape(chosen.grid).cpu().numpy(), image),
         mask_over(seed_mask(above, labels, config.data.background).numpy(), image),
         _shown(read_mask(run.pseudo_mask(sample.id)), image),

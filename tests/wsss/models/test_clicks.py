@@ -15,11 +15,11 @@ from wsss.engine.profile import Stopwatch
 from wsss.errors import WsssError
 from wsss.models.classifier import TagClassifier, build_classifier
 from wsss.models.clicks import OpenImage, moved
+from wsss.models.soft_seeds import seed_probs, soft_seeds
 from wsss.run.state import Run
 from wsss.seeding.clicks import Click, ClickRules
 from wsss.seeding.masks import harden, refine
 from wsss.seeding.walks import Walk
-from wsss.stages.generate_pseudo_masks import seed_probs, soft_seeds
 
 CPU = torch.device("cpu")
 RULES = ClickRules(walks=(Walk("8.0", 2),), threshold=0.3)

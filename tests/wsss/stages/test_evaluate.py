@@ -18,7 +18,7 @@ from wsss.errors import WsssError
 from wsss.formats import voc
 from wsss.report.tables import show_classes, show_summary
 from wsss.run.state import Run
-from wsss.stages import evaluate, predict, report
+from wsss.stages import evaluate, predict, report, visualize
 
 
 def truth(config: RunConfig, id_: str) -> np.ndarray:  # type: ignore[type-arg]
@@ -75,6 +75,18 @@ def test_evaluate_scores_seeds_that_are_the_truth_as_perfect(run: RunConfig) -> 
     assert flat["pixel_accuracy"] == pytest.approx(background)
 
 
+def test_evaluate_and_visualize_make_seeds_that_are_not_kept(run: RunConfig) -> None:
+    kept = [evaluate.run(run, kind).read_text() for kind in ("cam", "seeds")]
+    shown = visualize.run(run).read_bytes()
+    shutil.rmtree(Run(run.run).seeds)
+    assert [path.read_text() for path in evaluate.run_all(run, ("cam", "seeds"))] == kept
+    assert visualize.run(run).read_bytes() == shown
+    assert scores(evaluate.run(run, "seeds", "val"))["images"] == 4
+    Run(run.run).done("train_cls").unlink()
+    with pytest.raises(WsssError, match="train-cls"):
+        evaluate.run(run, "cam")
+
+
 def test_evaluate_on_a_split_of_void_alone_has_no_figures(run: RunConfig, tmp_path: Path) -> None:
     assert run.data.root is not None
     root = Path(shutil.copytree(run.data.root, tmp_path / "VOC"))
@@ -122,7 +134,8 @@ def protocol(config: RunConfig, of: evaluate.Kind) -> dict[str, Any]:
 
 
 def test_evaluate_protocol_holds_every_setting_of_a_mask(run: RunConfig) -> None:
-    made = {**run.pseudo_masks.model_dump(mode="json"), "walks": [{"block": "8.0", "steps": 2}]}
+    settings = run.pseudo_masks.model_dump(mode="json", exclude={"keep_seeds"})
+    made = {**settings, "walks": [{"block": "8.0", "steps": 2}]}
     common = {"ignored": 255, "resolution": "original", "seed": 0, "tags": "given"}
     masks = protocol(run, "pseudo-masks")
     assert masks == {**common, **made, "unsure": "background"}

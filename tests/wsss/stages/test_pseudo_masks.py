@@ -16,8 +16,8 @@ from wsss.errors import WsssError
 from wsss.models.backbone import create_backbone
 from wsss.models.classifier import TagClassifier
 from wsss.models.multiscale import check_walks
+from wsss.models.soft_seeds import SoftSeeds, seed_probs, soft_seeds
 from wsss.seeding.masks import harden, refine
-from wsss.stages.generate_pseudo_masks import SoftSeeds, seed_probs, soft_seeds
 
 WATCH = Stopwatch(torch.device("cpu"))
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)

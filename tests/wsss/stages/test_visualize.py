@@ -17,8 +17,8 @@ from wsss.stages import evaluate, visualize
     [
         ({"ids": ["nobody"]}, "nobody"),
         ({"ids": ["val_00001"]}, "split train .*val_00001"),
-        ({"split": "val"}, "no seeds of the split val"),
-        ({"split": "val", "ids": ["val_00001"]}, "val_00001 has no seeds"),
+        ({"split": "val"}, "no pseudo-masks of the split val"),
+        ({"split": "val", "ids": ["val_00001"]}, "val_00001 has no pseudo-mask"),
     ],
 )
 def test_visualize_refuses_images_that_it_cannot_show(

@@ -25,8 +25,8 @@ def with_empty(count: int) -> TaggedDataset:
 def config(tmp_path: Path) -> RunConfig:
     run = Run(tmp_path)
     for sample in TAGGED.samples:
-        run.seed(sample.id).parent.mkdir(exist_ok=True)
-        run.seed(sample.id).touch()
+        run.pseudo_mask(sample.id).parent.mkdir(exist_ok=True)
+        run.pseudo_mask(sample.id).touch()
     return parse({"run": str(tmp_path), "data": {"root": "."}}, "the test")
 
 

@@ -1,0 +1,161 @@
+"""Soft seeds: the classifier's scores of an image's tags, kept by stage 2 or made again."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wsss.config import PseudoMasksConfig, RunConfig
+from wsss.data.augment import normalise_pixels
+from wsss.data.images import Sample
+from wsss.engine.checkpoint import load_trained
+from wsss.engine.inference import Autocast, load, network_autocast, to_device
+from wsss.engine.profile import Stopwatch
+from wsss.engine.runtime import Runtime
+from wsss.files import names_below
+from wsss.models.classifier import TagClassifier, build_classifier
+from wsss.models.multiscale import observe, seed_size
+from wsss.run.state import Run
+from wsss.seeding.maps import merge_views, score_maps, view_disagreement, walked_views
+from wsss.seeding.masks import margins, seed_probabilities
+from wsss.seeding.walks import Seeding
+
+
+class SoftSeeds(NamedTuple):
+    """Scores in 0…1 of an image's own tags; L of them.
+
+    Attributes:
+        labels: L mask values, class index + 1.
+        cam: (L, h, w) float16, plain class activation.
+        seed: (L, h, w) float16, class activation after the walk through the slots.
+        views: (L,), how far scales and mirror image disagree.
+        likely: (L,), the classifier's probabilities.
+    """
+
+    labels: list[int]
+    cam: Tensor
+    seed: Tensor
+    views: Tensor = torch.empty(0)
+    likely: Tensor = torch.empty(0)
+
+    def save(self, path: Path) -> None:
+        """Write them as .npz."""
+        labels = np.array(self.labels, np.uint8)
+        np.savez_compressed(
+            path, labels=labels, cam=self.cam.cpu().numpy(), seed=self.seed.cpu().numpy()
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> "SoftSeeds":
+        """What `save` wrote."""
+        with np.load(path) as soft:
+            cam, seed = torch.from_numpy(soft["cam"]), torch.from_numpy(soft["seed"])
+            return cls(soft["labels"].tolist(), cam, seed)
+
+
+@torch.inference_mode()
+def soft_seeds(
+    model: TagClassifier,
+    pixels: Tensor,
+    tags: Sequence[Sequence[int]],
+    settings: PseudoMasksConfig,
+    watch: Stopwatch,
+    autocast: Autocast = nullcontext,
+) -> list[SoftSeeds]:
+    """Class activation and slot seeds of images over scales and flip.
+
+    Args:
+        model: classifier in eval mode.
+        pixels: (B, 3, H, W) uint8 RGB, on the model's device.
+        tags: class indices from 0, of each image.
+        settings: scales, flip, walks.
+        watch: of the time of network and walk.
+        autocast: around the network alone.
+    """
+    mask = torch.zeros(len(tags), len(model.bias), dtype=torch.bool)
+    for row, own in zip(mask, tags, strict=True):
+        row[list(own)] = True
+    size = seed_size(pixels.shape[-2], pixels.shape[-1])
+    cam = seed = torch.zeros(*mask.shape, *size)
+    views = likely = torch.zeros(mask.shape)
+    if mask.any():
+        with watch("network"), autocast():
+            evidence = observe(model, normalise_pixels(pixels), settings.scales, settings.flip)
+        with watch("cam"):
+            cam = score_maps(evidence, mask, Seeding(), size)
+        with watch("walk"):
+            walked = walked_views(evidence, mask, settings.walks)
+            seed = merge_views(evidence, walked, mask, settings.border, size)
+        with watch("scores"):
+            views = view_disagreement(evidence, walked, mask)
+            likely = torch.stack([one.logits for one in evidence]).mean(dim=0).sigmoid()
+    return [
+        SoftSeeds(
+            [tag + 1 for tag in own],
+            cam[i, list(own)].half(),
+            seed[i, list(own)].half(),
+            views[i, list(own)],
+            likely[i, list(own)],
+        )
+        for i, own in enumerate(tags)
+    ]
+
+
+def seed_probs(
+    soft: SoftSeeds, size: tuple[int, ...], settings: PseudoMasksConfig, background: bool = True
+) -> Tensor:
+    """Probabilities (L + 1, H, W) of background and an image's tags at its size (H, W).
+
+    From the rounded scores that are kept, so that the masks follow from the files.
+    """
+    above = margins(soft.seed.float(), settings.background, size)
+    return seed_probabilities(above, settings.sharpness, background)
+
+
+class RunSeeds:
+    """The soft seeds of a run's images: read where they are kept, else made by its classifier.
+
+    They are those of the settings that its pseudo-masks were begun with.
+    """
+
+    def __init__(self, config: RunConfig, class_names: Sequence[str], runtime: Runtime) -> None:
+        self.run, self.runtime = Run.of_round(config, 1), runtime
+        self.max_side, self.class_names = config.data.max_side, class_names
+        made = self.run.made_with("pseudo_masks", config).get("pseudo_masks", {})
+        known = {key: made[key] for key in PseudoMasksConfig.model_fields if key in made}
+        self.settings = PseudoMasksConfig.model_validate(known)
+
+    def require(self, samples: Sequence[Sample]) -> None:
+        """Refuse images whose seeds are not kept where there is no classifier to make them.
+
+        Raises:
+            WsssError: the classifier is not trained, or is of other classes.
+        """
+        kept = names_below(self.run.seeds, ".npz")
+        if any(sample.id not in kept for sample in samples):
+            self.run.require("train_cls")
+            _ = self.classifier
+
+    @cached_property
+    def classifier(self) -> TagClassifier:
+        """Of the run, in eval mode."""
+        path = self.run.model("train_cls")
+        device = self.runtime.device
+        model, _ = load_trained(path, "classifier", build_classifier, device, self.class_names)
+        return model
+
+    def __call__(self, sample: Sample) -> SoftSeeds:
+        """The seeds of an image, on the CPU."""
+        path = self.run.seed(sample.id)
+        if path.is_file():
+            return SoftSeeds.load(path)
+        pixels = to_device([load(sample, self.max_side).image], self.runtime.device)
+        watch, autocast = Stopwatch(self.runtime.device), network_autocast(self.runtime)
+        model, tags = self.classifier, [sample.tags]
+        (soft,) = soft_seeds(model, pixels, tags, self.settings, watch, autocast)
+        return soft._replace(cam=soft.cam.cpu(), seed=soft.seed.cpu())
