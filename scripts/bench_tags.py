@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Time and memory to open the tags of many images: `scripts/bench_tags.py FOLDER [IMAGES]`.
 
-Makes FOLDER/images with as many empty files, a CSV, a COCO JSON with three boxes an image, and
-class folders, where they are missing; then opens each in a process of its own.
+Makes FOLDER/images with as many empty files, a CSV, and a COCO JSON with three boxes an image,
+where they are missing; then opens each in a process of its own.
 """
 
 import csv
@@ -67,5 +67,5 @@ if __name__ == "__main__":
         folder, count = Path(sys.argv[1]), int([*sys.argv, "1000000"][2])
         if not (folder / "coco.json").is_file():
             make(folder, count)
-        for tags in (folder / "tags.csv", folder / "coco.json", folder / "images"):
+        for tags in (folder / "tags.csv", folder / "coco.json"):
             subprocess.run([sys.executable, __file__, "one", folder / "images", tags], check=True)

@@ -316,6 +316,38 @@ def export(
     _alone(lambda: stage.run(config, to, out, half))
 
 
+@app.command("export-masks")
+def export_masks(
+    source: Annotated[Path, typer.Argument(metavar="RUN|FOLDER", help="A run, or masks.")],
+    to: Annotated[
+        str,
+        typer.Option(help="coco, yolo-seg, voc, cvat, label-studio, labelme, png, hf, overlay."),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder to write.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the images, where no run knows them.")
+    ] = None,
+    semantic: Annotated[
+        bool, typer.Option("--semantic", help="One annotation a class, not one a component.")
+    ] = False,
+    polygons: Annotated[
+        bool, typer.Option("--polygons", help="Polygons (coco, cvat, label-studio), not masks.")
+    ] = False,
+    min_area: Annotated[int, typer.Option(min=0, help="Without smaller components.")] = 0,
+    confidence: Annotated[
+        float, typer.Option(min=0, max=1, help="Without masks that are less sure on the mean.")
+    ] = 0.0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files of other programs.")
+    ] = False,
+) -> None:
+    """Masks in the format of another program: annotation tools, COCO, YOLO, datasets."""
+    from wsss.stages import export_masks as stage
+
+    done = stage.run(source, to, out, images, semantic, polygons, min_area, confidence, overwrite)
+    typer.echo(done)
+
+
 @app.command()
 def quickstart(
     folder: Annotated[Path, typer.Argument(help="Where images and run go.")] = Path(

@@ -4,6 +4,7 @@ Every stage that writes or reads a mask does it here, so that a mask is the same
 everywhere: mode P, value = class index with background 0, 255 = void or not confident.
 """
 
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -133,6 +134,19 @@ def write_mask(
         if text is not None:
             notes.add_text(key, text)
     write_atomic(path, lambda target: image.save(target, format="PNG", pnginfo=notes))
+
+
+def encode_mask(mask: NDArray[np.integer]) -> bytes:
+    """The bytes of such a PNG, with VOC's palette and without notes.
+
+    Raises:
+        ValueError: as `write_mask`.
+    """
+    image = Image.fromarray(_as_bytes(mask))
+    image.putpalette(_VOC_PALETTE.tobytes())
+    encoded = io.BytesIO()
+    image.save(encoded, format="PNG")
+    return encoded.getvalue()
 
 
 def _as_bytes(mask: NDArray[np.integer]) -> NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 A file of any size is read an entry at a time, whatever the order of its lists.
 """
 
+import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -166,6 +167,8 @@ def instance_mask(annotation: CocoAnnotation, size: tuple[int, int]) -> NDArray[
     """
     found = annotation.segmentation
     try:
+        if isinstance(found, str):  # polygons that were put away as text
+            found = json.loads(found)
         if isinstance(found, Mapping):
             return decode_rle(found, size)
         if isinstance(found, list) and found and not isinstance(found[0], list | tuple):

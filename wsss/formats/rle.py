@@ -71,13 +71,13 @@ def fill_polygons(polygons: Sequence[Any], size: tuple[int, int]) -> Mask:
     height, width = size
     filled = np.zeros(size, bool)
     for polygon in polygons:
-        points = points_of(polygon, size)
+        points = checked_points(polygon, size)
         (runs,) = coco_mask.frPyObjects([points.ravel().tolist()], height, width)
         filled |= decode_rle(runs, size)
     return filled
 
 
-def points_of(polygon: Any, size: tuple[int, int]) -> NDArray[np.float64]:
+def checked_points(polygon: Any, size: tuple[int, int]) -> NDArray[np.float64]:
     """A polygon `[x0, y0, x1, y1, …]` or `[[x0, y0], …]` of an image as (n, 2) float64.
 
     Raises:

@@ -6,6 +6,7 @@ seeds/<id>.npz         soft seeds where they are kept: class activation and slot
 pseudo_masks/<id>.png  masks in the VOC palette, 255 where not confident; class_names.txt;
                        scores.csv, how uncertain each is
 train_seg/             model.safetensors, log.jsonl, settings.json, done.json
+trusted/<id>.png       masks that a person accepted, at the image's size; class_names.txt
 predictions/<split>/   <id>.png; <split>.<column>/ for the other columns of an evaluation
 evaluation/            <of>_<split>.json, confusion_<split>.csv
 ablation/              ablation.json, ablation.md; rows/<row>.npz, counts so far
@@ -90,6 +91,10 @@ class Layout:
     def pseudo_mask(self, image_id: str) -> Path:
         """Pseudo-mask of an image."""
         return self.pseudo_masks / f"{image_id}.png"
+
+    def trusted(self, image_id: str) -> Path:
+        """Mask of an image that a person accepted."""
+        return self.root / "trusted" / f"{image_id}.png"
 
     def prediction(self, split: str, image_id: str) -> Path:
         """Predicted mask of an image."""

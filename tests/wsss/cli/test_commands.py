@@ -35,6 +35,7 @@ COMMANDS = (
     "pack-voc-test",
     "check-voc-archive",
     "export",
+    "export-masks",
 )
 
 

@@ -1,0 +1,141 @@
+"""LabelMe's JSON, one an image, as masks: polygons, rectangles, circles and masks."""
+
+import base64
+import binascii
+import io
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from wsss.data.find_images import find_files, without_suffix
+from wsss.errors import WsssError, first_line
+from wsss.formats.instances import Shape, Size, paint, values_of
+from wsss.formats.mask_list import MaskList, MaskToWrite, Writing
+from wsss.formats.polygons import fill, joined
+from wsss.formats.rle import checked_points
+from wsss.formats.tag_list import without_background
+from wsss.formats.target import Target
+from wsss.formats.text import clean, excerpt, read_text
+
+
+def read_masks(path: Path) -> MaskList:
+    """The shapes of every JSON below a folder; the image has the name of the JSON."""
+    files = {without_suffix(name): path / name for name in sorted(find_files(path, (".json",)))}
+    entries = {name: _shapes(file) for name, file in files.items()}
+    classes = without_background(
+        sorted({label for found in entries.values() for label, _ in found})
+    )
+    values = values_of(classes)
+
+    def read(name: str, size: Size) -> NDArray[np.uint8]:
+        shapes = []
+        for number, (label, shape) in enumerate(entries[name], 1):
+            try:
+                pixels = _pixels(shape, size)
+            except (ValueError, TypeError, KeyError, IndexError, OSError, binascii.Error) as error:
+                raise WsssError(
+                    f"Shape {number} of {files[name]} can't be read ({first_line(error)}); "
+                    "expected a polygon, rectangle, circle or mask of its image: correct it."
+                ) from None
+            if pixels is not None:
+                shapes.append(Shape(label, pixels))
+        return paint(shapes, size, values)
+
+    return MaskList(path, tuple(entries), read, classes)
+
+
+def _shapes(file: Path) -> list[tuple[str, dict[str, Any]]]:
+    try:
+        content = json.loads(read_text(file, "The annotation"))
+    except (ValueError, RecursionError) as error:
+        raise WsssError(
+            f"{file} is no JSON ({first_line(error)}); expected an annotation by LabelMe: save it "
+            "again."
+        ) from None
+    shapes = content.get("shapes") if isinstance(content, dict) else None
+    if not isinstance(shapes, list):
+        raise WsssError(f"{file} has no shapes; expected an annotation by LabelMe: take it away.")
+    found = []
+    for number, shape in enumerate(shapes, 1):
+        label = shape.get("label") if isinstance(shape, dict) else None
+        if not isinstance(label, str) or not clean(label):
+            raise WsssError(
+                f"Shape {number} of {file} is {excerpt(shape)}; expected a label: correct it."
+            )
+        found.append((clean(label), {k: v for k, v in shape.items() if k in _KEYS}))
+    return found
+
+
+_KEYS = ("points", "shape_type", "mask")
+
+
+def _pixels(shape: dict[str, Any], size: Size) -> NDArray[np.bool_] | None:
+    kind = shape.get("shape_type", "polygon")
+    if kind in ("line", "point", "linestrip", "points"):  # without an area
+        return None
+    points = np.asarray(shape["points"], np.float64)
+    if kind == "polygon":
+        return fill([checked_points(points, size)], size)
+    corners = checked_points(np.tile(points.reshape(-1, 2)[:2], (2, 1)), size)[:2]
+    (x0, y0), (x1, y1) = corners
+    if kind == "circle":
+        angle = np.linspace(0, 2 * np.pi, 361)[:-1]
+        ring = np.stack([x0 + 0 * angle, y0 + 0 * angle], 1)
+        return fill(
+            [ring + np.hypot(x1 - x0, y1 - y0) * np.stack([np.cos(angle), np.sin(angle)], 1)], size
+        )
+    if kind == "rectangle":
+        return fill([np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])], size)
+    if kind == "mask":
+        return _of_png(shape["mask"], corners, size)
+    raise ValueError(f"the shape_type {excerpt(kind)}")
+
+
+def _of_png(text: str, corners: NDArray[np.float64], size: Size) -> NDArray[np.bool_]:
+    """LabelMe's mask: a PNG in Base64, of the box from one corner to the other, both included."""
+    with Image.open(io.BytesIO(base64.b64decode(text)), formats=("PNG",)) as file:
+        if file.width > size[1] or file.height > size[0]:
+            raise ValueError(f"a mask of {file.width}×{file.height}")
+        cut = np.asarray(file.convert("L")) > 0
+    left, top = (int(v) for v in corners.min(0))
+    if min(left, top) < 0 or left + cut.shape[1] > size[1] or top + cut.shape[0] > size[0]:
+        raise ValueError("a mask that reaches beyond its image")
+    pixels = np.zeros(size, bool)
+    pixels[top : top + cut.shape[0], left : left + cut.shape[1]] = cut
+    return pixels
+
+
+def write_masks(masks: Iterable[MaskToWrite], how: Writing, to: Target) -> None:
+    """Writes `<id>.json` with polygons; the parts of one instance share a group."""
+    for one in masks:
+        height, width = one.mask.shape
+        shapes = []
+        for number, instance in enumerate(how.instances(one.mask), 1):
+            parts = instance.parts()
+            shapes += [
+                {
+                    "label": how.classes[instance.value - 1],
+                    "points": joined(part).tolist(),
+                    "group_id": number if len(parts) > 1 else None,
+                    "shape_type": "polygon",
+                    "flags": {},
+                }
+                for part in parts
+            ]
+        folder = (to.folder / f"{one.id}.json").parent
+        content = {
+            "version": "5.5.0",
+            "flags": {},
+            "shapes": shapes,
+            "imagePath": one.name if one.image is None else os.path.relpath(one.image, folder),
+            "imageData": None,
+            "imageHeight": height,
+            "imageWidth": width,
+        }
+        to.put(f"{one.id}.json", json.dumps(content, ensure_ascii=False, indent=1) + "\n")

@@ -1,0 +1,93 @@
+"""The masks that a file or a folder holds, whatever their format; read one at a time."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from re import Pattern
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss.errors import WsssError
+from wsss.formats.instances import Instance, Size, split
+from wsss.formats.target import Target
+
+Read = Callable[[str, Size], NDArray[np.uint8]]
+"""(image name, size of the image) → mask of the list's own values."""
+
+
+@dataclass(frozen=True)
+class MaskList:
+    """Masks by names of images that are still to be looked up on disk.
+
+    Attributes:
+        path: file or folder that they come from.
+        names: of the images that have one, as they stand there.
+        read: a mask; raises `WsssError` where it can't be read.
+        classes: what its values from 1 on mean; None where they are the run's own classes.
+        prefix: what a program may have put in front of a file's name.
+        files: image name → the PNG that is its mask already; empty for all other formats.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    read: Read
+    classes: tuple[str, ...] | None = None
+    prefix: Pattern[str] | None = None
+    files: dict[str, Path] | None = None
+
+
+class MaskToWrite(NamedTuple):
+    """An image with its mask, for a writer.
+
+    Attributes:
+        id: of the image, safe as a relative file name.
+        number: of the image in its set, from 1, whatever else is left out.
+        name: the image's file name, relative to the folder of images.
+        image: the image file; None where it isn't known.
+        mask: (H, W) class indices.
+    """
+
+    id: str
+    number: int
+    name: str
+    image: Path | None
+    mask: NDArray[np.uint8]
+
+    def known_image(self) -> Path:
+        """The image file.
+
+        Raises:
+            WsssError: it isn't known.
+        """
+        if self.image is None:
+            raise WsssError(
+                f"The image of the mask {self.id} is not known, and this format holds images: add "
+                "--images with their folder."
+            )
+        return self.image
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How masks are written.
+
+    Attributes:
+        classes: foreground classes in the order of mask values.
+        semantic: one annotation a class and image, instead of one a connected component.
+        min_area: components of fewer pixels become background.
+        polygons: in formats that can do either, instead of exact masks.
+    """
+
+    classes: tuple[str, ...]
+    semantic: bool = False
+    min_area: int = 0
+    polygons: bool = False
+
+    def instances(self, mask: NDArray[np.uint8]) -> list[Instance]:
+        """The instances of a mask, as they are to be written."""
+        return split(mask, self.semantic, self.min_area)
+
+
+Writer = Callable[[Iterable[MaskToWrite], Writing, Target], None]
