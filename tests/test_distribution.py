@@ -24,6 +24,9 @@ DATA = (
     "wsss/recipes/voc12_glnet_4g.yaml",
     "wsss/recipes/voc61_nano_cpu.yaml",
     "wsss/report/page.html",
+    "wsss/review/page/index.html",
+    "wsss/review/page/main.js",
+    "wsss/review/page/style.css",
     "wsss/weights/voc61_nano.safetensors",
 )
 # beside the packages and the tests in the source archive

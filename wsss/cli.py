@@ -380,6 +380,26 @@ def visualize(
     _alone(lambda: stage.run(config, count, [i for i in ids.split(",") if i], split, out, worst))
 
 
+@app.command()
+def review(
+    source: Source = None,
+    settings: Settings = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; beyond this machine a token is asked for.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
+    token: Annotated[
+        str | None, typer.Option(help="What the page asks for, instead of one made at random.")
+    ] = None,
+    browser: Annotated[bool, typer.Option("--browser", help="Open the page.")] = False,
+) -> None:
+    """A page in the browser to correct a run's pseudo-masks by clicks, and to accept them."""
+    config = _config(source, settings)
+    from wsss.review import run as page
+
+    typer.echo(page.run(config, host, port, token, browser))
+
+
 @app.command("visualize-slots")
 def visualize_slots(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Images.")],

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from wsss.data.image_header import IMAGE_SUFFIXES as IMAGE_SUFFIXES
@@ -91,12 +92,17 @@ class TaggedDataset:
         return TaggedDataset(self.class_names, kept)
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
+def read_image(path: Path, at_least: int | None = None) -> NDArray[np.uint8]:
     """Reads an image upright (EXIF orientation applied) and in colour, whatever its mode.
 
     Transparency is dropped, and the first frame taken. More than 8 bits become 8 by whole bits:
     the most that the image uses sets the scale, so that 12 bits in 16 lose 4 bits and stay as
     bright as they are. Float values up to 1 are taken as shares of 255.
+
+    Args:
+        path: of the image.
+        at_least: a JPEG may be decoded at a half, a quarter or an eighth of its size, if both sides
+            stay as long as this.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -105,6 +111,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         WsssError: the file is missing, is not an image, or is cut off.
     """
     with open_image(path) as file:
+        if at_least is not None and isinstance(file, JpegImageFile):
+            file.draft(file.mode, (at_least, at_least))
         deep = _deep_colour(file, path)
         turn = orientation(file)
         if deep is not None and isinstance(file, TiffImageFile):  # not turned by Pillow

@@ -7,6 +7,7 @@ pseudo_masks/<id>.png  masks in the VOC palette, 255 where not confident; class_
                        scores.csv, how uncertain each is
 train_seg/             model.safetensors, log.jsonl, settings.json, done.json
 trusted/<id>.png       masks that a person accepted, at the image's size; class_names.txt
+review/                what was done to them: images/<id>.json, journal.jsonl, tags.csv
 predictions/<split>/   <id>.png; <split>.<column>/ for the other columns of an evaluation
 evaluation/            <of>_<split>.json, confusion_<split>.csv
 ablation/              ablation.json, ablation.md; rows/<row>.npz, counts so far
@@ -95,6 +96,20 @@ class Layout:
     def trusted(self, image_id: str) -> Path:
         """Mask of an image that a person accepted."""
         return self.root / "trusted" / f"{image_id}.png"
+
+    def review_record(self, image_id: str) -> Path:
+        """What a person did to an image's mask."""
+        return self.root / "review" / "images" / f"{image_id}.json"
+
+    @property
+    def review_journal(self) -> Path:
+        """Every decision of a review, one JSON object per line."""
+        return self.root / "review" / "journal.jsonl"
+
+    @property
+    def review_tags(self) -> Path:
+        """CSV of all images' tags, once a person changed some."""
+        return self.root / "review" / "tags.csv"
 
     def prediction(self, split: str, image_id: str) -> Path:
         """Predicted mask of an image."""

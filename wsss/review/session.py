@@ -1,0 +1,181 @@
+"""What the page can ask for: the queue, an image, its mask, and a decision about it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsss.data.images import TaggedDataset
+from wsss.errors import WsssError
+from wsss.labels import BACKGROUND, IGNORE_INDEX
+from wsss.report.colours import display_colours
+from wsss.review.desk import Desk, OpenEngine
+from wsss.review.edits import Action, Actions, Edits, sum_up
+from wsss.review.store import Decision, Record, Store
+from wsss.run.layout import Layout
+
+
+class Session:
+    """A review of a run.
+
+    Attributes:
+        store: what people decided.
+        desk: the images that are open.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        tagged: TaggedDataset,
+        scores: dict[str, float],
+        open_engine: OpenEngine,
+        reviewer: str = "",
+        background: bool = True,
+    ) -> None:
+        """Sort the queue.
+
+        Args:
+            layout: of the run.
+            tagged: its images.
+            scores: image id → how uncertain its mask is, 0…1; images without one come last.
+            open_engine: makes masks of clicks.
+            reviewer: name of whoever sits at this machine.
+            background: whether a pixel may be none of the classes.
+        """
+        self.layout, self.tagged = layout, tagged
+        self.reviewer, self.background = reviewer, background
+        self.store = Store(layout, tagged)
+        self.desk = Desk(tagged.samples, open_engine)
+        self.scores = scores
+        # background black, 255 grey
+        self.colours = np.vstack([(0, 0, 0), display_colours(), (160, 160, 160)]).astype(np.uint8)
+        self.order = sorted(self.desk.samples, key=lambda id_: (-scores.get(id_, -1.0), id_))
+
+    def about(self) -> dict[str, Any]:
+        """The run: its name, classes with values and colours, and how the queue is sorted."""
+        names = enumerate((BACKGROUND, *self.tagged.class_names))
+        labels = [*names, (IGNORE_INDEX, "unsure")][0 if self.background else 1 :]
+        return {
+            "run": self.layout.root.resolve().name,
+            "reviewer": self.reviewer,
+            "sorted": "uncertainty" if self.scores else "id",
+            "serial": len(self.store.log),
+            "classes": [
+                {"value": value, "name": name, "colour": self.colours[value].tolist()}
+                for value, name in labels
+            ],
+        }
+
+    def queue(self) -> list[dict[str, Any]]:
+        """Every image in its order."""
+        return [self.row(id_) for id_ in self.order]
+
+    def changes(self, since: int) -> dict[str, Any]:
+        """The images that changed through this server after a serial number of its answers."""
+        log = self.store.log
+        # a number of an earlier start says nothing
+        changed = log[since:] if since <= len(log) else self.order
+        return {"serial": len(log), "rows": [self.row(id_) for id_ in dict.fromkeys(changed)]}
+
+    def row(self, image_id: str) -> dict[str, Any]:
+        """An image as the queue shows it."""
+        record = self.store.records[image_id]
+        return {
+            "id": image_id,
+            "tags": [tag + 1 for tag in self._tags(image_id, record.actions)],
+            "score": self.scores.get(image_id),
+            "state": record.state,
+            "changed": record.changed,
+            "version": record.version,
+            "who": record.who,
+            "when": record.when,
+        }
+
+    def item(self, image_id: str) -> dict[str, Any]:
+        """An image with the actions on it, as they are on disk now."""
+        record = self.store.get(image_id)
+        opened = self.desk.open(image_id)
+        height, width = opened.size
+        return {
+            **self.row(image_id),
+            "given": [tag + 1 for tag in self.desk.samples[image_id].tags],
+            "width": width,
+            "height": height,
+            "how": record.how,
+            "actions": [action.model_dump() for action in record.actions],
+        }
+
+    def mask(self, image_id: str, actions: Sequence[Action]) -> NDArray[np.uint8]:
+        """(H, W) uint8 that actions come to, at the size that the image is shown at."""
+        return self.desk.shown(image_id, self._whole_mask(image_id, actions)[1])
+
+    def keep(self, image_id: str, seen: int, who: str, actions: Actions) -> Record:
+        """Keep unfinished work; see `Store.keep`."""
+        edits = self._check(image_id, actions)
+        return self.store.keep(image_id, seen, who, edits, actions)
+
+    def decide(
+        self,
+        image_id: str,
+        seen: int,
+        who: str,
+        actions: Actions,
+        decision: Decision,
+        seconds: float = 0.0,
+    ) -> Record:
+        """Accept, reject, put off or take back; see `Store.decide`."""
+        edits, mask = self._check(image_id, actions), None
+        if decision == "accepted":
+            edits, mask = self._whole_mask(image_id, actions)
+        return self.store.decide(image_id, seen, who, edits, actions, decision, mask, seconds)
+
+    def thumbnail(self, image_id: str) -> bytes:
+        """A small JPEG of an image with its mask."""
+        return self.desk.thumbnail(image_id, self._best_mask(image_id), self.colours)
+
+    def _best_mask(self, image_id: str) -> Path:
+        trusted = self.layout.trusted(image_id)
+        return trusted if trusted.is_file() else self.layout.pseudo_mask(image_id)
+
+    def _whole_mask(
+        self, image_id: str, actions: Sequence[Action]
+    ) -> tuple[Edits, NDArray[np.uint8]]:
+        edits = self._check(image_id, actions)
+        record = self.store.records[image_id]
+        start = self.layout.pseudo_mask(image_id)
+        if record.decision == "accepted":
+            as_decided = not record.changed and record.actions == tuple(actions)
+            if as_decided:
+                nothing = sum_up((), self.desk.samples[image_id].tags)
+                return edits, self.desk.mask(image_id, nothing, self.layout.trusted(image_id))
+            if record.how == "auto":
+                start = self.layout.trusted(image_id)
+        return edits, self.desk.mask(image_id, edits, start)
+
+    def _check(self, image_id: str, actions: Sequence[Action]) -> Edits:
+        """What actions come to.
+
+        Raises:
+            WsssError: one of them names a class that the run doesn't have, or clicks outside.
+        """
+        first, last = int(not self.background), len(self.tagged.class_names)
+        for action in actions:
+            label = IGNORE_INDEX if action.kind == "reset" else action.label
+            if label != IGNORE_INDEX and not first <= label <= last:
+                raise WsssError(
+                    f"An action names the class {label}; expected {first} to {last}, or 255 where "
+                    "nobody knows: load the page again."
+                )
+            if action.kind == "click":
+                height, width = self.desk.open(image_id).size
+                if not (0 <= action.x < width and 0 <= action.y < height):
+                    raise WsssError(
+                        f"A click is at ({action.x}, {action.y}), outside of the image's "
+                        f"{width}×{height} pixels: click on the image."
+                    )
+        return sum_up(actions, self.desk.samples[image_id].tags)
+
+    def _tags(self, image_id: str, actions: Sequence[Action]) -> tuple[int, ...]:
+        return sum_up(actions, self.desk.samples[image_id].tags).tags

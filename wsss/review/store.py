@@ -1,0 +1,280 @@
+"""What people decided, on disk: whole at any moment, by one person at a time.
+
+review/images/<id>.json   an image's actions, decision and version
+review/journal.jsonl      one line per decision: who, when, what, how
+review/tags.csv           tags of all images, once a person changed one
+trusted/<id>.png          accepted masks, beside class_names.txt
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from threading import Lock
+from typing import Literal
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from wsss.data.images import TaggedDataset
+from wsss.data.mask_io import write_class_names, write_mask
+from wsss.errors import WsssError
+from wsss.files import make_folder, write_text
+from wsss.labels import CLASS_NAMES_FILE, class_lines
+from wsss.review.edits import Actions, Edits, How
+from wsss.run.layout import Layout
+
+Decision = Literal["open", "accepted", "rejected", "skipped"]
+State = Literal["new", "edited", "accepted", "rejected", "skipped"]
+
+
+class Record(BaseModel):
+    """What is kept of an image.
+
+    Attributes:
+        version: rises with every change; who changes an image names the version that was seen.
+        actions: of whoever worked on it, in their order.
+        tags: names of its classes, where they were changed.
+        decision: the last one; `open` before it.
+        how: the accepted mask was made.
+        who: changed it last.
+        when: of the last change, UTC.
+        changed: whether actions were changed after the decision.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    version: int = 0
+    actions: Actions = ()
+    tags: tuple[str, ...] | None = None
+    decision: Decision = "open"
+    how: How = "auto"
+    who: str = ""
+    when: str = ""
+    changed: bool = False
+
+    @property
+    def state(self) -> State:
+        """As the queue shows it."""
+        if self.decision == "open" or (self.changed and self.decision != "accepted"):
+            return "edited" if self.actions else "new"
+        return self.decision
+
+
+class ConflictError(Exception):
+    """Somebody else changed the image since; `record` says what it is now."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(f"version {record.version} of {record.who}")
+        self.record = record
+
+
+class Store:
+    """The records of a run's images.
+
+    Several threads and several servers may share a run: every change is made under a lock, on top
+    of the version that its author saw, or not at all.
+
+    Attributes:
+        records: image id → its record, as this server saw it last.
+        log: ids of the images that this server changed, in that order.
+    """
+
+    def __init__(self, layout: Layout, tagged: TaggedDataset) -> None:
+        """Read every record.
+
+        Raises:
+            WsssError: a record isn't one, or the accepted masks are of other classes.
+        """
+        self.layout, self.tagged = layout, tagged
+        self._given = {sample.id: sample.tags for sample in tagged.samples}
+        self._thread = Lock()
+        self._lock = layout.root / "review" / ".lock"
+        self._refuse_other_classes()
+        self.log: list[str] = []
+        self.records = {sample.id: self._read(sample.id) for sample in tagged.samples}
+
+    def get(self, image_id: str) -> Record:
+        """The record of an image as it is on disk, where another server may have written it."""
+        self.records[image_id] = self._read(image_id)
+        return self.records[image_id]
+
+    def keep(self, image_id: str, seen: int, who: str, edits: Edits, actions: Actions) -> Record:
+        """Keep unfinished work.
+
+        Args:
+            image_id: of an image of the run.
+            seen: version that the person saw.
+            who: the person.
+            edits: what the actions come to.
+            actions: all of them.
+
+        Raises:
+            ConflictError: there is another version.
+        """
+        with self._changing(image_id, seen) as old:
+            new = {"actions": actions, "tags": self._tags(image_id, edits), "changed": True}
+            return self._write(image_id, old.model_copy(update=new), who)
+
+    def decide(
+        self,
+        image_id: str,
+        seen: int,
+        who: str,
+        edits: Edits,
+        actions: Actions,
+        decision: Decision,
+        mask: NDArray[np.uint8] | None = None,
+        seconds: float = 0.0,
+    ) -> Record:
+        """Accept a mask, reject it, put it off, or take a decision back.
+
+        Args:
+            image_id: of an image of the run.
+            seen: version that the person saw.
+            who: the person.
+            edits: what the actions come to.
+            actions: all of them.
+            decision: what about it.
+            mask: (H, W) of the full-size image, of an accepted one.
+            seconds: that the person looked at it, for the journal.
+
+        Raises:
+            ConflictError: there is another version.
+            WsssError: the disk refuses.
+        """
+        with self._changing(image_id, seen) as old:
+            if decision == "skipped" and old.decision == "accepted":
+                return old
+            path = self.layout.trusted(image_id)
+            if mask is not None:
+                write_class_names(self.layout.root / "trusted", self.tagged.class_names)
+                # before the record: a server killed between the two leaves the mask that counts
+                write_mask(path, mask, origin=_origin(old.version + 1))
+            elif decision != "accepted":
+                path.unlink(missing_ok=True)
+            tags = self._tags(image_id, edits)
+            new = {
+                "actions": actions,
+                "tags": tags,
+                "decision": decision,
+                "how": edits.how,
+                "changed": False,
+            }
+            record = self._write(image_id, old.model_copy(update=new), who)
+            self._note(image_id, record, edits, seconds)
+            if tags is not None or old.tags is not None:
+                self._write_tags()
+            return record
+
+    @contextmanager
+    def _changing(self, image_id: str, seen: int) -> Iterator[Record]:
+        make_folder(self._lock.parent)
+        with self._thread, _held(self._lock):
+            found = self.get(image_id)
+            if found.version != seen:
+                raise ConflictError(found)
+            yield found
+
+    def _write(self, image_id: str, record: Record, who: str) -> Record:
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        update = {"version": record.version + 1, "who": who, "when": now}
+        record = record.model_copy(update=update)
+        write_text(self.layout.review_record(image_id), record.model_dump_json() + "\n")
+        self.records[image_id] = record
+        self.log.append(image_id)
+        return record
+
+    def _read(self, image_id: str) -> Record:
+        """The record, put right where a server was killed between a mask and its record."""
+        path, mask = self.layout.review_record(image_id), self.layout.trusted(image_id)
+        try:
+            found = Record.model_validate_json(path.read_text(encoding="utf-8"))
+            if found.decision == "accepted" and not mask.is_file():
+                return found.model_copy(update={"decision": "open", "changed": True})
+            if found.decision != "accepted" and mask.is_file():
+                return found.model_copy(update={"decision": "accepted", "changed": False})
+            return found
+        except FileNotFoundError:
+            # a mask that was put there by other means is as good as accepted
+            return Record(decision="accepted" if mask.is_file() else "open")
+        except (OSError, ValidationError) as error:
+            raise WsssError(
+                f"{path} is no record of a review ({type(error).__name__}); expected what "
+                "`wsss review` writes: move the file away, its accepted mask stays."
+            ) from None
+
+    def _tags(self, image_id: str, edits: Edits) -> tuple[str, ...] | None:
+        if edits.tags == self._given[image_id]:
+            return None
+        return tuple(self.tagged.class_names[tag] for tag in edits.tags)
+
+    def _note(self, image_id: str, record: Record, edits: Edits, seconds: float) -> None:
+        line = {
+            "when": record.when,
+            "who": record.who,
+            "id": image_id,
+            "decision": record.decision,
+            "how": record.how,
+            "clicks": len(edits.clicks),
+            "levels": len(edits.levels),
+            "painted": len(edits.paint),
+            "tags": record.tags,
+            "seconds": round(seconds, 1),
+        }
+        with self.layout.review_journal.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    def _write_tags(self) -> None:
+        names = self.tagged.class_names
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("image", "tags"))
+        for sample in self.tagged.samples:
+            changed = self.records[sample.id].tags
+            tags = [names[tag] for tag in sample.tags] if changed is None else changed
+            cell = json.dumps(list(tags), ensure_ascii=False) if tags else ""
+            writer.writerow((sample.id, cell))
+        write_text(self.layout.review_tags, text.getvalue())
+
+    def _refuse_other_classes(self) -> None:
+        path = self.layout.root / "trusted" / CLASS_NAMES_FILE
+        expected = class_lines(self.tagged.class_names)
+        if path.is_file() and path.read_text(encoding="utf-8").splitlines() != expected:
+            raise WsssError(
+                f"{path} names other classes than the run's {', '.join(expected[1:6])}, …; "
+                "expected the same, because masks hold their numbers: move the folder away, or "
+                "give the run the classes that it was reviewed with."
+            )
+
+
+def _origin(version: int) -> str:
+    return f"wsss review, version {version}"
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Wait until no other process changes a record."""
+    lock = FileLock(path, timeout=20)
+    try:
+        lock.acquire(poll_interval=0.01)
+    except NotImplementedError:  # a file system without locks
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def progress(records: Sequence[Record]) -> dict[State, int]:
+    """How many images are in each state."""
+    found: dict[State, int] = dict.fromkeys(("new", "edited", "accepted", "rejected", "skipped"), 0)
+    for record in records:
+        found[record.state] += 1
+    return found
