@@ -28,6 +28,7 @@ COMMANDS = (
     "quickstart",
     "visualize",
     "visualize-slots",
+    "review",
     "refine",
     "check-data",
     "fetch-coco",
