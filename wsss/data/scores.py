@@ -15,7 +15,7 @@ from wsss.data.mask_io import read_note
 from wsss.errors import WsssError
 from wsss.files import write_text
 from wsss.labels import SCORES_FILE
-from wsss.metrics.uncertainty import PARTS, combine, unusual_areas
+from wsss.metrics.uncertainty import PARTS, combine
 
 COLUMNS = ("id", "score", *PARTS, "tags")
 """Of `scores.csv`; `tags` holds JSON, class name → the classifier's probability."""
@@ -25,18 +25,16 @@ class Doubt(NamedTuple):
     """What a mask's note says.
 
     Attributes:
-        parts: those of `PARTS` that are known of the mask by itself.
-        areas: label → share of the image, of the labels that the mask has, background left out.
+        parts: those of `PARTS` that are known of the mask.
         tags: label → the classifier's probability, where one was asked.
     """
 
     parts: Mapping[str, float]
-    areas: Mapping[int, float]
     tags: Mapping[int, float] = {}
 
     def note(self) -> str:
-        """As text; four decimals."""
-        return json.dumps([_rounded(self.parts), _rounded(self.areas), _rounded(self.tags)])
+        """As text; five decimals."""
+        return json.dumps({"parts": _rounded(self.parts), "tags": _rounded(self.tags)})
 
 
 def read_doubt(path: Path) -> Doubt | None:
@@ -44,8 +42,8 @@ def read_doubt(path: Path) -> Doubt | None:
     text = read_note(path)
     if text is None:
         return None
-    parts, areas, tags = json.loads(text)
-    return Doubt(parts, _labels(areas), _labels(tags))
+    said = json.loads(text)
+    return Doubt(said["parts"], {int(label): value for label, value in said["tags"].items()})
 
 
 def write_scores(folder: Path, names: Sequence[str]) -> Path:
@@ -101,11 +99,7 @@ def refuse_other_scores(folder: Path) -> None:
 
 
 def _table(doubts: Mapping[str, Doubt], names: Sequence[str]) -> str:
-    unusual = unusual_areas([doubt.areas for doubt in doubts.values()])
-    parts = {
-        name: unusual if name == "area" else [doubt.parts.get(name) for doubt in doubts.values()]
-        for name in PARTS
-    }
+    parts = {name: [doubt.parts.get(name) for doubt in doubts.values()] for name in PARTS}
     scores = combine(parts)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -114,15 +108,11 @@ def _table(doubts: Mapping[str, Doubt], names: Sequence[str]) -> str:
     ids, own = list(doubts), list(doubts.values())
     for i in order:
         tags = {names[label - 1]: p for label, p in own[i].tags.items() if label <= len(names)}
-        row = [f"{value[i]:.4f}" if value[i] is not None else "" for value in parts.values()]
+        row = [f"{value[i]:.5f}" if value[i] is not None else "" for value in parts.values()]
         shown = json.dumps(tags, ensure_ascii=False) if tags else ""
         writer.writerow([ids[i], f"{scores[i]:.4f}", *row, shown])
     return text.getvalue()
 
 
 def _rounded(values: Mapping[str, float] | Mapping[int, float]) -> dict[str, float]:
-    return {str(key): round(float(value), 4) for key, value in values.items()}
-
-
-def _labels(values: Mapping[str, float]) -> dict[int, float]:
-    return {int(label): value for label, value in values.items()}
+    return {str(key): round(float(value), 5) for key, value in values.items()}

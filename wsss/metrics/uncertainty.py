@@ -3,7 +3,6 @@
 Every part is a number in 0…1, larger where the mask is more likely wrong.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,21 +11,17 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import Tensor
 
-PARTS: dict[str, str] = {
-    "unsure": "1 − the mean over pixels of the likeliest label's probability",
-    "views": "disagreement of scales and mirror image",
-    "before": "disagreement with what the mask was made from: the plain CAM, or the former round",
-    "refined": "what the CRF changed",
-    "missing": "share of the tags without a region; by a classifier where no tags are given",
-    "doubted": "how little the classifier believes in the least likely class of the mask",
-    "area": "how unusual the areas are for their classes among all masks of the folder",
+PARTS: dict[str, tuple[float, str]] = {
+    "unsure": (3, "1 − the mean over pixels of the likeliest label's probability"),
+    "before": (1, "1 − IoU with what it was made from: the plain CAM, or the former round's mask"),
+    "refined": (1, "1 − IoU of the masks before and after the CRF"),
+    "missing": (4, "share of the tags without a region"),
+    "doubted": (2, "1 − the classifier's probability of the least likely class"),
 }
-"""Parts of an uncertainty, in the order of their columns."""
+"""Parts of an uncertainty in the order of their columns: weight in the score, and meaning."""
 
 LEAST_AREA = 0.001
 """Share of the image from which on a class counts as found."""
-LEAST_MASKS = 8
-"""Masks of a class from which on an area can be unusual."""
 
 
 def unsure(probs: Tensor) -> Tensor:
@@ -72,34 +67,8 @@ def missing(shares: Sequence[float], expected: Sequence[float]) -> float:
     return lost / sum(expected) if sum(expected) > 0 else 0.0
 
 
-def unusual_areas(masks: Sequence[Mapping[int, float]]) -> list[float]:
-    """How far out each mask's areas lie among those of their classes.
-
-    Of n areas of a class the k-th smallest, k = 0 … n − 1, gets |2k / (n − 1) − 1|: 0 for the
-    median, 1 for the smallest and the largest.
-
-    Args:
-        masks: of each mask, label → share of the image.
-
-    Returns:
-        The mean over a mask's classes; 0 for classes with few masks, and without classes.
-    """
-    by_label: dict[int, list[tuple[int, float]]] = defaultdict(list)
-    for i, own in enumerate(masks):
-        for label, share in own.items():
-            by_label[label].append((i, share))
-    found: list[list[float]] = [[] for _ in masks]
-    for of_class in by_label.values():
-        ranks = rankdata([share for _, share in of_class]) - 1
-        scale = max(len(of_class) - 1, 1)
-        for (i, _), rank in zip(of_class, ranks, strict=True):
-            out = abs(2 * rank / scale - 1) if len(of_class) >= LEAST_MASKS else 0.0
-            found[i].append(float(out))
-    return [sum(own) / len(own) if own else 0.0 for own in found]
-
-
 def combine(parts: Mapping[str, Sequence[float | None]]) -> NDArray[np.float64]:
-    """The score of each mask: the mean of its parts' ranks among all masks.
+    """The score of each mask: the mean of its parts' ranks among all masks, weighted by `PARTS`.
 
     Args:
         parts: name → a value of each mask; None where a mask lacks the part.
@@ -107,11 +76,11 @@ def combine(parts: Mapping[str, Sequence[float | None]]) -> NDArray[np.float64]:
     Returns:
         (n,) in 0…1.
     """
-    ranks = []
-    for values in parts.values():
+    table, weights = [], []
+    for name, values in parts.items():
         known = np.array([np.nan if value is None else value for value in values], np.float64)
         scale = max(int(np.isfinite(known).sum()) - 1, 1)
-        ranks.append((rankdata(known, nan_policy="omit") - 1) / scale)
-    table = np.array(ranks)
-    counts = np.isfinite(table).sum(axis=0)
-    return np.nansum(table, axis=0) / np.maximum(counts, 1)
+        table.append((rankdata(known, nan_policy="omit") - 1) / scale)
+        weights.append(PARTS[name][0] * np.isfinite(known))
+    total = np.sum(weights, axis=0)
+    return np.nansum(np.array(weights) * table, axis=0) / np.maximum(total, 1)

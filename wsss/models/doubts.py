@@ -10,7 +10,7 @@ from wsss.data.scores import Doubt
 from wsss.labels import IGNORE_INDEX
 from wsss.metrics.uncertainty import areas, disagreement, missing, unsure
 
-_SIGNS = ("unsure", "views", "before", "refined")
+_SIGNS = ("unsure", "before", "refined")
 
 
 def signs_of(
@@ -18,7 +18,6 @@ def signs_of(
     probs: Tensor,
     mask: Tensor,
     labels: Sequence[int],
-    views: Tensor,
     before: Tensor,
     likely: Tensor,
 ) -> Tensor:
@@ -29,15 +28,14 @@ def signs_of(
         probs: (L + 1, H, W), those after it.
         mask: (H, W), the labels they became, 255 where not confident.
         labels: L mask values of the image's tags.
-        views: scalar, how far scales and mirror image disagree; nan where unknown.
         before: scalar, how far the mask's source differs from its own source; nan where unknown.
         likely: (L,) the classifier's probabilities of the tags; empty where it wasn't asked.
 
     Returns:
-        (4 + L,), or (4 + 2L,) with the classifier's probabilities.
+        (3 + L,), or (3 + 2L,) with the classifier's probabilities.
     """
     refined = disagreement(first.argmax(dim=0), probs.argmax(dim=0), len(labels))
-    parts = torch.stack([unsure(probs), views, before, refined])
+    parts = torch.stack([unsure(probs), before, refined])
     return torch.cat([parts, areas(mask, IGNORE_INDEX)[list(labels)], likely])
 
 
@@ -50,5 +48,4 @@ def doubt_of(labels: Sequence[int], signs: Sequence[float]) -> Doubt:
     parts["missing"] = missing(shares, [1.0] * len(labels))
     if likely:
         parts["doubted"] = 1 - min(likely)
-    found = {label: share for label, share in zip(labels, shares, strict=True) if share > 0}
-    return Doubt(parts, found, dict(zip(labels, likely, strict=False)))
+    return Doubt(parts, dict(zip(labels, likely, strict=False)))

@@ -21,7 +21,7 @@ from wsss.files import names_below
 from wsss.models.classifier import TagClassifier, build_classifier
 from wsss.models.multiscale import observe, seed_size
 from wsss.run.state import Run
-from wsss.seeding.maps import merge_views, score_maps, view_disagreement, walked_views
+from wsss.seeding.maps import score_maps
 from wsss.seeding.masks import margins, seed_probabilities
 from wsss.seeding.walks import Seeding
 
@@ -33,14 +33,12 @@ class SoftSeeds(NamedTuple):
         labels: L mask values, class index + 1.
         cam: (L, h, w) float16, plain class activation.
         seed: (L, h, w) float16, class activation after the walk through the slots.
-        views: (L,), how far scales and mirror image disagree.
         likely: (L,), the classifier's probabilities.
     """
 
     labels: list[int]
     cam: Tensor
     seed: Tensor
-    views: Tensor = torch.empty(0)
     likely: Tensor = torch.empty(0)
 
     def save(self, path: Path) -> None:
@@ -82,24 +80,21 @@ def soft_seeds(
         row[list(own)] = True
     size = seed_size(pixels.shape[-2], pixels.shape[-1])
     cam = seed = torch.zeros(*mask.shape, *size)
-    views = likely = torch.zeros(mask.shape)
+    likely = torch.zeros(mask.shape)
     if mask.any():
         with watch("network"), autocast():
             evidence = observe(model, normalise_pixels(pixels), settings.scales, settings.flip)
         with watch("cam"):
             cam = score_maps(evidence, mask, Seeding(), size)
         with watch("walk"):
-            walked = walked_views(evidence, mask, settings.walks)
-            seed = merge_views(evidence, walked, mask, settings.border, size)
+            seed = score_maps(evidence, mask, settings.seeding, size)
         with watch("scores"):
-            views = view_disagreement(evidence, walked, mask)
             likely = torch.stack([one.logits for one in evidence]).mean(dim=0).sigmoid()
     return [
         SoftSeeds(
             [tag + 1 for tag in own],
             cam[i, list(own)].half(),
             seed[i, list(own)].half(),
-            views[i, list(own)],
             likely[i, list(own)],
         )
         for i, own in enumerate(tags)

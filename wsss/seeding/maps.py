@@ -63,54 +63,10 @@ def score_maps(
     Returns:
         (B, C, H, W) in 0…1.
     """
-    views = walked_views(evidence, tags, seeding.walks)
-    return merge_views(evidence, views, tags, seeding.border, size)
-
-
-def walked_views(evidence: Sequence[Evidence], tags: Tensor, walks: Sequence[Walk]) -> list[Tensor]:
-    """Class activation of the tagged classes after walks, scale by scale: (B or 2B, L, h, w)."""
-    return [walked(one.of_tagged(tags), walks) for one in evidence]
-
-
-def merge_views(
-    evidence: Sequence[Evidence],
-    views: Sequence[Tensor],
-    tags: Tensor,
-    border: Border | None,
-    size: tuple[int, int],
-) -> Tensor:
-    """Score maps (B, C, H, W) in 0…1 of what `walked_views` returned; see `score_maps`."""
-    maps = [one.folded(view) for one, view in zip(evidence, views, strict=True)]
-    scores = lower_at_border(evidence, min_max(merge_scales(maps, size)), border)
+    evidence = [one.of_tagged(tags) for one in evidence]
+    maps = [one.folded(walked(one, seeding.walks)) for one in evidence]
+    scores = lower_at_border(evidence, min_max(merge_scales(maps, size)), seeding.border)
     return _scatter(scores, tags)
-
-
-def view_disagreement(
-    evidence: Sequence[Evidence], views: Sequence[Tensor], tags: Tensor
-) -> Tensor:
-    """How far scales and mirror images are from saying the same of each class.
-
-    1 − Σ min / Σ max over the views' maps, each scaled to 0…1, at the coarsest grid.
-
-    Args:
-        evidence: at every scale.
-        views: what `walked_views` returned.
-        tags: (B, C) in {0, 1}, on the CPU.
-
-    Returns:
-        (B, C) in 0…1; 0 for a class that an image isn't tagged with, and for a single view.
-    """
-    size = min((view.shape[-2], view.shape[-1]) for view in views)
-    single: list[Tensor] = []
-    for one, view in zip(evidence, views, strict=True):
-        upright, *mirrored = view.chunk(2) if one.flipped else (view,)
-        single += [upright, *(own.flip(-1) for own in mirrored)]
-    maps = torch.stack([min_max(resize(view, size)) for view in single])
-    least, most = maps.amin(dim=0).sum(dim=(2, 3)), maps.amax(dim=0).sum(dim=(2, 3))
-    agreed = torch.where(most > 0, least / most.clamp_min(1e-12), 1.0)
-    full = agreed.new_zeros(tags.shape)
-    full[:, tagged(tags)] = 1 - agreed
-    return full
 
 
 def lower_at_border(evidence: Sequence[Evidence], scores: Tensor, border: Border | None) -> Tensor:

@@ -103,7 +103,7 @@ def run(
         )
         with watch("scores"):
             signs = [
-                signs_of(one.probs, prob, mask, one.labels, one.views, one.before, one.likely)
+                signs_of(one.probs, prob, mask, one.labels, one.before, one.likely)
                 for one, prob, mask in zip(origins, probs, masks, strict=True)
             ]
             said = torch.cat(signs).cpu().split([len(own) for own in signs])
@@ -202,7 +202,6 @@ class Origin(NamedTuple):
         labels: L mask values of its tags.
         probs: (L + 1, H, W), background first, each pixel summing to 1.
         soft: seeds of the first round.
-        views: scalar, how far scales and mirror image disagree; nan where unknown.
         before: scalar, how far it differs from the plain CAM, or from the former round's mask;
             nan where there is none.
         likely: (L,), the classifier's probabilities of the tags; empty where it wasn't asked.
@@ -211,7 +210,6 @@ class Origin(NamedTuple):
     labels: list[int]
     probs: Tensor
     soft: SoftSeeds | None
-    views: Tensor
     before: Tensor
     likely: Tensor
 
@@ -241,7 +239,6 @@ class FromSeeds:
                 soft.labels,
                 seed_probs(soft, size, self.settings, self.background),
                 soft,
-                soft.views.mean() if soft.labels else soft.views.sum(),
                 self._walked(soft),
                 soft.likely,
             )
@@ -293,7 +290,7 @@ class FromSegmenter:
         unknown, unasked = probs.new_tensor(torch.nan), probs.new_empty(0)
         # a round may take images that the former left out
         if not path.is_file():
-            return Origin(labels, probs, None, unknown, unknown, unasked)
+            return Origin(labels, probs, None, unknown, unasked)
         old = torch.from_numpy(resize_mask(read_mask(path), (probs.shape[1], probs.shape[2])))
         old = old.to(probs.device)
         channel = torch.full((256,), IGNORE_INDEX, device=probs.device)
@@ -301,4 +298,4 @@ class FromSegmenter:
         before = disagreement(channel[old.long()], probs.argmax(dim=0), len(labels))
         if self.settings.former_masks:
             probs = mix_in(probs, old, labels, self.settings.former_masks)
-        return Origin(labels, probs, None, unknown, before, unasked)
+        return Origin(labels, probs, None, before, unasked)

@@ -22,7 +22,7 @@ MASK = np.zeros((4, 6), np.uint8)
 
 
 def write(path: Path, unsure: float, **more: float) -> None:
-    note = Doubt({"unsure": unsure, **more}, {1: 0.25}, {1: 0.98765}).note()
+    note = Doubt({"unsure": unsure, **more}, {1: 0.98765}).note()
     write_mask(path, MASK, origin="made so", note=note)
 
 
@@ -34,7 +34,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 def test_write_mask_keeps_the_note_beside_the_origin(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     write(path, 0.123456)
-    assert read_doubt(path) == Doubt({"unsure": 0.1235}, {1: 0.25}, {1: 0.9877})
+    assert read_doubt(path) == Doubt({"unsure": 0.12346}, {1: 0.98765})
     assert read_origin(path) == "made so"
 
 
@@ -52,8 +52,8 @@ def test_write_scores_lists_the_most_uncertain_first(tmp_path: Path) -> None:
     found = rows(path)
     assert list(found[0]) == list(COLUMNS)
     assert [row["id"] for row in found] == ["sub/a", "c", "b"]
-    assert [row["unsure"] for row in found] == ["0.3000", "0.2000", "0.1000"]
-    assert found[0]["views"] == "" and json.loads(found[0]["tags"]) == {"cat, dog é": 0.9877}
+    assert [row["unsure"] for row in found] == ["0.30000", "0.20000", "0.10000"]
+    assert found[0]["before"] == "" and json.loads(found[0]["tags"]) == {"cat, dog é": 0.98765}
     assert read_scores(tmp_path) == {row["id"]: float(row["score"]) for row in found}
 
 

@@ -10,7 +10,6 @@ from wsss.metrics.uncertainty import (
     disagreement,
     missing,
     unsure,
-    unusual_areas,
 )
 
 
@@ -47,26 +46,19 @@ def test_missing_is_the_share_of_what_is_expected() -> None:
     assert missing([], []) == 0
 
 
-def test_unusual_areas_are_the_outer_ones_of_their_class() -> None:
-    masks = [{1: 0.1 * k} for k in range(9)]
-    assert unusual_areas(masks) == [1, 0.75, 0.5, 0.25, 0, 0.25, 0.5, 0.75, 1]
-    assert unusual_areas([*masks, {}, {2: 0.3}])[-2:] == [0, 0]
-    # a mask of two classes has their mean
-    assert unusual_areas([{**mask, 2: 0.5} for mask in masks])[0] == 0.5
-
-
-def test_combine_is_the_mean_rank_of_the_parts_that_are_known() -> None:
-    scores = combine({"a": [0.0, 5.0, 10.0], "b": [None, 0.1, 0.2], "c": [None, None, None]})
-    np.testing.assert_allclose(scores, [0, (0.5 + 0) / 2, 1])
-    assert combine({"a": [0.3]}).tolist() == [0]
-    assert combine({"a": []}).tolist() == []
+def test_combine_is_the_weighted_mean_rank_of_the_parts_that_are_known() -> None:
+    none = [None, None, None]
+    scores = combine({"unsure": [0.0, 5.0, 10.0], "missing": [None, 0.1, 0.2], "before": none})
+    np.testing.assert_allclose(scores, [0, (3 * 0.5 + 4 * 0) / 7, 1])
+    assert combine({"unsure": [0.3]}).tolist() == [0]
+    assert combine({"unsure": []}).tolist() == []
 
 
 def test_combine_does_not_depend_on_scale_or_order() -> None:
     values = np.random.default_rng(0).random((2, 20))
-    scores = combine({"a": values[0].tolist(), "b": values[1].tolist()})
-    scaled = combine({"a": (values[0] ** 3).tolist(), "b": (9 * values[1]).tolist()})
+    scores = combine({"unsure": values[0].tolist(), "doubted": values[1].tolist()})
+    scaled = combine({"unsure": (values[0] ** 3).tolist(), "doubted": (9 * values[1]).tolist()})
     np.testing.assert_allclose(scores, scaled)
     order = np.random.default_rng(1).permutation(20)
-    shuffled = combine({"a": values[0][order].tolist(), "b": values[1][order].tolist()})
+    shuffled = combine({"unsure": values[0][order].tolist(), "doubted": values[1][order].tolist()})
     np.testing.assert_allclose(shuffled, scores[order])

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from glmix.clustering import SlotAssignment
 from wsss.seeding.cam import with_flip
-from wsss.seeding.maps import Evidence, score_maps, view_disagreement, walked, walked_views
+from wsss.seeding.maps import Evidence, score_maps, walked
 from wsss.seeding.walks import Border, Seeding, Walk, min_max
 
 
@@ -111,30 +111,3 @@ def test_score_maps_without_walks_are_the_scaled_mean_over_scales() -> None:
     one, other = random_evidence(1), random_evidence(1, seed=1)
     found = score_maps([one, other], torch.ones(1, 3, dtype=torch.bool), Seeding(), (3, 4))
     torch.testing.assert_close(found, min_max((one.cam + other.cam) / 2))
-
-
-def test_view_disagreement_is_one_minus_the_least_over_the_most_of_the_views() -> None:
-    one = Evidence(torch.tensor([[[[0.0, 1.0, 2.0, 4.0]]]]), {})
-    other = Evidence(torch.tensor([[[[0.0, 2.0, 1.0, 4.0]]]]), {})
-    tags = torch.ones(1, 1)
-    views = walked_views([one, other], tags, ())
-    # scaled to 0, ¼, ½, 1 and 0, ½, ¼, 1: 1.5 of 2
-    assert view_disagreement([one, other], views, tags).tolist() == [[0.25]]
-    assert view_disagreement([one], views[:1], tags).tolist() == [[0.0]]
-
-
-def test_view_disagreement_mirrors_the_mirror_image_back() -> None:
-    upright = torch.tensor([[[[0.0, 1.0, 2.0]]], [[[2.0, 1.0, 0.0]]]])
-    flipped = Evidence(upright, {}, flipped=True)
-    tags = torch.ones(1, 1)
-    assert view_disagreement([flipped], walked_views([flipped], tags, ()), tags).item() == 0
-    wrong = flipped._replace(cam=upright[[0, 0]])
-    found = view_disagreement([wrong], walked_views([wrong], tags, ()), tags)
-    torch.testing.assert_close(found, torch.tensor([[0.8]]))
-
-
-def test_view_disagreement_of_a_class_without_activation_or_tag_is_zero() -> None:
-    nothing = Evidence(torch.zeros(1, 3, 2, 2), {})
-    tags = torch.tensor([[0, 1, 0]])
-    views = walked_views([nothing, nothing], tags, ())
-    assert view_disagreement([nothing, nothing], views, tags).tolist() == [[0, 0, 0]]
