@@ -9,6 +9,7 @@ from wsss.crf import make_crf
 from wsss.data.check_images import damaged_images
 from wsss.data.check_masks import check_true_masks, require
 from wsss.data.describe import describe_data
+from wsss.data.given_masks import GivenMasks
 from wsss.data.images import TaggedDataset
 from wsss.data.masks import has_truth, masks_root, without_masks
 from wsss.data.open import choose_masked, list_ids, open_tagged
@@ -34,6 +35,8 @@ def check(config: RunConfig) -> None:
     scored = _scored_splits(data)
     class_names = _check_splits(config, opened, scored)
     _check_data(config, opened, scored)
+    if data.trusted is not None:
+        _check_given(GivenMasks(data.trusted, opened(data.mask_split)))
     _check_networks(config, class_names)
 
 
@@ -124,6 +127,15 @@ def _check_data(config: RunConfig, opened: Opened, scored: Sequence[str]) -> Non
         for warning in report.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         require(report)
+
+
+def _check_given(given: GivenMasks) -> None:
+    """Refuse masks of a person that can't be read, or are of another size or class."""
+    problems = given.problems()
+    if problems:
+        more = len(problems) - 1
+        also = f" ({more} more masks have problems: wsss check-data names them)" if more else ""
+        raise WsssError(problems[0] + also)
 
 
 def _scored_splits(data: DataConfig) -> tuple[str, ...]:

@@ -82,6 +82,9 @@ class DataConfig(Section):
     """Their tags: a CSV, or a file or folder in another format (docs/formats.md)."""
     tags_format: Annotated[TagsFormat | None, Since(None)] = None
     """What `tags` is; null tells by the file itself."""
+    trusted: Annotated[Path | None, Location(), Since("train_seg", given="trusted")] = None
+    """Masks that a person made or accepted, of any of the images, in any format: they take the
+    place of pseudo-masks (docs/formats.md)."""
     class_names: tuple[str, ...] | None = Field(None, min_length=1)
     """Classes of one's own images in the order of mask values; None takes the sorted tags."""
     max_side: int | None = Field(1024, ge=32)

@@ -3,7 +3,7 @@
 Stages that work from tags alone must not import this module; its tests hold them to it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -168,10 +168,12 @@ class MaskSample(NamedTuple):
     Attributes:
         image: (3, size, size) uint8; the device normalises it.
         mask: (size, size) uint8, 255 = ignored.
+        trusted: scalar bool, whether a person vouches for the mask.
     """
 
     image: torch.Tensor
     mask: torch.Tensor
+    trusted: torch.Tensor
 
 
 class MaskTrainingSet(Dataset[MaskSample]):
@@ -187,6 +189,7 @@ class MaskTrainingSet(Dataset[MaskSample]):
         flip: bool = True,
         jitter: float = 1.0,
         max_side: int | None = None,
+        trusted: Collection[Path] = (),
     ) -> None:
         """Sets up the crops.
 
@@ -198,7 +201,9 @@ class MaskTrainingSet(Dataset[MaskSample]):
             flip: mirror every other sample.
             jitter: strength of the colour jitter; 0 = none.
             max_side: larger images and masks are reduced to this long side first.
+            trusted: the mask files that a person vouches for.
         """
+        self.trusted = frozenset(trusted)
         self.pairs = tuple(pairs)
         self.max_side = max_side
         self.size = size
@@ -219,4 +224,5 @@ class MaskTrainingSet(Dataset[MaskSample]):
             image, mask, self.size, rng, self.scale, self.flip
         )
         image = augment.colour_jitter(image, rng, self.jitter)
-        return MaskSample(augment.as_pixels(image), torch.from_numpy(mask))
+        vouched = torch.tensor(self.pairs[i][1] in self.trusted)
+        return MaskSample(augment.as_pixels(image), torch.from_numpy(mask), vouched)

@@ -11,6 +11,7 @@ from wsss.errors import WsssError
 from wsss.formats.coco_layout import coco_ids, is_coco, read_coco
 from wsss.formats.own_images import read_folder
 from wsss.formats.voc import read_voc, split_ids
+from wsss.run.fingerprint import path_digest
 
 
 def open_tagged(data: DataConfig, split: str) -> TaggedDataset:
@@ -66,6 +67,13 @@ def open_stage(data: DataConfig, seed: int, stage: str) -> tuple[TaggedDataset, 
     if data.root is None or split == data.mask_split:
         masked = choose_masked(data, seed, listed)
         digests |= dict.fromkeys(("pseudo_masks", "train_seg"), masked.digest())
+    if data.trusted is not None and "train_seg" in digests:
+        if not data.trusted.exists():
+            raise WsssError(
+                f"The trusted masks {data.trusted} do not exist; expected a file or folder: check "
+                "data.trusted."
+            )
+        digests["train_seg"] += f"+{path_digest(data.trusted)}"
     return listed if stage == "train_cls" else masked, digests
 
 

@@ -35,10 +35,16 @@ class ImageIndex:
         paths = (path for known in self.by_path.values() for path in _all(known))
         return _table(paths, lambda path: path.rpartition("/")[2])
 
-    def hits(self, name: str) -> set[str]:
-        """Images meant by `name`; an exact path first, then with leading folders taken off."""
+    def hits(self, name: str, prefix: Pattern[str] | None = None) -> set[str]:
+        """Images meant by `name`; an exact path first, then with leading folders taken off.
+
+        Args:
+            name: path or bare name, with or without suffix.
+            prefix: what may stand in front of a file's name that the file itself lacks.
+        """
         cleaned = clean(name).replace("\\", "/")
-        return self._hits(cleaned) or self._hits(cleaned.casefold())
+        found = self._hits(cleaned) or self._hits(cleaned.casefold())
+        return self.hits(_without(prefix, name)) if prefix and not found else found
 
     def _hits(self, name: str) -> set[str]:
         parts = PurePosixPath(name).parts
@@ -113,7 +119,12 @@ def index_images(images: Path) -> ImageIndex:
             f"{images} holds no image{f', but {others}' if others else ''}; expected "
             f"{', '.join(IMAGE_SUFFIXES)} files: convert them, or name another folder."
         )
-    return ImageIndex(images, _table(found.paths, lambda path: path))
+    return index_of(found.paths, images)
+
+
+def index_of(paths: Iterable[str], folder: Path = Path()) -> ImageIndex:
+    """Every way to name images by their paths relative to a folder."""
+    return ImageIndex(folder, _table(paths, lambda path: path))
 
 
 def resolve_all(
@@ -134,7 +145,7 @@ def resolve_all(
     problems: list[str] = []
     by_id: dict[str, str] = {}
     for name in rows:
-        hits = index.hits(name) or (index.hits(_without(prefix, name)) if prefix else set())
+        hits = index.hits(name, prefix)
         if not hits:
             problems.append(f"the image {excerpt(name, 100)}, which does not exist")
         elif len(hits) > 1:

@@ -34,7 +34,7 @@ def read_masks(path: Path) -> MaskList:
     coloured = next((f for f in (path / _COLOURS, folder / _COLOURS) if f.is_file()), None)
     if coloured is not None and _mode(next(iter(files.values()))) not in ("P", "L", "1"):
         return _of_colours(path, files, coloured)
-    classes = class_names_of(folder)
+    classes = class_names_of(folder) or class_names_of(path)
 
     def read(name: str, size: Size) -> NDArray[np.uint8]:
         return read_mask(files[name])

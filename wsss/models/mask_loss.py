@@ -27,7 +27,11 @@ def _own(count: Tensor) -> Tensor:
 
 
 def mask_loss(
-    settings: MaskLossConfig, logits: Tensor, target: Tensor, total: Total = _own
+    settings: MaskLossConfig,
+    logits: Tensor,
+    target: Tensor,
+    total: Total = _own,
+    trusted: Tensor | None = None,
 ) -> Tensor:
     """The loss of a batch of crops as a config puts it together.
 
@@ -36,12 +40,16 @@ def mask_loss(
         logits: (B, C + 1, H, W).
         target: (B, H, W).
         total: of a count over all processes.
+        trusted: (B,) bool, crops whose mask a person vouches for: plain cross-entropy, whatever
+            `settings` do about wrong labels. None where there are none.
 
     Returns:
         Scalar; 0 where every pixel is ignored.
     """
     if settings.kind == "symmetric":
         losses = symmetric_cross_entropy(logits, target, settings.reverse_weight)
+        if trusted is not None:
+            losses = torch.where(trusted[:, None, None], cross_entropy(logits, target), losses)
     else:
         losses = cross_entropy(logits, target)
     if settings.balanced:

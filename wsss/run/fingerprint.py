@@ -30,6 +30,16 @@ def content_digest(files: Sequence[Path]) -> str:
     return whole.hexdigest()[:16]
 
 
+def path_digest(path: Path) -> str:
+    """The digest of a file's bytes, or of all files below a folder and their names."""
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("[!.]*") if p.is_file())
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(str(file.relative_to(path).as_posix()).encode())
+        whole.update(hashlib.sha256(file.read_bytes()).digest())
+    return whole.hexdigest()[:16]
+
+
 def _size_and_time(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_size, found.st_mtime_ns

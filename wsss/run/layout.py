@@ -111,6 +111,11 @@ class Layout:
         """CSV of all images' tags, once a person changed some."""
         return self.root / "review" / "tags.csv"
 
+    @property
+    def trusted_copies(self) -> Path:
+        """Folder of `data.trusted` as PNGs, where it comes in another format."""
+        return self.root / "train_seg" / "trusted"
+
     def prediction(self, split: str, image_id: str) -> Path:
         """Predicted mask of an image."""
         return self.predictions(split) / f"{image_id}.png"

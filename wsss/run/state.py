@@ -80,7 +80,9 @@ class Run(Layout):
         found = f"{key}={before!r}, now it is {now!r}"
         if key == _DIGEST:
             place = config.data.tags or config.data.root
-            found = f"other images, tags or classes than {place} holds now"
+            trusted = config.data.trusted if stage == "train_seg" else None
+            also = f", or other masks than {trusted} holds now" if trusted is not None else ""
+            found = f"other images, tags or classes than {place} holds now{also}"
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         raise WsssError(
             f"{self.root / stage} was made with {found}{more}: choose another run folder (run=…), "

@@ -16,6 +16,8 @@ from wsss.config import DataConfig, RunConfig
 from wsss.data.check_images import check_image
 from wsss.data.check_masks import check_masks
 from wsss.data.describe import describe_data
+from wsss.data.given_masks import GivenMasks
+from wsss.data.images import TaggedDataset
 from wsss.data.masks import has_masks, mask_path, true_masks
 from wsss.data.open import open_tagged
 from wsss.engine.progress import track
@@ -162,6 +164,13 @@ def run(data: DataConfig, verify: bool = False) -> list[str]:
     Returns:
         A sentence for every problem.
     """
+    problems = _check_source(data, verify)
+    if data.trusted is None or problems:
+        return problems
+    return check_given(data.trusted, open_tagged(data, data.mask_split), "trusted mask")
+
+
+def _check_source(data: DataConfig, verify: bool) -> list[str]:
     if data.images is not None and data.tags is not None:
         return check_folder(data.images, data.tags, data.class_names, verify, data.tags_format)
     assert data.root is not None  # DataConfig has one source
@@ -170,6 +179,18 @@ def run(data: DataConfig, verify: bool = False) -> list[str]:
     if is_coco(data.root):
         return check_coco(data, splits, scored, verify)
     return check_voc(data.root, splits, has_masks(data.root), verify, scored)
+
+
+def check_given(source: Path, tagged: TaggedDataset, kind: str) -> list[str]:
+    """Checks masks that a person gives.
+
+    Args:
+        source: file or folder of them.
+        tagged: the images that they may be of.
+        kind: what they are called in the problems.
+    """
+    given, problems = _attempt(kind, lambda: GivenMasks(source, tagged))
+    return problems + [f"{kind}: {text}" for text in (given.problems() if given else ())]
 
 
 def describe(config: RunConfig) -> list[str]:

@@ -41,6 +41,7 @@ def prepare(config: RunConfig) -> RunConfig:
     root = true_masks(config.data, config.data.mask_split, samples, track)
     first = config_of_round(config, 1)
     baseline = _baseline_config(first)
+    _, digests = open_stage(baseline.data, config.seed, "train_seg")
     run = Run(baseline.run)
     for stage in ("pseudo_masks", "train_seg"):
         if run.changes(stage, baseline, digests):
@@ -63,6 +64,7 @@ def _baseline_config(first: RunConfig) -> RunConfig:
             # stale
             "pseudo_masks": PseudoMasksConfig(),
             "self_training": SelfTrainingConfig(),
+            "data": first.data.model_copy(update={"trusted": None}),
         }
     )
 

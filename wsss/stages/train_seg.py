@@ -1,9 +1,11 @@
 """Stage 3: images + pseudo-masks → segmenter.
 
-Reads `pseudo_masks/<id>.png` of the run, never a true mask; writes `train_seg/model.safetensors`.
+Reads `pseudo_masks/<id>.png` of the run, and in their place the trusted masks that a person gives;
+never a true mask. Writes `train_seg/model.safetensors`.
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ from torch import Tensor, nn
 
 from wsss.config import RunConfig
 from wsss.data.augment import normalise_pixels
+from wsss.data.given_masks import GivenMasks
 from wsss.data.images import TaggedDataset
 from wsss.data.mask_io import check_values, read_mask
 from wsss.data.masks import MaskTrainingSet
 from wsss.engine.checkpoint import load_trained, load_weights
+from wsss.engine.progress import track
 from wsss.engine.runtime import join, start
 from wsss.engine.stage_work import take_on
 from wsss.engine.train_stage import deliver, train_stage
@@ -37,24 +41,42 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
         team.once(lambda: _refuse_newer_masks(work.run, tagged))
         return path
     team.once(lambda: work.run.require("pseudo_masks"))
+    trusted = team.once(lambda: trusted_masks(config, tagged))
     with team.together():
         runtime = start(config.runtime, config.seed)
-        dataset = _crops(work, tagged)
+        dataset = _crops(work, tagged, trusted)
         metadata = segmenter_metadata(config, tagged.class_names)
         model = _build(config, metadata).to(runtime.device)
     team.once(lambda: _check_newer_masks(work.run, dataset, tagged.class_names))
 
     def loss_function(trained: nn.Module, batch: Sequence[Tensor]) -> Tensor:
-        image, mask = batch
+        image, mask, vouched = batch
         target = mask.long()
         if not config.data.background:
             target = target.masked_fill(target == 0, IGNORE_INDEX)
         logits = trained(normalise_pixels(image))
-        return mask_loss(config.train_seg.loss, logits, target, team.total)
+        some = vouched if trusted else None
+        return mask_loss(config.train_seg.loss, logits, target, team.total, some)
 
     train_stage(work, runtime, model, model.encoder, dataset, loss_function)
-    team.once(lambda: deliver(work, model, metadata, {"images": len(dataset)}))
+    summary = {"images": len(dataset), "trusted": len(trusted)}
+    team.once(lambda: deliver(work, model, metadata, summary))
     return path
+
+
+def trusted_masks(config: RunConfig, tagged: TaggedDataset) -> dict[str, Path]:
+    """Image id → PNG of every mask that a person gives for these images; read whole, once.
+
+    Raises:
+        WsssError: they can't be read, or one has another size or a class that is none.
+    """
+    if config.data.trusted is None:
+        return {}
+    given = GivenMasks(config.data.trusted, tagged)
+    folder = given.write(Run(config.run).trusted_copies, track, "trusted masks")
+    others = f" ({len(given.others)} are of other images)" if given.others else ""
+    print(f"trusted masks of {len(given.samples)} of {len(tagged)} images{others}", file=sys.stderr)
+    return {sample.id: folder / f"{sample.id}.png" for sample in given.samples}
 
 
 def _check_newer_masks(run: Run, dataset: MaskTrainingSet, class_names: Sequence[str]) -> None:
@@ -96,9 +118,12 @@ def _build(config: RunConfig, metadata: dict[str, Any]) -> Segmenter:
     return model
 
 
-def _crops(work: Work, tagged: TaggedDataset) -> MaskTrainingSet:
+def _crops(work: Work, tagged: TaggedDataset, trusted: Mapping[str, Path]) -> MaskTrainingSet:
     config, settings = work.config, work.config.train_seg
-    pairs = [(sample.path, work.run.pseudo_mask(sample.id)) for sample in tagged.samples]
+    pairs = [
+        (sample.path, trusted.get(sample.id, work.run.pseudo_mask(sample.id)))
+        for sample in tagged.samples
+    ]
     if config.data.skip_damaged:  # what stage 2 left out
         pairs = [(image, mask) for image, mask in pairs if mask.is_file()]
     return MaskTrainingSet(
@@ -108,4 +133,5 @@ def _crops(work: Work, tagged: TaggedDataset) -> MaskTrainingSet:
         scale=settings.scale,
         jitter=settings.jitter,
         max_side=config.data.max_side,
+        trusted=trusted.values(),
     )
