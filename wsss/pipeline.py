@@ -6,7 +6,7 @@ from pathlib import Path
 
 from wsss import preflight
 from wsss.config import RunConfig
-from wsss.data.masks import require_truth
+from wsss.data.masks import require_truth, with_truth
 from wsss.data.open import open_tagged
 from wsss.engine.runtime import join
 from wsss.errors import WsssError
@@ -52,11 +52,11 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
         segmenter(round_config)
     kinds = team.once(lambda: preflight.scored_kinds(config.data))
     if "predictions" in kinds:
-        predict.run_split(config)
+        predict.run_split(config, ids=_scored(config))
     scores = evaluate.run_all(config, kinds)
     for round_config in later:
         if "predictions" in kinds:
-            predict.run_split(round_config)
+            predict.run_split(round_config, ids=_scored(round_config))
         scores += [
             evaluate.run(round_config, kind) for kind in kinds if kind in evaluate.ROUND_KINDS
         ]
@@ -70,6 +70,14 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
         return report.run(config)
 
     return team.once(show)
+
+
+def _scored(config: RunConfig, split: str | None = None) -> set[str] | None:
+    """Ids of the images whose predictions are scored, where only some images have a true mask."""
+    if config.data.masks is None:
+        return None
+    tagged = open_tagged(config.data, split or config.data.val_split)
+    return {sample.id for sample in with_truth(config.data, tagged).samples}
 
 
 def segmenter(config: RunConfig, overwrite: bool = False) -> Path:
@@ -100,7 +108,7 @@ def score(
             tagged = open_tagged(config.data, split or config.data.val_split)
             check_classes(protocol, len(tagged.class_names) + 1)
     if kind == "predictions":
-        predict.run_split(config, split)
+        predict.run_split(config, split, _scored(config, split))
     path = evaluate.run(config, kind, split)
     page = path if protocol is None else path.with_name(f"{path.stem}.{protocol}.md")
 
@@ -132,7 +140,7 @@ def score_beside_ceiling(config: RunConfig, split: str | None = None) -> Path:
     baseline = team.once(lambda: supervised_baseline.prepare(config))
     train_seg.run(baseline)
     for one in (config, baseline):
-        predict.run_split(one, split)
+        predict.run_split(one, split, _scored(one, split))
         evaluate.run(one, "predictions", split)
 
     def show() -> Path:

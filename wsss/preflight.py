@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache, partial
 
 from wsss.config import DataConfig, RunConfig
@@ -11,8 +12,9 @@ from wsss.data.check_masks import check_true_masks, require
 from wsss.data.describe import describe_data
 from wsss.data.given_masks import GivenMasks
 from wsss.data.images import TaggedDataset
-from wsss.data.masks import has_truth, masks_root, without_masks
+from wsss.data.masks import has_truth, masks_root, true_masks, with_truth, without_masks
 from wsss.data.open import choose_masked, list_ids, open_tagged
+from wsss.engine.progress import track
 from wsss.errors import WsssError
 from wsss.models.classifier import new_classifier
 from wsss.models.multiscale import check_walks
@@ -81,7 +83,8 @@ def _check_splits(config: RunConfig, opened: Opened, scored: Sequence[str]) -> t
     masked = {sample.id for sample in tagged.samples}
     if data.root is None or data.score_split not in scored:
         return tagged.class_names
-    without = [id_ for id_ in list_ids(data.root, data.score_split) if id_ not in masked]
+    scored_here = with_truth(data, opened(data.score_split)).samples
+    without = [sample.id for sample in scored_here if sample.id not in masked]
     if without:
         raise WsssError(
             f"{len(without)} images of data.score_split={data.score_split} get no pseudo-mask, "
@@ -122,15 +125,24 @@ def _check_data(config: RunConfig, opened: Opened, scored: Sequence[str]) -> Non
                     f"no image of data.{key}={split} has a true mask: {what} are not scored",
                     file=sys.stderr,
                 )
-    if root is not None and scored:
-        report = check_true_masks(root, [opened(split) for split in scored])
+    if (root is not None or data.masks is not None) and scored:
+        sets = [with_truth(data, opened(split)) for split in scored]
+        folder = root or true_masks(data, scored[0], _together(sets), track)
+        report = check_true_masks(folder, sets)
         for warning in report.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         require(report)
 
 
+def _together(sets: Sequence[TaggedDataset]) -> TaggedDataset:
+    """The images of all sets, each once."""
+    samples = {sample.id: sample for tagged in sets for sample in tagged.samples}
+    return replace(sets[0], samples=tuple(samples.values()))
+
+
 def _check_given(given: GivenMasks) -> None:
     """Refuse masks of a person that can't be read, or are of another size or class."""
+    given.require_some()
     problems = given.problems()
     if problems:
         more = len(problems) - 1
@@ -143,6 +155,11 @@ def _scored_splits(data: DataConfig) -> tuple[str, ...]:
     if not has_truth(data):
         return ()
     splits = dict.fromkeys((data.score_split, data.val_split))
+    if data.masks is not None:
+        some = tuple(s for s in splits if len(with_truth(data, open_tagged(data, s))))
+        if not some:
+            GivenMasks(data.masks, open_tagged(data, data.score_split)).require_some()
+        return some
     root = masks_root(data)
     if root is None:  # made of instances, all of them
         return tuple(splits)

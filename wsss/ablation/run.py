@@ -29,7 +29,14 @@ from wsss.config.schema import SeedsConfig, ViewsConfig
 from wsss.crf import make_crf
 from wsss.data.augment import limit_side, normalise, resize_mask
 from wsss.data.images import Sample, TaggedDataset
-from wsss.data.masks import mask_path, read_pair, require_truth, true_masks, void_background
+from wsss.data.masks import (
+    mask_path,
+    read_pair,
+    require_truth,
+    true_masks,
+    void_background,
+    with_truth,
+)
 from wsss.data.open import open_tagged
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.profile import Stopwatch, peak_memory
@@ -71,7 +78,7 @@ def run(config: RunConfig, rows: str = "*", overwrite: bool = False) -> Path:
         chosen_of = [choose(bench.rows, rows) for bench in benches]
     team.require_equal(tagged.digest(), f"The images of {config.data.root}")
     split = config.data.score_split
-    root = team.once(lambda: true_masks(config.data, split, tagged.samples, track))
+    root = team.once(lambda: true_masks(config.data, split, tagged, track))
     all_counts: dict[str, list[RowCounts]] = {}
     chosen: dict[str, Row] = {}
     for bench, own in zip(benches, chosen_of, strict=True):
@@ -256,7 +263,7 @@ def _refiners(settings: PseudoMasksConfig) -> dict[str, Refiner | None]:
 
 def _sample(config: RunConfig) -> TaggedDataset:
     """The images to score on: all of the split, or so many drawn by the seed, in their order."""
-    tagged = open_tagged(config.data, config.data.score_split)
+    tagged = with_truth(config.data, open_tagged(config.data, config.data.score_split))
     count = config.ablate.images
     if count is None or count >= len(tagged):
         return tagged

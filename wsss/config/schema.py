@@ -82,6 +82,9 @@ class DataConfig(Section):
     """Their tags: a CSV, or a file or folder in another format (docs/formats.md)."""
     tags_format: Annotated[TagsFormat | None, Since(None)] = None
     """What `tags` is; null tells by the file itself."""
+    masks: Annotated[Path | None, Location(), Since(None)] = None
+    """True masks of any of the images, in any format: what is scored, and never trained on
+    (docs/formats.md)."""
     trusted: Annotated[Path | None, Location(), Since("train_seg", given="trusted")] = None
     """Masks that a person made or accepted, of any of the images, in any format: they take the
     place of pseudo-masks (docs/formats.md)."""

@@ -1,5 +1,6 @@
 """Masks that a person gives, in any of the formats, as PNGs of the run's own classes."""
 
+import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from wsss.errors import WsssError
 from wsss.formats.image_index import index_of, resolve_all
 from wsss.formats.mask_registry import read_masks
 from wsss.labels import describe_unknown
+from wsss.run.fingerprint import path_digest
 
 Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
 """Iterates with progress: items, title, how many."""
@@ -32,7 +34,7 @@ class GivenMasks:
         """Look the images up, without reading the masks of a folder.
 
         Raises:
-            WsssError: the masks can't be read, none is of an image of the set, or two are of one.
+            WsssError: the masks can't be read, or two are of one image.
         """
         self.source, self._tagged = source, tagged
         self._listed = listed = read_masks(source)
@@ -52,13 +54,6 @@ class GivenMasks:
                 )
         self.samples = tuple(sample for sample in tagged.samples if sample.id in self._names)
         self.others = tuple(name for name in listed.names if name not in paths)
-        if not self.samples:
-            first = next(iter(listed.names), None)
-            found = f"the first is of {first}" if first else "it has none"
-            raise WsssError(
-                f"{source} has no mask of any of the {len(tagged)} images ({found}); expected "
-                "masks that are named after them: check the path."
-            )
         own = {name: value for value, name in enumerate(tagged.class_names, 1)}
         self._values = np.arange(256, dtype=np.uint8)
         self._foreign: dict[int, str] = {}
@@ -67,6 +62,20 @@ class GivenMasks:
                 self._values[value] = own[name]
             else:
                 self._foreign[value] = name
+
+    def require_some(self) -> None:
+        """Refuse masks of which none is of an image of the set.
+
+        Raises:
+            WsssError: none is.
+        """
+        if not self.samples:
+            first = next(iter(self._listed.names), None)
+            found = f"the first is of {first}" if first else "it has none"
+            raise WsssError(
+                f"{self.source} has no mask of any of the {len(self._tagged)} images ({found}); "
+                "expected masks that are named after them: check the path."
+            )
 
     @property
     def in_place(self) -> Path | None:
@@ -116,10 +125,27 @@ class GivenMasks:
         return found
 
     def write(self, folder: Path, track: Track, title: str) -> Path:
-        """Write `<id>.png` of every mask, unless the source is such a folder; where they lie."""
+        """Write `<id>.png` of every mask, unless the source is such a folder.
+
+        Args:
+            folder: below which they go, in a folder by the digest of what they are made of; what
+                is there already stays.
+            track: shows the progress.
+            title: shown in it.
+
+        Returns:
+            The folder that they lie in.
+
+        Raises:
+            WsssError: as `read`, or they can't be written.
+        """
         place = self.in_place
+        made = f"{path_digest(self.source)} {self._tagged.class_names}".encode()
+        to = place or folder / hashlib.sha256(made).hexdigest()[:16]
         for sample in track(self.samples, title, len(self.samples)):
-            mask = self.read(sample)
-            if place is None:
-                write_mask(folder / f"{sample.id}.png", mask)
-        return place or folder
+            path = to / f"{sample.id}.png"
+            if place is not None:
+                self.read(sample)
+            elif not path.is_file():
+                write_mask(path, self.read(sample))
+        return to

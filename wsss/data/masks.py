@@ -4,6 +4,8 @@ Stages that work from tags alone must not import this module; its tests hold the
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,12 +17,14 @@ from torch.utils.data import Dataset
 from wsss.config import DataConfig
 from wsss.data import augment
 from wsss.data.coco_truth import MASKS, Track, about_masks, make_masks
+from wsss.data.given_masks import GivenMasks
 from wsss.data.image_header import read_header
-from wsss.data.images import Sample, read_image
+from wsss.data.images import TaggedDataset, read_image
 from wsss.data.mask_io import read_mask
 from wsss.errors import WsssError
 from wsss.formats.coco_layout import is_coco
 from wsss.labels import IGNORE_INDEX
+from wsss.run.fingerprint import path_digest
 
 _FOLDERS = ("SegmentationClassAug", MASKS)
 
@@ -32,12 +36,13 @@ def has_masks(root: Path) -> bool:
 
 def masks_root(data: DataConfig) -> Path | None:
     """The VOC folder that the true masks lie in; None where the data come with none."""
-    return data.root if data.root is not None and has_masks(data.root) else None
+    own = data.masks is None and data.root is not None and has_masks(data.root)
+    return data.root if own else None
 
 
 def has_truth(data: DataConfig) -> bool:
     """Whether there are true masks, or instances that they can be made of."""
-    return masks_root(data) is not None or _coco_root(data) is not None
+    return data.masks is not None or masks_root(data) is not None or _coco_root(data) is not None
 
 
 def require_truth(data: DataConfig) -> None:
@@ -48,32 +53,55 @@ def require_truth(data: DataConfig) -> None:
     """
     if not has_truth(data):
         raise WsssError(
-            f"There are no true masks at {data.root or data.images}: scoring and --ceiling need a "
-            "VOC folder with SegmentationClassAug or SegmentationClass, or a COCO folder."
+            f"There are no true masks at {data.root or data.images}: scoring and --ceiling need "
+            "data.masks=FOLDER with masks of some images, a VOC folder with SegmentationClassAug "
+            "or SegmentationClass, or a COCO folder."
         )
 
 
-def true_masks(data: DataConfig, split: str, samples: Iterable[Sample], track: Track) -> Path:
+def with_truth(data: DataConfig, tagged: TaggedDataset) -> TaggedDataset:
+    """The images that can be scored: with `data.masks` those that it has one of, else all.
+
+    Raises:
+        WsssError: the masks can't be read.
+    """
+    if data.masks is None:
+        return tagged
+    return replace(tagged, samples=_given(data.masks, path_digest(data.masks), tagged).samples)
+
+
+def true_masks(data: DataConfig, split: str, tagged: TaggedDataset, track: Track) -> Path:
     """The folder to look up the true masks of images in, by `mask_path`.
 
-    Those that are made of instances and are not there yet are made.
+    Those that are made of instances, or come in another format, and are not there yet are made.
 
     Args:
         data: where they are.
         split: that the images are of.
-        samples: images whose masks are needed.
+        tagged: images whose masks are needed.
         track: shows the progress.
 
     Raises:
         WsssError: the data of the config have none, or their instances are damaged.
     """
     require_truth(data)
+    if data.masks is not None:
+        given = _given(data.masks, path_digest(data.masks), tagged)
+        given.require_some()
+        return given.write(data.masks.with_name(f"{data.masks.name}.wsss"), track, "true masks")
     coco = _coco_root(data)
     if coco is not None:
-        return make_masks(coco, split, data.truth_rule, [sample.id for sample in samples], track)
+        ids = [sample.id for sample in tagged.samples]
+        return make_masks(coco, split, data.truth_rule, ids, track)
     root = masks_root(data)
     assert root is not None  # required above
     return root
+
+
+@lru_cache(maxsize=4)
+def _given(source: Path, _digest: str, tagged: TaggedDataset) -> GivenMasks:
+    """Looked up once a process, unless they change."""
+    return GivenMasks(source, tagged)
 
 
 def about_truth(root: Path) -> dict[str, str]:
@@ -82,32 +110,39 @@ def about_truth(root: Path) -> dict[str, str]:
 
 
 def _coco_root(data: DataConfig) -> Path | None:
-    return data.root if data.root is not None and is_coco(data.root) else None
+    own = data.masks is None and data.root is not None and is_coco(data.root)
+    return data.root if own else None
 
 
 def mask_path(root: Path, id: str) -> Path:
-    """The true mask of an image: in SegmentationClassAug, else in SegmentationClass.
+    """The true mask of an image: in SegmentationClassAug, SegmentationClass or the folder itself.
 
     Raises:
         WsssError: neither folder has it.
     """
-    path = _find(root, id)
+    path = find_mask(root, id)
     if path is not None:
         return path
     raise WsssError(
-        f"There is no mask {id}.png in {root / _FOLDERS[0]} or {root / _FOLDERS[1]}; expected the "
+        f"There is no mask {id}.png in {_shown(root)}; expected the "
         "true mask of every image that is scored: run wsss check-data to list what is missing."
     )
 
 
 def without_masks(root: Path, ids: Iterable[str]) -> list[str]:
     """The ids of images that have no true mask."""
-    return [id_ for id_ in ids if _find(root, id_) is None]
+    return [id_ for id_ in ids if find_mask(root, id_) is None]
 
 
-def _find(root: Path, id: str) -> Path | None:
-    paths = (root / folder / f"{id}.png" for folder in _FOLDERS)
+def find_mask(root: Path, id: str) -> Path | None:
+    """The true mask of an image; None where it has none."""
+    paths = (root / folder / f"{id}.png" for folder in (*_FOLDERS, ""))
     return next((path for path in paths if path.is_file()), None)
+
+
+def _shown(root: Path) -> str:
+    """Where masks are looked for, for a sentence."""
+    return f"{root / _FOLDERS[0]} or {root / _FOLDERS[1]}" if has_masks(root) else str(root)
 
 
 def read_pair(

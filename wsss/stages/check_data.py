@@ -143,7 +143,7 @@ def check_coco(
         samples = tagged.samples
         problems += _everywhere(check, [sample.path for sample in samples])
         if split in scored:
-            make = partial(true_masks, data, split, samples, track)
+            make = partial(true_masks, data, split, tagged, track)
             root, unmade = _attempt("mask", make)
             problems += unmade
             if root is not None:
@@ -165,9 +165,13 @@ def run(data: DataConfig, verify: bool = False) -> list[str]:
         A sentence for every problem.
     """
     problems = _check_source(data, verify)
-    if data.trusted is None or problems:
+    if problems:
         return problems
-    return check_given(data.trusted, open_tagged(data, data.mask_split), "trusted mask")
+    if data.trusted is not None:
+        problems += check_given(data.trusted, open_tagged(data, data.mask_split), "trusted mask")
+    if data.masks is not None:
+        problems += check_given(data.masks, open_tagged(data, data.score_split), "mask")
+    return problems
 
 
 def _check_source(data: DataConfig, verify: bool) -> list[str]:
@@ -178,7 +182,8 @@ def _check_source(data: DataConfig, verify: bool) -> list[str]:
     splits = tuple(dict.fromkeys((data.train_split, data.mask_split, *scored)))
     if is_coco(data.root):
         return check_coco(data, splits, scored, verify)
-    return check_voc(data.root, splits, has_masks(data.root), verify, scored)
+    own = data.masks is None and has_masks(data.root)
+    return check_voc(data.root, splits, own, verify, scored)
 
 
 def check_given(source: Path, tagged: TaggedDataset, kind: str) -> list[str]:
@@ -190,7 +195,10 @@ def check_given(source: Path, tagged: TaggedDataset, kind: str) -> list[str]:
         kind: what they are called in the problems.
     """
     given, problems = _attempt(kind, lambda: GivenMasks(source, tagged))
-    return problems + [f"{kind}: {text}" for text in (given.problems() if given else ())]
+    if given is None:
+        return problems
+    problems += _attempt(kind, given.require_some)[1]
+    return problems + [f"{kind}: {text}" for text in given.problems()]
 
 
 def describe(config: RunConfig) -> list[str]:

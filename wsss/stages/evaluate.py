@@ -6,6 +6,7 @@ predictions, `evaluation/confusion_<split>.csv` and the images `report/confusion
 `report/worst_<split>.png`.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 
 from wsss.config import RunConfig
 from wsss.config.schema import PredictConfig, SeedsConfig, ViewsConfig
+from wsss.data.given_masks import GivenMasks
 from wsss.data.images import TaggedDataset
 from wsss.data.mask_io import read_mask
 from wsss.data.masks import (
@@ -25,6 +27,7 @@ from wsss.data.masks import (
     read_target,
     require_truth,
     true_masks,
+    with_truth,
 )
 from wsss.data.open import open_tagged
 from wsss.engine.inference import dealt
@@ -81,9 +84,9 @@ def _score(config: RunConfig, kinds: Sequence[Kind], split: str | None) -> list[
         require_truth(config.data)
         split = split or (config.data.val_split if of == "predictions" else config.data.score_split)
         runtime = start(config.runtime, config.seed)
-        tagged = open_tagged(config.data, split)
+        tagged = with_truth(config.data, open_tagged(config.data, split))
     team.require_equal(tagged.digest(), f"The split {split} of {config.data.root}")
-    root = team.once(partial(true_masks, config.data, split, tagged.samples, track))
+    root = team.once(partial(true_masks, config.data, split, tagged, track))
     run = Run(config.run)
     if of in _SOFT:
         found = _score_seeds(config, runtime, tagged, root, [_SOFT[kind] for kind in kinds])
@@ -91,6 +94,7 @@ def _score(config: RunConfig, kinds: Sequence[Kind], split: str | None) -> list[
         masks = [run.pseudo_mask(p.id) for p in tagged.samples]
         found = [_score_masks(config, tagged, root, [masks])[0].summary()]
     else:
+        team.once(partial(_warn_of_trusted, config, tagged))
         found = [_score_predictions(config, run, tagged, root, split)]
     paths = []
     for kind, scores in zip(kinds, found, strict=True):
@@ -100,6 +104,19 @@ def _score(config: RunConfig, kinds: Sequence[Kind], split: str | None) -> list[
         team.once(partial(write_json, path, whole))
         paths.append(path)
     return paths
+
+
+def _warn_of_trusted(config: RunConfig, tagged: TaggedDataset) -> None:
+    """Say how many of the images that predictions are scored on lent their masks to training."""
+    if config.data.trusted is None:
+        return
+    learnt = len(GivenMasks(config.data.trusted, tagged).samples)
+    if learnt:
+        print(
+            f"warning: the segmenter learnt from trusted masks of {learnt} of the {len(tagged)} "
+            "images that its predictions are scored on: the figures flatter it",
+            file=sys.stderr,
+        )
 
 
 def kind(name: str) -> Kind:

@@ -5,7 +5,8 @@ Reads `train_seg/model.safetensors` of a run, or a model file without a run; wri
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -128,8 +129,15 @@ def _newer(path: Path, than: Path) -> bool:
     return path.is_file() and path.stat().st_mtime_ns >= than.stat().st_mtime_ns
 
 
-def run_split(config: RunConfig, split: str | None = None) -> Path:
+def run_split(
+    config: RunConfig, split: str | None = None, ids: Collection[str] | None = None
+) -> Path:
     """Segment the images of a split into the run folder, in every column of the evaluation.
+
+    Args:
+        config: of the run.
+        split: list of images; None takes `data.val_split`.
+        ids: of the images in it that are segmented; None takes all.
 
     Returns:
         The folder of the masks that the config's own scales, flip and CRF make.
@@ -140,6 +148,8 @@ def run_split(config: RunConfig, split: str | None = None) -> Path:
     split = split or config.data.val_split
     with team.together():
         data = open_tagged(config.data, split)
+        if ids is not None:
+            data = replace(data, samples=tuple(s for s in data.samples if s.id in ids))
     place = config.data.tags or config.data.root
     team.require_equal(data.digest(), f"The split {split} of {place}")
     columns = config.evaluate.columns()

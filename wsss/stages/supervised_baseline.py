@@ -38,7 +38,7 @@ def prepare(config: RunConfig) -> RunConfig:
     weak.require("train_seg")
     weak.check("train_seg", config, digests)
     samples = data.samples
-    root = true_masks(config.data, config.data.mask_split, samples, track)
+    root = true_masks(config.data, config.data.mask_split, data, track)
     first = config_of_round(config, 1)
     baseline = _baseline_config(first)
     _, digests = open_stage(baseline.data, config.seed, "train_seg")

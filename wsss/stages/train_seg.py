@@ -73,6 +73,7 @@ def trusted_masks(config: RunConfig, tagged: TaggedDataset) -> dict[str, Path]:
     if config.data.trusted is None:
         return {}
     given = GivenMasks(config.data.trusted, tagged)
+    given.require_some()
     folder = given.write(Run(config.run).trusted_copies, track, "trusted masks")
     others = f" ({len(given.others)} are of other images)" if given.others else ""
     print(f"trusted masks of {len(given.samples)} of {len(tagged)} images{others}", file=sys.stderr)

@@ -7,6 +7,7 @@ and for finding the worst images of a kind.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from wsss.config import RunConfig
 from wsss.data.augment import normalise, resize_mask
 from wsss.data.images import Sample, TaggedDataset
 from wsss.data.mask_io import read_mask
-from wsss.data.masks import has_truth, mask_path, true_masks
+from wsss.data.masks import find_mask, has_truth, mask_path, true_masks, with_truth
 from wsss.data.open import open_tagged
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.inference import load, to_device
@@ -78,7 +79,9 @@ def run(
         samples, others = samples[:shown], samples[shown:]
         samples += _false_alarms(config, tagged, others, count - shown, segmenter, runtime)
     samples = samples if ids else sorted(samples[:count])
-    truth = true_masks(config.data, split, samples, track) if has_truth(config.data) else None
+    drawn = replace(tagged, samples=tuple(samples))
+    scored = with_truth(config.data, drawn) if has_truth(config.data) else None
+    truth = true_masks(config.data, split, scored, track) if scored else None
     rows, captions = [], []
     for sample in samples:
         mask = None if segmenter is None else _predict(config, sample, segmenter, runtime)
@@ -148,9 +151,9 @@ def _worst(config: RunConfig, run: Run, split: str, count: int, kind: str) -> li
     """Ids of the images whose pseudo-masks fail worst in one way, the worst first."""
     if kind not in KINDS:
         raise WsssError(f"--worst is {kind!r}: expected one of {', '.join(KINDS)}.")
-    samples = open_tagged(config.data, split).samples
-    made = [sample for sample in samples if run.pseudo_mask(sample.id).is_file()]
-    root = true_masks(config.data, split, made, track)
+    scored = with_truth(config.data, open_tagged(config.data, split))
+    made = tuple(s for s in scored.samples if run.pseudo_mask(s.id).is_file())
+    root = true_masks(config.data, split, replace(scored, samples=made), track)
     bad: dict[str, float] = {}
     for sample in made:
         pred = read_mask(run.pseudo_mask(sample.id))
@@ -179,7 +182,8 @@ def _row(
     if mask is not None:
         row.append(_shown(mask, image))
     if truth is not None:
-        row.append(_shown(read_mask(mask_path(truth, sample.id)), image))
+        found = find_mask(truth, sample.id)  # of one's own images some have one
+        row.append(image if found is None else _shown(read_mask(found), image))
     return row
 
 

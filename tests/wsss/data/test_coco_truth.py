@@ -137,8 +137,8 @@ def test_true_masks_are_those_of_pycocotools(root: Path, rule: TruthRule) -> Non
     with contextlib.redirect_stdout(None):
         coco = COCO(str(root / "annotations" / "instances_val2014.json"))
     data = DataConfig(root=root, val_split="val2014", truth_rule=rule)
-    samples = open_tagged(data, "val2014").samples
-    masks = true_masks(data, "val2014", samples, quietly)
+    tagged = open_tagged(data, "val2014")
+    samples, masks = tagged.samples, true_masks(data, "val2014", tagged, quietly)
     assert len(samples) == 5
     for sample in samples:
         image = int(sample.id.rpartition("_")[2])
