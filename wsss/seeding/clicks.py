@@ -136,7 +136,7 @@ def certain(clicks: Sequence[Click], size: tuple[int, int], radius: float) -> Te
         (H, W) uint8.
     """
     found = torch.full(size, IGNORE_INDEX, dtype=torch.uint8)
-    nearest = torch.full(size, max(radius, 0.5) ** 2)
+    nearest = torch.full(size, float(max(radius, 0.5) ** 2))
     y = torch.arange(size[0])[:, None]
     x = torch.arange(size[1])
     for click in clicks:

@@ -54,4 +54,4 @@ def test_certain_gives_a_pixel_to_the_nearest_click_and_a_tie_to_the_last() -> N
     clicks = [Click(1, 0, 3), Click(3, 0, 0)]
     assert certain(clicks, (1, 6), 1.0).tolist() == [[3, 3, 0, 0, 0, 255]]
     assert certain(clicks[::-1], (1, 6), 1.0).tolist() == [[3, 3, 3, 0, 0, 255]]
-    assert certain(clicks, (1, 6), 0.0).tolist() == [[255, 3, 255, 0, 255, 255]]
+    assert certain(clicks, (1, 6), 0).tolist() == [[255, 3, 255, 0, 255, 255]]
