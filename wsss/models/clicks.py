@@ -16,11 +16,11 @@ from wsss.labels import IGNORE_INDEX
 from wsss.models.classifier import TagClassifier
 from wsss.models.multiscale import check_walks, observe, seed_size
 from wsss.seeding.cam import resize
-from wsss.seeding.clicks import Click, ClickRules, certain, click_logits, click_reach
+from wsss.seeding.clicks import Click, ClickRules, Likeness, certain, corrected
 from wsss.seeding.maps import Evidence, score_maps
 from wsss.seeding.masks import harden
 from wsss.seeding.thresholds import thresholds
-from wsss.seeding.walks import Seeding, blocks_of
+from wsss.seeding.walks import blocks_of
 
 UNSEEDED = -1.0
 """Margin of a label that is clicked without being a tag: it has no seed."""
@@ -29,9 +29,10 @@ UNSEEDED = -1.0
 class OpenImage:
     """Masks of one image by its tags, and by what a person says of it.
 
-    What depends on the image alone is computed when it is opened: assignments to slots, class
-    activation, the CRF's lattices. Seeds of a tag are made when it is first asked for. Answers
-    don't depend on what was asked before. With tags alone they are those of stage 2.
+    What depends on the image alone is computed when it is opened: class activation, what walks
+    through slots reach, the CRF's lattices. Seeds of a tag, and what is like a clicked location,
+    are made when they are first asked for. Answers don't depend on what was asked before. With
+    tags alone they are those of stage 2.
     """
 
     def __init__(
@@ -65,17 +66,18 @@ class OpenImage:
         self.size = (image.shape[0], image.shape[1])
         self.classes = len(model.bias)
         check_walks(settings.seeding, model)
-        check_walks(Seeding(rules.walks), model)
         pixels = to_device([limit_side(image, max_side)], device)
         self.computed = (pixels.shape[-2], pixels.shape[-1])
-        walks = (*settings.seeding.every_walk, *rules.walks)
+        self.grid = seed_size(*self.computed)
         with torch.inference_mode():
             found = observe(model, normalise_pixels(pixels), settings.scales, settings.flip)
+            self._likeness = Likeness(found, limit_side(image, max_side), rules, self.grid)
+            walks = settings.seeding.every_walk
             self.evidence = [_kept(one, [walk.block for walk in walks]) for one in found]
             crf = make_crf(settings.crf, settings.crf_iterations, settings.crf_backend)
             self._refine = None if crf is None else crf.of_image(pixels[0])
         self._scores: dict[int, Tensor] = {}
-        self._reach: dict[tuple[float, float], Tensor] = {}
+        self._alike: dict[tuple[float, float], Tensor] = {}
 
     @torch.inference_mode()
     def mask(
@@ -133,56 +135,52 @@ class OpenImage:
         above = torch.stack(
             [self._margin(label, levels.get(label, 0.0), label in seeded) for label in labels]
         )
-        first = torch.full_like(above[:1], 0.0 if self.background else -torch.inf)
-        logits = self.settings.sharpness * torch.cat([first, above])
-        if clicks:
-            channels = [
-                0 if click.label == 0 else 1 + labels.index(click.label) for click in clicks
-            ]
-            logits = logits + click_logits(self._reached(clicks), channels, len(logits), self.rules)
+        above = torch.cat([torch.zeros_like(above[:1]), above])
+        first = 0 if self.background else 1  # of the labels that compete
+        several = len(above) > first + 1
+        if clicks and several:
+            channels = [[0, *labels].index(click.label) - first for click in clicks]
+            above[first:] = self._corrected(above[first:], clicks, channels)
+        logits = self.settings.sharpness * resize(above[None], self.computed)[0]
+        logits[:first] = -torch.inf
         probs = logits.softmax(dim=0)
         known = known.to(probs.device)
         sure = known != IGNORE_INDEX
         values = torch.tensor([0, *labels], device=probs.device)
         probs = torch.where(sure, (known == values[:, None, None]).float(), probs)
-        if self._refine is not None:
-            probs = self._refine(probs)
+        if self._refine is not None and several:
+            probs = torch.cat([probs[:first], self._refine(probs[first:])])
         mask = harden(probs, labels, self.settings.confidence, self.background)
         return torch.where(sure, known, mask).cpu().numpy()
 
     def _margin(self, label: int, level: float, seeded: bool) -> Tensor:
-        """(H, W) of the computed size: score − threshold."""
+        """(h, w) on the grid of the seeds: score − threshold."""
         if not seeded:
-            return torch.full(self.computed, UNSEEDED, device=self.evidence[0].cam.device)
+            return torch.full(self.grid, UNSEEDED, device=self.evidence[0].cam.device)
         scores = self._seed(label)
         threshold = float(thresholds(scores[None], self.settings.background))
-        if level:
-            threshold = moved(scores, threshold, level)
-        return resize((scores - threshold)[None, None], self.computed)[0, 0]
+        return scores - (moved(scores, threshold, level) if level else threshold)
 
     def _seed(self, label: int) -> Tensor:
         """(h, w) scores in 0…1 of a class, rounded as stage 2 keeps them."""
         if label not in self._scores:
             tags = torch.zeros(1, self.classes, dtype=torch.bool)
             tags[0, label - 1] = True
-            found = score_maps(
-                self.evidence, tags, self.settings.seeding, seed_size(*self.computed)
-            )
+            found = score_maps(self.evidence, tags, self.settings.seeding, self.grid)
             self._scores[label] = found[0, label - 1].half().float()
         return self._scores[label]
 
-    def _reached(self, clicks: Sequence[Click]) -> Tensor:
-        """(n, H, W) of the computed size."""
+    def _corrected(self, above: Tensor, clicks: Sequence[Click], channels: Sequence[int]) -> Tensor:
+        """Margins (L, h, w) on the grid of the seeds after clicks on these channels."""
         height, width = self.size
         places = [((click.x + 0.5) / width, (click.y + 0.5) / height) for click in clicks]
-        new = [place for place in dict.fromkeys(places) if place not in self._reach]
+        new = [place for place in dict.fromkeys(places) if place not in self._alike]
         if new:
-            maps = click_reach(
-                self.evidence, torch.tensor(new), self.rules.walks, seed_size(*self.computed)
-            )
-            self._reach |= zip(new, maps, strict=True)
-        maps = torch.stack([self._reach[place] for place in places])
-        return resize(maps[None], self.computed)[0]
+            self._alike |= zip(new, self._likeness(torch.tensor(new)), strict=True)
+        alike = torch.stack([self._alike[place] for place in places])
+        cells = self._likeness.cells(torch.tensor(places))
+        sharpness = self.settings.sharpness
+        return corrected(sharpness * above, alike, cells, channels, self.rules) / sharpness
 
     def _reduced(self, click: Click) -> Click:
         """The click in pixels of the computed size."""
