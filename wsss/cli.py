@@ -217,6 +217,26 @@ def ablate(
 
 
 @app.command()
+def ablate_clicks(
+    source: Source = None,
+    settings: Settings = None,
+    clicks: Annotated[int, typer.Option(min=1, help="Per image, at most.")] = 10,
+    methods: Annotated[
+        str, typer.Option(help="Of slots, superpixels, grabcut, crf; ; between.")
+    ] = "slots;crf",
+    skip: Annotated[
+        int, typer.Option(min=0, help="Leave out so many of the images drawn first.")
+    ] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """A simulated annotator: masks after clicks, through slots and otherwise, resumable."""
+    config = _config(source, settings)
+    from wsss.ablation import clicks as stage
+
+    _tell(stage.run(config, clicks, methods, skip, overwrite))
+
+
+@app.command()
 def run(
     source: Source = None,
     settings: Settings = None,

@@ -62,15 +62,15 @@ class ClickRules:
     """
 
     walks: tuple[Walk, ...] = (
-        Walk("4", 1, weight=0.33),
-        Walk("8", 4, weight=0.6),
-        Walk("16", 4, weight=0.23),
+        Walk("4", 1, weight=0.43),
+        Walk("8", 4, weight=0.39),
+        Walk("16", 4, weight=0.18),
     )
-    path: float = 0.23
+    path: float = 0.22
     step: float = 0.02
-    spread: float = 15.0
-    target: float = 5.2
-    noise: float = 0.05
+    spread: float = 18.0
+    target: float = 4.9
+    noise: float = 0.09
     radius: float = 0.012
 
 
