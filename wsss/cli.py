@@ -216,7 +216,7 @@ def ablate(
     _tell(stage.run(config, rows, overwrite))
 
 
-@app.command()
+@app.command("ablate-clicks")
 def ablate_clicks(
     source: Source = None,
     settings: Settings = None,

@@ -6,7 +6,6 @@ import socket
 import sys
 import webbrowser
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +17,11 @@ from wsss.data.scores import read_scores
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.runtime import start
 from wsss.errors import WsssError
-from wsss.models.classifier import TagClassifier, build_classifier, slot_blocks
+from wsss.models.classifier import build_classifier
 from wsss.models.clicks import OpenImage
 from wsss.review.desk import Engine, OpenEngine
 from wsss.review.session import Session
 from wsss.run.state import Run
-from wsss.seeding.clicks import ClickRules
-from wsss.seeding.walks import Walk
 
 PORT = 8765
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -128,20 +125,15 @@ def engine_of(config: RunConfig, class_names: Sequence[str]) -> OpenEngine:
     model, _ = load_trained(
         first.model("train_cls"), "classifier", build_classifier, runtime.device, class_names
     )
-    settings, data, rules = config.pseudo_masks, config.data, rules_of(model)
+    settings, data = config.pseudo_masks, config.data
 
     def open_engine(image: NDArray[np.uint8], tags: Sequence[int]) -> Engine:
         where = runtime.device
-        return OpenImage(model, image, tags, settings, where, data.max_side, rules, data.background)
+        return OpenImage(
+            model, image, tags, settings, where, data.max_side, background=data.background
+        )
 
     return open_engine
-
-
-def rules_of(model: TagClassifier) -> ClickRules:
-    """How clicks walk in a backbone: through the default's blocks, or the auxiliary head's one."""
-    rules, names = ClickRules(), slot_blocks(model.backbone)
-    walks = tuple(walk for walk in rules.walks if walk.block in names)
-    return replace(rules, walks=walks or (Walk(model.slot_block, 4),))
 
 
 def _user() -> str:

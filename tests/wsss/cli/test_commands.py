@@ -23,6 +23,7 @@ COMMANDS = (
     "train-seg",
     "evaluate",
     "ablate",
+    "ablate-clicks",
     "run",
     "predict",
     "quickstart",
