@@ -21,7 +21,14 @@ from wsss.ablation.click_methods import METHODS, SUPERPIXELS, Answer, choose_met
 from wsss.ablation.click_table import Line, figures, markdown
 from wsss.config import RunConfig
 from wsss.data.images import Sample, TaggedDataset
-from wsss.data.masks import mask_path, read_pair, require_truth, true_masks, void_background
+from wsss.data.masks import (
+    mask_path,
+    read_pair,
+    require_truth,
+    true_masks,
+    void_background,
+    with_truth,
+)
 from wsss.data.open import open_tagged
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.progress import Tracker, track
@@ -70,7 +77,7 @@ def run(
         )
     team.require_equal(tagged.digest(), "The images")
     split = config.data.score_split
-    root = team.once(lambda: true_masks(config.data, split, tagged.samples, track))
+    root = team.once(lambda: true_masks(config.data, split, tagged, track))
     name = _digest(config, weights, clicks)
     folder = own.ablation / "clicks"
     known = team.once(lambda: _known(folder, name, overwrite))
@@ -96,7 +103,7 @@ def run(
 
 def _sample(config: RunConfig, skip: int) -> TaggedDataset:
     """The images that are drawn by the seed, but for the first ones, in their order."""
-    tagged = open_tagged(config.data, config.data.score_split)
+    tagged = with_truth(config.data, open_tagged(config.data, config.data.score_split))
     count = config.ablate.images or len(tagged)
     drawn = np.random.default_rng(config.seed).permutation(len(tagged))[skip : skip + count]
     if len(drawn) == 0:
