@@ -54,7 +54,7 @@ def checkpoint_filter(state_dict: dict[str, Any], model: nn.Module) -> dict[str,
         inner = [found.get(key) for key in _NESTED]
         found = next((value for value in inner if _holds_tensors(value)), found)
     own = model.state_dict().keys()
-    named = {_unwrapped(name, own): value for name, value in found.items()}
+    named = {_unwrapped(k, own): value for k, value in found.items() if isinstance(k, str)}
     # what torch.optim.swa_utils counts is no weight
     return {k: v for k, v in named.items() if isinstance(v, Tensor) and k != "n_averaged"}
 
@@ -70,7 +70,7 @@ def _holds_tensors(value: object) -> TypeGuard[Mapping[str, Any]]:
 
 def _unwrapped(name: str, own: Collection[str]) -> str:
     while name not in own:
-        prefix = next((prefix for prefix in _PREFIXES if str(name).startswith(prefix)), None)
+        prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), None)
         if prefix is None:
             break
         name = name.removeprefix(prefix)

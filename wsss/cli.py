@@ -3,6 +3,7 @@
 Torch is imported by the stages alone, so that `wsss --help` is quick.
 """
 
+import errno
 import io
 import os
 import sys
@@ -16,7 +17,7 @@ from typer.core import TyperGroup
 
 from wsss import __version__, recipes
 from wsss.engine import environment
-from wsss.errors import WsssError
+from wsss.errors import WsssError, on_one_line
 
 if TYPE_CHECKING:
     from wsss.config import RunConfig
@@ -35,12 +36,21 @@ class Sentences(TyperGroup):
         except WsssError as error:
             sentence = str(error)
         except OSError as error:
-            where = f" {error.filename}" if error.filename else ""
-            sentence = (
-                f"The disk refused{where} ({error.strerror or error}); what is finished is kept."
-            )
-        print(f"wsss: {sentence}", file=sys.stderr)
+            sentence = _of_system(error)
+        print(f"wsss: {on_one_line(sentence)}", file=sys.stderr)
         raise typer.Exit(2)
+
+
+_PATHS = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.ENOENT)
+
+
+def _of_system(error: OSError) -> str:
+    """What the system refused, as a sentence."""
+    reason = error.strerror or str(error)
+    if error.filename and error.errno in _PATHS:
+        return f"{error.filename} can't be used ({reason}): give another path, or check this one."
+    where = f" {error.filename}" if error.filename else ""
+    return f"The disk refused{where} ({reason}); what is finished is kept."
 
 
 app = typer.Typer(

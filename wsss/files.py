@@ -14,6 +14,11 @@ from wsss.errors import WsssError, first_line
 _held: dict[Path, FileLock] = {}
 
 
+def real_path(path: Path) -> Path:
+    """A path without links; one whose links go in circles stays as it is."""
+    return Path(os.path.realpath(path))
+
+
 def make_folder(path: Path) -> None:
     """Make a folder with its parents.
 
@@ -85,6 +90,28 @@ def names_below(folder: Path, suffix: str) -> set[str]:
                 elif entry.is_dir():
                     pending.append((f"{prefix}{entry.name}/", entry.path))
     return found
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """A JSON object in a file of ours, which a crash or an editor may have damaged.
+
+    Args:
+        path: the file.
+        remedy: what to do about a damaged one, for the sentence.
+
+    Raises:
+        WsssError: it can't be read, or holds something else.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+        reason = "" if isinstance(found, dict) else f"it holds a {type(found).__name__}"
+    except (OSError, ValueError, RecursionError) as error:
+        found, reason = {}, first_line(error)[:120]
+    if reason:
+        raise WsssError(
+            f"{path} is damaged ({reason}); expected the JSON that this program wrote: {remedy}."
+        )
+    return dict(found)
 
 
 def lock(path: Path, what: str) -> None:

@@ -183,3 +183,23 @@ def test_load_takes_a_list_of_paths_as_yaml() -> None:
     config = load(None, ["data.root=Photos #1", "ablate.runs=[runs/a,runs/b]"])
     assert config.data.root == Path("Photos #1")
     assert [path.name for path in config.ablate.runs] == ["a", "b"]
+
+
+BOMB = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 9))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "seed: 2024-13-45\n",  # a date that isn't one
+        f"seed: {'9' * 5000}\n",
+        f"seed: {'[' * 2000}{']' * 2000}\n",
+        f"a0: &a0 [x, x]\n{BOMB}data: {{class_names: *a8}}\n",
+        'data: {root: "a\\0b"}\n',
+        "? [a, b]\n: 1\n",
+    ],
+)
+def test_load_refuses_what_yaml_stumbles_over(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, text)
+    assert str(path) in refusal([], path) or "NUL" in refusal([], path)
+    assert len(refusal([], path)) < 3000

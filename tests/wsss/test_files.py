@@ -10,7 +10,15 @@ import pytest
 
 from wsss import files
 from wsss.errors import WsssError
-from wsss.files import lock, make_folder, remove_temporaries, unlock, write_atomic, write_json
+from wsss.files import (
+    lock,
+    make_folder,
+    read_json,
+    remove_temporaries,
+    unlock,
+    write_atomic,
+    write_json,
+)
 
 
 def test_write_json_is_readable(tmp_path: Path) -> None:
@@ -98,3 +106,11 @@ def _is_locked(path: Path) -> bool:
     except WsssError:
         return True
     return False
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[1]", b"null", b"\xff{}", b"[" * 100_000, None])
+def test_read_json_names_a_damaged_file_and_what_to_do(tmp_path: Path, data: bytes | None) -> None:
+    path = tmp_path / "settings.json"
+    path.mkdir() if data is None else path.write_bytes(data)
+    with pytest.raises(WsssError, match=r"settings\.json is damaged .*: delete it\.$"):
+        read_json(path, "delete it")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,19 +114,33 @@ class RowCounts:
 
     @classmethod
     def load(cls, path: Path, labels: int, settings: str) -> "RowCounts":
-        """Counts so far; empty where there are none of these settings."""
+        """Counts so far; empty where there are none of these settings, or they are damaged."""
         row_counts = cls(labels, settings)
         if not path.is_file():
             return row_counts
-        with np.load(path, allow_pickle=False) as stored:
-            if str(stored["settings"]) != settings:
-                return row_counts
-            row_counts.sweep.joint = stored["joint"]
-            _, row_counts.seconds, row_counts.network, images = stored["numbers"].tolist()
-            row_counts.images = int(images)
-            names = [name for name in stored.files if name.startswith("rule_")]
-            row_counts.rules = {name.removeprefix("rule_"): stored[name] for name in names}
-        return row_counts
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                found = {name: stored[name] for name in stored.files}
+        except Exception:  # a damaged archive makes its readers raise anything
+            return row_counts
+        return row_counts if row_counts._take(found) else cls(labels, settings)
+
+    def _take(self, found: Mapping[str, NDArray[Any]]) -> bool:
+        """Take counts over from a file; whether they are of these settings and whole."""
+        if str(found.get("settings")) != self.settings:
+            return False
+        rules = {k.removeprefix("rule_"): v for k, v in found.items() if k.startswith("rule_")}
+        counts = {**rules, "joint": found.get("joint", np.zeros(0))}
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(rules, (self.labels, self.labels))
+        shapes["joint"] = self.sweep.joint.shape
+        numbers = found.get("numbers", np.zeros(0))
+        if any(c.shape != shapes[k] or c.dtype != np.int64 for k, c in counts.items()):
+            return False
+        if numbers.shape != (4,) or numbers.dtype != np.float64 or not (numbers >= 0).all():
+            return False
+        _, self.seconds, self.network, images = numbers.tolist()
+        self.images, self.rules, self.sweep.joint = int(images), rules, counts["joint"]
+        return True
 
 
 def _write(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:

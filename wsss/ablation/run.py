@@ -42,7 +42,8 @@ from wsss.engine.checkpoint import load_trained
 from wsss.engine.profile import Stopwatch, peak_memory
 from wsss.engine.progress import Tracker, track
 from wsss.engine.runtime import Runtime, join, start
-from wsss.files import write_json, write_text
+from wsss.errors import WsssError
+from wsss.files import read_json, write_json, write_text
 from wsss.models.classifier import TagClassifier, build_classifier
 from wsss.models.multiscale import check_walks, observe, seed_size
 from wsss.run.state import Run
@@ -204,7 +205,7 @@ class Bench:
         What was measured before, with the same settings, is taken from the run's folder.
         """
         path = self.run.ablation / "memory.json"
-        known = json.loads(path.read_text()) if path.is_file() else {}
+        known = _measured(path)
         keys = {row.name: self._settings(row) for row in rows}
         labels = torch.tensor([1, 2], device=self.watch.device)
         for size, (height, width) in SIZES.items():
@@ -250,6 +251,17 @@ class Bench:
 def _save(rows: Iterable[tuple[RowCounts, Path]]) -> None:
     for row_counts, path in rows:
         row_counts.save(path)
+
+
+def _measured(path: Path) -> dict[str, dict[str, float | None]]:
+    """What was measured before; nothing where the file is damaged."""
+    if not path.is_file():
+        return {}
+    try:
+        found = read_json(path, "delete it")
+    except WsssError:
+        return {}
+    return {key: sizes for key, sizes in found.items() if isinstance(sizes, dict)}
 
 
 def _refiners(settings: PseudoMasksConfig) -> dict[str, Refiner | None]:

@@ -1,5 +1,6 @@
 """Configs from YAML files and `section.key=value`; whatever is wrong becomes one sentence."""
 
+import datetime
 import difflib
 import json
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 
 from wsss import recipes
 from wsss.config.schema import RunConfig
-from wsss.errors import WsssError
+from wsss.errors import WsssError, brief
 from wsss.seeding.walks import Walk
 
 
@@ -59,9 +60,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise WsssError(f"{path} can't be read ({error}): give a YAML file.") from None
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise WsssError(f"{path} is not valid YAML ({reason}): fix that line.") from None
+    except _NO_YAML as error:
+        raise WsssError(f"{path} is not valid YAML ({_reason(error)}): fix that line.") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -69,20 +69,30 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
+# a date that isn't one, a number of 5,000 digits, lists within lists without end
+_NO_YAML = (yaml.YAMLError, ValueError, TypeError, RecursionError)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
 def _apply(values: dict[str, Any], override: str) -> None:
     key, sign, text = override.partition("=")
     if not sign or not key:
-        raise WsssError(f"{override!r} is not an override: write section.key=value.")
+        raise WsssError(f"{brief(override)} is not an override: write section.key=value.")
     *parents, last = key.split(".")
     try:
         # a folder may be called `2024` or `Photos #1`: a path is taken as it stands
         value = text if _is_path(key) and _literal(text) else yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise WsssError(f"The value in {override!r} is not valid YAML: quote it.") from None
+    except _NO_YAML:
+        raise WsssError(f"The value in {brief(override)} is not valid YAML: quote it.") from None
     for parent in parents:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
-            raise WsssError(f"{override!r}: {parent} is a single value, it has no keys below it.")
+            raise WsssError(
+                f"{brief(override)}: {parent} is a single value, it has no keys below it."
+            )
     values[last] = value
 
 
@@ -102,17 +112,21 @@ def _literal(text: str) -> bool:
     return text not in ("", "null") and text[0] not in "\"'"
 
 
+_MOST = 6  # faults that a sentence names
+
+
 def _sentence(error: ValidationError, source: str) -> str:
     items = error.errors()
     # a faulty item makes its list faulty, too: name the item alone
     locations = {item["loc"][:end] for item in items for end in range(1, len(item["loc"]))}
     faults = [_fault(item) for item in items if item["loc"] not in locations]
+    more = f" (and {len(faults) - _MOST} more)" if len(faults) > _MOST else ""
     # each form that a value may take complains by itself: one clause a key
     clauses: dict[str, list[str]] = {}
-    for start, expected in faults:
+    for start, expected in faults[:_MOST]:
         clauses.setdefault(start, []).append(expected)
     text = "; ".join(start + " or ".join(expected) for start, expected in clauses.items())
-    return f"Config from {source}: {text}."
+    return f"Config from {source}: {text}{more}."
 
 
 def _fault(item: Any) -> tuple[str, str]:
@@ -127,13 +141,20 @@ def _fault(item: Any) -> tuple[str, str]:
         reason = item["msg"].removeprefix("Value error, ")
         return (f"{where}: {reason}" if where else reason), ""
     if item["type"] in ("model_type", "dict_type"):
-        return f"{where} is {item['input']!r}: expected ", "keys with values below it"
+        return f"{where} is {brief(item['input'])}: expected ", "keys with values below it"
     if item["type"] == "string_type":
-        return f"{where} is {item['input']!r}: expected ", f"text: quote it, '\"{item['input']}\"'"
+        quoted_so = f": quote it, '\"{item['input']}\"'" if _is_plain(item["input"]) else ""
+        return f"{where} is {brief(item['input'])}: expected ", f"text{quoted_so}"
     message = item["msg"].replace("Input should be ", "").replace("a valid ", "a ")
     message = message.replace("a integer", "an integer").replace("Tuple should have ", "")
     message = message.partition(", unable")[0].partition(", got")[0]
-    return f"{where} is {item['input']!r}: expected ", message.partition(" after validation")[0]
+    message = message.partition(" after validation")[0]
+    return f"{where} is {brief(item['input'])}: expected ", message
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is one that a text without quotes became."""
+    return isinstance(value, bool | int | float | datetime.date)
 
 
 # what pydantic adds to the place of a value that may take several forms

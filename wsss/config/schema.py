@@ -26,6 +26,15 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_nul(cls, values: Any) -> Any:
+        """No path and no name has the character 0."""
+        for key, value in values.items() if isinstance(values, dict) else ():
+            if isinstance(value, str) and "\0" in value:
+                raise ValueError(f"{key} holds the character NUL: write it without")
+        return values
+
 
 StageName = Literal["train_cls", "pseudo_masks", "train_seg"]
 

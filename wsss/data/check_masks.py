@@ -21,6 +21,8 @@ from wsss.labels import IGNORE_INDEX
 
 MOSTLY_VOID = 0.1  # share of void in a mask that borders and doubtful objects don't reach
 
+UNTAGGED = 0.1  # share of masks with a class that their tags lack: none in VOC's own
+
 REORDERED = 0.25  # share of images that agree with their tags only in another order of classes
 
 
@@ -153,7 +155,7 @@ def check_against_tags(
     class_names: Sequence[str],
     tags: Mapping[str, Collection[int]],
 ) -> MaskReport:
-    """What only all masks together show: 255 for the class, classes in another order.
+    """What only all masks together show: 255 for the class, another order, masks of other images.
 
     Args:
         counts: image id → (256,) pixels of each value.
@@ -197,7 +199,18 @@ def check_against_tags(
     for row, id_ in zip(matrix, ids, strict=True):
         row[list(tags.get(id_, ()))] = True
     order = check_order(matrix[holds_class], present[holds_class, 1 : classes + 1], class_names)
-    return MaskReport(order.problems, warnings + order.warnings)
+    warnings += order.warnings
+    known = np.array([id_ in tags for id_ in ids])
+    untagged = present[:, 1 : classes + 1] & ~matrix & known[:, None]
+    strange = np.flatnonzero(untagged.any(1))
+    if not order.problems and len(strange) >= max(2, UNTAGGED * known.sum()):
+        held = class_names[int(untagged[strange[0]].argmax())]
+        warnings.append(
+            f"{len(strange)} of {known.sum()} masks hold a class that their image isn't tagged "
+            f"with, {masks[ids[strange[0]]]} first ({held}): check that each mask is of its image, "
+            "and that every class in an image is tagged."
+        )
+    return MaskReport(order.problems, warnings)
 
 
 def check_order(

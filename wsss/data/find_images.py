@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from wsss.data.image_header import IMAGE_SUFFIXES, read_header
 from wsss.errors import WsssError
+from wsss.files import real_path
 
 # indices or grey values: an image of these modes beside a colour one of its name is its mask
 _MASK_MODES = ("1", "P", "L", "I;16", "I;16B", "I")
@@ -38,7 +39,7 @@ def find_images(folder: Path, skip: Path | None = None) -> FoundImages:
     """
     images: list[str] = []
     others: Counter[str] = Counter()
-    for path in _files(folder, None if skip is None else skip.resolve()):
+    for path in _files(folder, None if skip is None else real_path(skip)):
         name = path.rpartition("/")[2]
         suffix = name[len(without_suffix(name)) :].lower()
         if suffix in IMAGE_SUFFIXES:
@@ -63,7 +64,7 @@ def _files(folder: Path, skip: Path | None) -> Iterator[str]:
     while links:  # folders themselves before links to them, so that an image keeps its own path
         start = links.pop(0)
         for parent, folders, files in os.walk(start):
-            real = Path(parent).resolve()
+            real = real_path(Path(parent))
             if real in seen or real == skip:
                 folders.clear()
                 continue

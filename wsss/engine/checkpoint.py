@@ -1,7 +1,7 @@
 """State of a training on disk: whole or absent, so that a killed run resumes where it stopped."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from glmix.checkpoints import describe_mismatch
 from wsss.errors import WsssError, first_line
 from wsss.files import write_atomic
+from wsss.labels import check_class_names
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -30,13 +31,16 @@ def load_state(path: Path) -> dict[str, Any] | None:
     """
     if not path.is_file():
         return None
+    reason = ""
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file makes its reader raise anything
+        reason = first_line(error)[:120]
+    if reason or not isinstance(state, dict):
         raise WsssError(
-            f"{path} is not a valid checkpoint ({first_line(error)}): delete it to start the "
-            "stage over."
-        ) from None
+            f"{path} is not a valid checkpoint ({reason or 'it holds no training state'}): delete "
+            "it to start the stage over."
+        )
     return state
 
 
@@ -71,21 +75,45 @@ def read_metadata(path: Path, kind: str) -> dict[str, Any]:
         raise WsssError(
             f"{path} is not a valid safetensors file ({first_line(error)}): give a trained {kind}."
         ) from None
-    metadata: dict[str, Any] = json.loads(header.get("wsss", "{}"))
-    found = metadata.get("kind", "other weights")
+    try:
+        metadata = json.loads(header.get("wsss", "{}"))
+    except (ValueError, RecursionError):
+        metadata = {}
+    found = metadata.get("kind", "other weights") if isinstance(metadata, dict) else metadata
     if found != kind:
-        raise WsssError(f"{path} holds {found}, not a {kind}: give the file of a {kind}.")
-    return metadata
+        raise WsssError(f"{path} holds {str(found)[:60]}, not a {kind}: give the file of a {kind}.")
+    check_card(metadata, path)
+    return dict(metadata)
+
+
+def check_card(card: dict[str, Any], path: Path) -> None:
+    """Refuse what a model says of itself where its classes are none.
+
+    Raises:
+        WsssError: it has no names of classes, or others than a mask can have.
+    """
+    names = card.get("class_names")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise WsssError(
+            f"{path} lacks class_names in its metadata: give the file as this program wrote it."
+        )
+    check_class_names(names, str(path))
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
     """Load weights that must fit.
 
     Raises:
-        WsssError: they are another model's.
+        WsssError: they are damaged, or another model's.
     """
-    with safe_open(path, framework="pt") as file:
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    try:
+        with safe_open(path, framework="pt") as file:
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WsssError(
+            f"{path} is not a valid safetensors file ({first_line(error)[:120]}): copy it again."
+        ) from None
+    refuse_not_finite(weights, path)
     try:
         model.load_state_dict(weights)
     except RuntimeError:
@@ -93,6 +121,20 @@ def load_weights(path: Path, model: nn.Module) -> None:
             f"{path} holds the weights of another model ({describe_mismatch(weights, model)}): "
             "give the one that this config describes."
         ) from None
+
+
+def refuse_not_finite(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights with which a network answers the same whatever it sees.
+
+    Raises:
+        WsssError: one of them is infinite or not a number.
+    """
+    for name, value in weights.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise WsssError(
+                f"{path} holds numbers in {name} that are infinite or none: give weights of a "
+                "training that did not diverge."
+            )
 
 
 def load_trained(
@@ -115,20 +157,38 @@ def load_trained(
         WsssError: the file is missing, damaged, another model's, or of other classes.
     """
     metadata = read_metadata(path, kind)
-    try:
-        known = metadata["class_names"] if class_names is not None else []
-        if known != list(class_names or []):
-            raise WsssError(
-                f"{path} knows the classes {', '.join(known)}, the data have "
-                f"{', '.join(class_names or [])}: train the {kind} again, or give it the data it "
-                "was trained on."
-            )
-        model = build(metadata)
-    except KeyError as error:
-        raise WsssError(f"{path} lacks {error} in its metadata: train the {kind} again.") from None
+    known = metadata["class_names"]
+    if class_names is not None and known != list(class_names):
+        raise WsssError(
+            f"{path} knows the classes {', '.join(known)}, the data have "
+            f"{', '.join(class_names)}: train the {kind} again, or give it the data it "
+            "was trained on."
+        )
+    model = built(build, metadata, path, kind)
     load_weights(path, model)
     model = model.to(device).eval()
     if device.type != "cpu":
         # there convolutions take channels-last kernels as they are and convert others
         model.to(memory_format=torch.channels_last)
     return model, metadata
+
+
+def built(
+    build: Callable[[dict[str, Any]], Model], metadata: dict[str, Any], path: Path, kind: str
+) -> Model:
+    """The untrained model that a file describes.
+
+    Raises:
+        WsssError: it describes none.
+    """
+    try:
+        return build(metadata)
+    except KeyError as error:
+        raise WsssError(f"{path} lacks {error} in its metadata: train the {kind} again.") from None
+    except WsssError:
+        raise
+    except Exception as error:  # arguments of any kind make a network raise anything
+        raise WsssError(
+            f"{path} describes no {kind} ({first_line(error)[:120]}): give the file as this "
+            "program wrote it."
+        ) from None

@@ -72,6 +72,11 @@ def train(
     average = Average(model, schedule.ema)
     first = _resume(checkpoint, model, optimizer, scaler, average)
     runtime.team.require_equal(first, f"The state {checkpoint}")
+    if not 0 <= first <= schedule.steps:
+        raise WsssError(
+            f"{checkpoint} is of step {first}, and this training has {schedule.steps}: delete it "
+            "to start the stage over."
+        )
     order = SampleOrder(
         len(dataset),  # type: ignore[arg-type]
         schedule,
@@ -201,11 +206,11 @@ def _resume(
         for name, value in state["average"].items():
             average.values[name].copy_(value)
         return int(state["step"])
-    except (KeyError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[-1].strip().rstrip(".")
+    except Exception as error:  # a state of any kind makes its takers raise anything
+        reason = str(error).splitlines()[-1:] or [type(error).__name__]
         raise WsssError(
-            f"{checkpoint} belongs to another network ({reason}): delete it to start the "
-            "stage over."
+            f"{checkpoint} belongs to another network ({reason[0].strip()[:120].rstrip('.')}): "
+            "delete it to start the stage over."
         ) from None
 
 

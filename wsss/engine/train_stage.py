@@ -4,7 +4,7 @@ import copy
 import math
 import sys
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from wsss.engine.allocator import give_back
 from wsss.engine.checkpoint import save_model
 from wsss.engine.loop import LossFunction, check_batch, train
 from wsss.engine.parameter_groups import parameter_groups
-from wsss.engine.precision import choose
+from wsss.engine.precision import Precision, choose
 from wsss.engine.runtime import Runtime
 from wsss.engine.schedule import schedule_of
 from wsss.engine.stage_work import begin
@@ -89,7 +89,8 @@ def train_stage(
 def _in_its_precision(work: Work, runtime: Runtime, title: str) -> Runtime:
     """The runtime in the precision that a training goes on in, which is said if unexpected."""
     goes_on = work.run.checkpoint(work.stage).is_file() and not work.overwrite
-    begun = work.run.computed_with(work.stage).get("precision") if goes_on else None
+    noted = work.run.computed_with(work.stage).get("precision") if goes_on else None
+    begun = noted if noted in get_args(Precision) else None
     choice = choose(work.config.runtime.precision, runtime.hardware, begun)
     if choice.remark and runtime.is_main:
         print(f"{title} {choice.remark}", file=sys.stderr)

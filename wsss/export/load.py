@@ -17,7 +17,7 @@ from torch.export.passes import move_to_device_pass
 
 from wsss.data.augment import IMAGENET_MEAN, IMAGENET_STD
 from wsss.data.mask_io import palette
-from wsss.engine.checkpoint import load_trained, load_weights
+from wsss.engine.checkpoint import built, check_card, load_trained, load_weights
 from wsss.errors import WsssError, first_line
 from wsss.labels import BACKGROUND
 
@@ -109,15 +109,17 @@ def read_card(text: str | None, path: Path, needs: Sequence[str] = ()) -> Card:
     """
     try:
         card: Any = json.loads(text or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         card = None
-    missing = [key for key in ("class_names", *needs) if key not in (card or {})]
-    if not isinstance(card, dict) or card.get("kind") != "segmenter" or missing:
+    known = card if isinstance(card, dict) else {}
+    missing = [key for key in ("class_names", *needs) if key not in known]
+    if known.get("kind") != "segmenter" or missing:
         raise WsssError(
             f"{path} says nothing about its classes: give a model that `wsss export` wrote, from "
             "the folder that it wrote."
         )
-    return card
+    check_card(known, path)
+    return known
 
 
 def _open_hub(
@@ -129,7 +131,7 @@ def _open_hub(
     weights = folder / WEIGHTS_FILE
     if not weights.is_file():
         raise WsssError(f"{folder} has no {WEIGHTS_FILE}: give the whole folder of the model.")
-    model = build(card)
+    model = built(build, card, folder / CARD_FILE, "segmenter")
     load_weights(weights, model)
     return model.to(device).eval(), card
 
@@ -156,7 +158,7 @@ def _open_onnx(path: Path) -> tuple[nn.Module, Card]:
         logits = session.run(None, {name: images.detach().float().cpu().numpy()})[0]
         return torch.from_numpy(logits).to(images.device)
 
-    return Padded(run), card
+    return _tried(Padded(run), card, path, torch.device("cpu")), card
 
 
 def _open_exported(path: Path, device: torch.device) -> tuple[nn.Module, Card]:
@@ -168,5 +170,28 @@ def _open_exported(path: Path, device: torch.device) -> tuple[nn.Module, Card]:
             f"{path} is not a torch.export program ({first_line(error)}): export it again."
         ) from None
     card = read_card(extra[KEY], path)
-    program = move_to_device_pass(program, device)
-    return Padded(program.module()), card
+    network = Padded(move_to_device_pass(program, device).module())
+    return _tried(network, card, path, device), card
+
+
+@torch.no_grad()
+def _tried(network: Padded, card: Card, path: Path, device: torch.device) -> Padded:
+    """A graph that answers for as many classes as its card names, tried on a black image.
+
+    Raises:
+        WsssError: it doesn't.
+    """
+    channels = len(card["class_names"]) + 1
+    reason = ""
+    try:
+        logits = network(torch.zeros(1, 3, LEAST, LEAST, device=device))
+        if logits.shape != (1, channels, LEAST, LEAST) or not bool(logits.isfinite().all()):
+            reason = f"its answer to an image of {LEAST}×{LEAST} is {tuple(logits.shape)}"
+    except Exception as error:  # a damaged graph raises anything
+        reason = first_line(error)[:120]
+    if reason:
+        raise WsssError(
+            f"{path} doesn't segment ({reason}); expected finite scores of {channels} classes: "
+            "export it again."
+        )
+    return network

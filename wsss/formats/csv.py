@@ -1,10 +1,11 @@
 """A CSV `image,tags`, or one with a column of 0 and 1 for every class."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from wsss.errors import WsssError
-from wsss.formats.csv_table import Table, read_table
+from wsss.formats.csv_table import Table, read_table, refuse_absent
 from wsss.formats.tag_cell import looks_separated_by_blanks, split_blanks, split_cell
 from wsss.formats.tag_list import TagList
 from wsss.formats.text import clean, excerpt
@@ -42,6 +43,7 @@ def read_tags(path: Path, class_names: Sequence[str] | None = None) -> TagList:
             cell that may mean several things, no rows.
     """
     table, names = read_table(path), [clean(name) for name in class_names or ()]
+    refuse_absent(table, path)
     rows: Rows = {}
     lines: Lines = {}
     kept: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -56,6 +58,7 @@ def read_tags(path: Path, class_names: Sequence[str] | None = None) -> TagList:
         rows[name] = kept.setdefault(both, both)
     if table.tags is not None:
         rows, lines = _split_blanks(rows, lines, path, names, several)
+        _refuse_joined(lines, path, names)
         _refuse_yes_and_no(lines, path, table.header[table.tags], names)
     return TagList(path, rows, {tag: f"Line {line} of {path}" for tag, line in lines.items()})
 
@@ -130,6 +133,21 @@ def _split_blanks(
         for part in parts[tag]:
             found[part] = min(line, found.get(part, line))
     return {name: split[tags] for name, tags in rows.items()}, found
+
+
+_JOINED = re.compile(r"\s*[/&+]\s*|\s+and\s+", re.IGNORECASE)
+
+
+def _refuse_joined(lines: Lines, path: Path, names: Sequence[str]) -> None:
+    """Refuse `cat/dog` and `cat and dog` where both are tags by themselves."""
+    for tag, line in lines.items() if not names else ():
+        parts = _JOINED.split(tag)
+        if len(parts) > 1 and all(part in lines for part in parts):
+            raise WsssError(
+                f"Line {line} of {path} has {excerpt(tag)}, whose parts are tags by themselves; "
+                "expected tags separated by semicolons: write them so, or list the classes in "
+                "data.class_names."
+            )
 
 
 def _refuse_yes_and_no(lines: Lines, path: Path, column: str, names: Sequence[str]) -> None:

@@ -31,6 +31,10 @@ TAG_COLUMNS: tuple[tuple[str, ...], ...] = (
 )
 
 
+# a column that says how sure a row is, or whether it is so at all
+_SURENESS = ("confidence", "score", "probability", "prob", "present", "is_present", "value")
+
+
 class Row(NamedTuple):
     """A row, and the line of the file that it starts in."""
 
@@ -85,6 +89,33 @@ def read_table(path: Path) -> Table:
     )
 
 
+def refuse_absent(table: Table, path: Path) -> None:
+    """Refuse rows that say that their tag is not in the image, as Open Images has them.
+
+    Raises:
+        WsssError: a column of confidence, or of presence, has less than a half beside a tag.
+    """
+    for index, key in enumerate(_keys(table.header)):
+        if key not in _SURENESS or table.tags is None:
+            continue
+        for row in table.rows:
+            if _is_no(row.cells[index]):
+                raise WsssError(
+                    f"Line {row.line} of {path} has {excerpt(row.cells[index])} in the column "
+                    f"{table.header[index]}, beside the tag {excerpt(row.cells[table.tags])}; "
+                    "expected rows of what is in an image: remove those that say it isn't, or the "
+                    "column."
+                )
+
+
+def _is_no(cell: str) -> bool:
+    text = clean(cell).casefold()
+    try:
+        return float(text) < 0.5
+    except ValueError:
+        return text in ("no", "false", "n")
+
+
 def _parse(text: str, delimiter: str, path: Path, skipped: int) -> list[Row]:
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
@@ -126,6 +157,13 @@ def _columns(header: Sequence[str], path: Path, needs_tags: bool) -> tuple[int, 
     """Which columns name images and tags; without tags, every other column is a class."""
     keys = _keys(header)
     image, tags = _column(keys, IMAGE_COLUMNS, path), _column(keys, TAG_COLUMNS, path)
+    more = None if tags is None else re.compile(rf"{keys[tags].removesuffix('s')}s?_?\d+")
+    numbered = next((key for key in keys if more and more.fullmatch(key)), None)
+    if tags is not None and numbered is not None:
+        raise WsssError(
+            f"The header of {path} has the columns {keys[tags]} and {numbered}; expected all tags "
+            "of a row in one column, separated by semicolons: join them."
+        )
     if image is None or (tags is None and (needs_tags or len(keys) < 2)):
         return None
     return image, tags

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from wsss.data.find_images import find_images, likely_images, without_suffix
@@ -42,6 +43,8 @@ CLASS_NAMES: tuple[str, ...] = (
 )
 
 NUM_CLASSES = len(CLASS_NAMES)
+
+_LONGEST = 250  # bytes of a file's name, without its suffix
 
 
 def split_list_path(root: Path, split: str) -> Path:
@@ -103,13 +106,38 @@ def split_ids(root: Path, split: str) -> tuple[str, ...]:
             f"The split list {path} names {twice[:60]} more than once; expected every id once: "
             f"remove the {len(ids) - len(set(ids))} repeated lines."
         )
+    refuse_ids(ids, path)
+    return ids
+
+
+def refuse_ids(ids: Sequence[str], path: Path) -> None:
+    """Refuse ids that lie outside the data set, or that no file can have.
+
+    Args:
+        ids: of a list.
+        path: of the list.
+
+    Raises:
+        WsssError: one of them does.
+    """
     outside = next((i for i in ids if PurePath(i).is_absolute() or ".." in PurePath(i).parts), None)
     if outside is not None:
         raise WsssError(
             f"The split list {path} names {excerpt(outside)}, which lies outside the data set; "
             "expected ids within JPEGImages: correct that line."
         )
-    return ids
+    unusable = next((i for i in ids if _is_unusable(i)), None)
+    if unusable is not None:
+        raise WsssError(
+            f"The split list {path} names {excerpt(unusable)}, which no file can be called; "
+            "expected ids of images: correct that line."
+        )
+
+
+def _is_unusable(id: str) -> bool:
+    parts = PurePath(id).parts
+    longest = max((len(part.encode(errors="replace")) for part in parts), default=0)
+    return "\0" in id or not 0 < longest <= _LONGEST
 
 
 def read_class_names(root: Path) -> tuple[str, ...]:
@@ -159,7 +187,7 @@ def read_voc(root: Path, split: str) -> TaggedDataset:
     if missing:
         raise WsssError(
             f"{len(missing)} of {len(ids)} images of split {split} are missing in "
-            f"{root / 'JPEGImages'}, the first {missing[0]}.jpg; run wsss check-data to list them."
+            f"{root / 'JPEGImages'}, the first {excerpt(missing[0])}: wsss check-data lists them."
         )
     return TaggedDataset(
         names, tuple(Sample(i, images[i], _tags(annotation_path(root, i), index)) for i in ids)

@@ -10,7 +10,9 @@ import glmix
 from glmix.checkpoints import checkpoint_filter, describe_mismatch
 from glmix.pretrained import find_weights
 from glmix.weight_files import read_weights
-from wsss.errors import WsssError, first_line
+from wsss.engine.checkpoint import refuse_not_finite
+from wsss.errors import WsssError, brief, first_line
+from wsss.models.trial import refusal
 
 
 def create_backbone(name: str, weights: Path | str | None, args: dict[str, Any]) -> glmix.GLNet:
@@ -29,10 +31,14 @@ def create_backbone(name: str, weights: Path | str | None, args: dict[str, Any])
     known = timm.list_models("glnet_*")
     if name not in known:
         raise WsssError(f"backbone.name is {name!r}: expected one of {', '.join(known)}.")
+    reason = ""
     try:
         model: glmix.GLNet = timm.create_model(name, num_classes=0, **args)
-    except (TypeError, ValueError, KeyError) as error:
-        raise WsssError(f"backbone.args {args} don't build a {name}: {error}.") from None
+        reason = refusal(model) if args else ""
+    except Exception as error:  # arguments of any kind make a network raise anything
+        reason = first_line(error)[:200]
+    if reason:
+        raise WsssError(f"backbone.args {brief(args)} don't build a {name}: {reason}.")
     if weights is None:
         _init_by_fan_in(model)
     else:
@@ -66,6 +72,7 @@ def _load(model: glmix.GLNet, path: Path, name: str) -> None:
             f"{path} holds no weights; expected tensors by name, by themselves or under model or "
             "state_dict: give a file that was saved with model.state_dict()."
         )
+    refuse_not_finite(state, path)
     # the ImageNet head isn't used; everything else has to fit
     state = {k: v for k, v in state.items() if not k.startswith(("head.", "tklb_aux_head."))}
     try:
@@ -83,7 +90,7 @@ def _read(path: Path) -> dict[str, Any]:
         return read_weights(path)
     except FileNotFoundError:
         raise WsssError(f"No weights at {path}: fix backbone.weights, or leave it out.") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         raise WsssError(
             f"{path} can't be read as weights ({first_line(error)}); expected safetensors, or a "
             "state dict as torch.save writes it: download it again."

@@ -14,6 +14,7 @@ from glmix.glnet import Stage
 from wsss.config import RunConfig
 from wsss.errors import WsssError
 from wsss.models.backbone import create_backbone
+from wsss.models.trial import refusal
 
 
 class ClassifierOutput(NamedTuple):
@@ -141,10 +142,14 @@ def new_classifier(config: RunConfig, classes: int) -> TagClassifier:
 def build_classifier(metadata: dict[str, Any]) -> TagClassifier:
     """An untrained classifier of the shape that a model file's metadata describes."""
     backbone = create_backbone(metadata["backbone"], None, metadata["backbone_args"])
-    return TagClassifier(
+    model = TagClassifier(
         backbone,
         len(metadata["class_names"]),
         metadata["slot_block"],
         metadata["slot_top"],
         metadata.get("pooling", "mean"),
     )
+    reason = refusal(model)
+    if reason:
+        raise WsssError(f"The metadata of the classifier don't build one ({reason}): train again.")
+    return model

@@ -1,7 +1,7 @@
 """The segmenter of stage 3: a segmentation-models-pytorch decoder on a GLNet encoder."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import segmentation_models_pytorch as smp
 import torch
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 import glmix
 from wsss.config import RunConfig
-from wsss.errors import WsssError
+from wsss.errors import WsssError, brief, first_line
+from wsss.models.trial import refusal
 
 # segmentation-models-pytorch's class of each decoder
 _DECODERS = {"segformer": "Segformer", "fpn": "FPN", "upernet": "UPerNet", "unet": "Unet"}
@@ -55,17 +56,21 @@ class Segmenter(nn.Module):
         super().__init__()
         build = getattr(smp, _DECODERS[decoder])
         arguments = {**backbone_args, **(decoder_args or {})}
+        reason = ""
         try:
             self.net: nn.Module = build(
                 f"tu-{backbone}", encoder_weights=None, classes=num_classes, **arguments
             )
-        except (TypeError, ValueError) as error:
+            reason = refusal(self.net) if arguments else ""
+        except Exception as error:  # arguments of any kind make a network raise anything
+            reason = first_line(error)[:200]
+        if reason:
             raise WsssError(
-                f"train_seg.decoder_args {decoder_args} don't build a {decoder} ({error}): "
+                f"train_seg.decoder_args {brief(decoder_args)} don't build a {decoder} ({reason}): "
                 "take arguments that segmentation-models-pytorch knows."
-            ) from None
+            )
         if not background:
-            self.net.segmentation_head.append(WithoutBackground())
+            cast(Any, self.net).segmentation_head.append(WithoutBackground())
 
     @property
     def encoder(self) -> nn.Module:

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import Tensor
 
 from wsss.config import PseudoMasksConfig, RunConfig
@@ -17,6 +19,7 @@ from wsss.engine.checkpoint import load_trained
 from wsss.engine.inference import Autocast, load, network_autocast, to_device
 from wsss.engine.profile import Stopwatch
 from wsss.engine.runtime import Runtime
+from wsss.errors import WsssError
 from wsss.files import names_below
 from wsss.models.classifier import TagClassifier, build_classifier
 from wsss.models.multiscale import observe, seed_size
@@ -49,11 +52,22 @@ class SoftSeeds(NamedTuple):
         )
 
     @classmethod
-    def load(cls, path: Path) -> "SoftSeeds":
-        """What `save` wrote."""
-        with np.load(path) as soft:
-            cam, seed = torch.from_numpy(soft["cam"]), torch.from_numpy(soft["seed"])
-            return cls(soft["labels"].tolist(), cam, seed)
+    def load(cls, path: Path, labels: Sequence[int]) -> "SoftSeeds | None":
+        """What `save` wrote of an image of these labels; None where it is missing or damaged."""
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as soft:
+                found, cam, seed = (soft[name] for name in ("labels", "cam", "seed"))
+        except Exception:  # a damaged archive makes its readers raise anything
+            return None
+        if found.tolist() != list(labels) or not (_is_whole(cam, found) and _is_whole(seed, found)):
+            return None
+        return cls(list(labels), torch.from_numpy(cam), torch.from_numpy(seed))
+
+
+def _is_whole(scores: NDArray[Any], labels: NDArray[Any]) -> bool:
+    """Whether an array holds scores of every label."""
+    whole = scores.ndim == 3 and len(scores) == len(labels) and scores.dtype == np.float16
+    return whole and bool(np.isfinite(scores).all())
 
 
 @torch.inference_mode()
@@ -122,8 +136,14 @@ class RunSeeds:
         self.run, self.runtime = Run.of_round(config, 1), runtime
         self.max_side, self.class_names = config.data.max_side, class_names
         made = self.run.made_with("pseudo_masks", config).get("pseudo_masks", {})
-        known = {key: made[key] for key in PseudoMasksConfig.model_fields if key in made}
-        self.settings = PseudoMasksConfig.model_validate(known)
+        try:
+            known = {key: made[key] for key in PseudoMasksConfig.model_fields if key in made}
+            self.settings = PseudoMasksConfig.model_validate(known)
+        except (TypeError, ValidationError):
+            raise WsssError(
+                f"{self.run.settings('pseudo_masks')} is damaged: add --overwrite to `wsss "
+                "generate-pseudo-masks` to recompute the stage."
+            ) from None
 
     def require(self, samples: Sequence[Sample]) -> None:
         """Refuse images whose seeds are not kept where there is no classifier to make them.
@@ -146,9 +166,9 @@ class RunSeeds:
 
     def __call__(self, sample: Sample) -> SoftSeeds:
         """The seeds of an image, on the CPU."""
-        path = self.run.seed(sample.id)
-        if path.is_file():
-            return SoftSeeds.load(path)
+        kept = SoftSeeds.load(self.run.seed(sample.id), sample.labels)
+        if kept is not None:
+            return kept
         pixels = to_device([load(sample, self.max_side).image], self.runtime.device)
         watch, autocast = Stopwatch(self.runtime.device), network_autocast(self.runtime)
         model, tags = self.classifier, [sample.tags]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
+from wsss.data.image_header import open_image
 from wsss.data.mask_io import palette
 
 Pixels = NDArray[np.uint8]
@@ -94,11 +95,15 @@ class ContactSheet:
 
 def read_sheet(path: Path) -> ContactSheet:
     """An image of a report; without rows where it is no contact sheet."""
-    with Image.open(path) as file:
+    with open_image(path) as file:
         image, text = file.convert("RGB"), file.info.get(_PARTS, "{}")
-    parts = json.loads(text)
-    captions = [Caption(id_, tuple(tags), note) for id_, tags, note in parts.get("captions", ())]
-    return ContactSheet(image, parts.get("titles", ()), captions, parts.get("boxes", ()))
+    try:
+        parts = json.loads(text)
+        found = parts.get("captions", ())
+        captions = [Caption(id_, tuple(tags), note) for id_, tags, note in found]
+        return ContactSheet(image, parts.get("titles", ()), captions, parts.get("boxes", ()))
+    except (ValueError, TypeError, AttributeError):  # another program's note
+        return ContactSheet(image, (), (), ())
 
 
 def contact_sheet(

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from wsss.files import real_path
+
 
 def origin_of(files: Sequence[Path], settings: Mapping[str, Any]) -> str:
     """The digest of a mask's image and whatever else it is made of.
@@ -17,7 +19,7 @@ def origin_of(files: Sequence[Path], settings: Mapping[str, Any]) -> str:
     Returns:
         16 hexadecimal digits.
     """
-    known = [(str(path.resolve()), *_size_and_time(path)) for path in files]
+    known = [(str(real_path(path)), *_size_and_time(path)) for path in files]
     text = json.dumps([known, dict(settings)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

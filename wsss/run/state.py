@@ -1,6 +1,5 @@
 """What is begun, finished or stale in a run folder."""
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -10,8 +9,16 @@ from typing import Any
 from wsss import recipes
 from wsss.config import RunConfig, load, quoted, save
 from wsss.config.schema import Location
-from wsss.errors import WsssError
-from wsss.files import lock, make_folder, remove_temporaries, unlock, write_atomic, write_json
+from wsss.errors import WsssError, brief
+from wsss.files import (
+    lock,
+    make_folder,
+    read_json,
+    remove_temporaries,
+    unlock,
+    write_atomic,
+    write_json,
+)
 from wsss.run.layout import Layout, round_folder
 from wsss.run.stages import STAGES, find, settings_of, stages_of
 
@@ -56,14 +63,17 @@ class Run(Layout):
         """The settings that a stage was begun with; those of the config where it wasn't."""
         path = self.settings(stage)
         if path.is_file():
-            found: dict[str, Any] = json.loads(path.read_text())
-            return found
+            command = find(config, stage).command
+            return read_json(path, f"add --overwrite to `wsss {command}` to recompute the stage")
         return settings_of(config, stage)
 
     def computed_with(self, stage: str) -> dict[str, Any]:
         """How a stage was begun to be computed, as `Work.begin` noted it."""
         path = self.settings(stage)
-        return json.loads(path.read_text()).get(_COMPUTED, {}) if path.is_file() else {}
+        if not path.is_file():
+            return {}
+        found = read_json(path, "recompute the stage by --overwrite").get(_COMPUTED)
+        return found if isinstance(found, dict) else {}
 
     def check(
         self, stage: str, config: RunConfig, digests: Mapping[str, str] | None = None
@@ -77,7 +87,7 @@ class Run(Layout):
         if not changed:
             return
         key, before, now = changed[0]
-        found = f"{key}={before!r}, now it is {now!r}"
+        found = f"{key}={brief(before)}, now it is {brief(now)}"
         if key == _DIGEST:
             place = config.data.tags or config.data.root
             trusted = config.data.trusted if stage == "train_seg" else None
@@ -113,7 +123,9 @@ class Run(Layout):
     def has_ground_truth(self) -> bool:
         """Whether this is a fully supervised baseline, whose masks are ground truth."""
         path = self.done("pseudo_masks")
-        return path.is_file() and json.loads(path.read_text()).get("from") == GROUND_TRUTH
+        if not path.is_file():
+            return False
+        return read_json(path, "recompute the stage by --overwrite").get("from") == GROUND_TRUTH
 
     def forget(self, stage: str) -> None:
         """Remove a stage and what is built on it, later rounds too, so that they are recomputed.
@@ -206,9 +218,7 @@ class Work:
         again = self.overwrite
         if self.stage == "pseudo_masks":
             # masks without settings are what is left of an interrupted removal
-            stale = self.run.changes(self.stage, self.config, self._digests)
-            begun = self.run.settings(self.stage).is_file() and not stale
-            again = not begun or self.run.finished(self.stage)
+            again = self.run.finished(self.stage) or not self._begun
         if again:
             self.run.forget(self.stage)
         self._save()
@@ -218,6 +228,15 @@ class Work:
         if computed:
             settings[_COMPUTED] = dict(computed)
         write_json(self.run.settings(self.stage), settings)
+
+    @property
+    def _begun(self) -> bool:
+        """Whether the stage was begun by the same settings."""
+        try:
+            stale = self.run.changes(self.stage, self.config, self._digests)
+        except WsssError:  # its settings are damaged
+            return False
+        return self.run.settings(self.stage).is_file() and not stale
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Mark the stage finished; what killed starts left half written goes."""

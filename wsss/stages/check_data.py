@@ -4,6 +4,7 @@ Reads every list, annotation and mask, and of every image the header, or with `v
 writes nothing. A problem is one line, `kind: sentence`; an empty list means that nothing was found.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -229,7 +230,9 @@ def _check_lists(root: Path, splits: Sequence[str]) -> tuple[list[str], dict[str
         repeated = Counter(voc.read_split_list(path)) if path.is_file() else Counter()
         twice = [id_ for id_, count in repeated.items() if count > 1]
         problems += [f"list: {path} names {id_} {repeated[id_]} times." for id_ in twice]
-        lists[split] = tuple(repeated)
+        unusable = _attempt("list", partial(voc.refuse_ids, tuple(repeated), path))[1]
+        problems += unusable
+        lists[split] = () if unusable else tuple(repeated)
         if not repeated:
             problems += _attempt("list", partial(voc.split_ids, root, split))[1]
     for training in (s for s in lists if s in TRAINING_SPLITS):
@@ -255,4 +258,6 @@ def _check_masks(
         if path is not None:
             paths[id_] = path
     report = check_masks(paths, names, tags, images)
+    for warning in report.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     return problems + [f"mask: {problem}" for problem in report.problems]

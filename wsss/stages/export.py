@@ -4,7 +4,6 @@ Reads `train_seg/model.safetensors` and `evaluation/predictions_*.json`; writes
 `export/model.<suffix>`, or the folder `export/hub`.
 """
 
-import json
 from pathlib import Path
 
 import torch
@@ -17,6 +16,7 @@ from wsss.export.model_card import model_card
 from wsss.export.write import save_exported, save_onnx
 from wsss.files import write_json, write_text
 from wsss.models.segmenter import Segmenter, build_segmenter
+from wsss.report.scores import read_scores
 from wsss.run.state import Run
 
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2", "safetensors": ".safetensors", "hub": ""}
@@ -73,9 +73,7 @@ def _save_hub(folder: Path, run: Run, model: Segmenter, card: Card) -> None:
     }
     write_json(folder / CARD_FILE, hub)
     write_json(folder / "preprocessor_config.json", _preprocessor(card))
-    scores = [
-        json.loads(path.read_text()) for path in sorted(run.evaluations.glob("predictions_*.json"))
-    ]
+    scores = [read_scores(path) for path in sorted(run.evaluations.glob("predictions_*.json"))]
     parameters = sum(p.numel() for p in model.parameters())
     text = model_card(run.root.name, card, scores, parameters, run.has_ground_truth)
     write_text(folder / "README.md", text)

@@ -33,6 +33,7 @@ from wsss.engine.runtime import Runtime, join, start
 from wsss.engine.team import Team
 from wsss.errors import WsssError
 from wsss.export.load import model_files, open_network
+from wsss.files import real_path
 from wsss.models.inference import Mask, predict_masks
 from wsss.models.segmenter import build_segmenter
 from wsss.report.overlay import write_overlay
@@ -73,12 +74,12 @@ def run(
         named = images if isinstance(images, Path) else images[0]
     else:
         named = images[0].parent
-    name = named.stem if named.is_file() else named.resolve().name
+    name = named.stem if named.is_file() else real_path(named).name
     folder = out or run.predictions(name)
     with team.together():
         samples, notes = _search(images, folder)
         for sample in samples:
-            if (folder / f"{sample.id}.png").resolve() == sample.path.resolve():
+            if real_path(folder / f"{sample.id}.png") == real_path(sample.path):
                 raise WsssError(
                     f"The mask of {sample.path} would replace it: give an output directory (--out) "
                     "that is not the images' own folder."
@@ -285,7 +286,7 @@ def _search(images: Path | Sequence[Path], masks: Path) -> tuple[list[Sample], l
         return [Sample(images.stem, images, ())], []
     if not images.is_dir():
         raise WsssError(f"No image or folder at {images}: give one that exists.")
-    inside = masks.resolve() != images.resolve()
+    inside = real_path(masks) != real_path(images)
     paths, left_out = find_images(images, masks if inside else None)
     found, beside = one_of_each_name(images, paths)
     others = describe_left_out(left_out)

@@ -7,23 +7,24 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from wsss.config import RuntimeConfig
 from wsss.crf import DenseCRF, hard_label_probs
 from wsss.crf.dense_crf import Backend
 from wsss.data.find_images import describe_left_out, find_images, likely_images
+from wsss.data.image_header import open_image
 from wsss.data.images import IMAGE_SUFFIXES, read_image
 from wsss.data.mask_io import read_mask, read_origin, refuse_to_replace, write_mask
 from wsss.engine.inference import dealt
 from wsss.engine.runtime import join, start
-from wsss.errors import WsssError
+from wsss.errors import WsssError, first_line
+from wsss.files import real_path
 from wsss.labels import IGNORE_INDEX
 from wsss.run.fingerprint import origin_of
 
@@ -95,7 +96,7 @@ def _todo(
     todo = []
     for mask, image_path in pairs:
         target = out / f"{mask.stem}.png"
-        if target.resolve() == mask.resolve():
+        if real_path(target) == real_path(mask):
             raise WsssError(
                 f"The refined mask of {mask} would replace it; expected another folder: give an "
                 "output directory (--out) that is not the masks' own."
@@ -187,10 +188,10 @@ def _find_masks(masks: Sequence[Path]) -> list[Path]:
 def _pair(masks: list[Path], images: Path) -> list[tuple[Path, Path]]:
     if not images.exists():
         raise WsssError(f"There is no {images}; expected the folder of the images: check it.")
-    own = {mask.resolve() for mask in masks}
+    own = {real_path(mask) for mask in masks}
     by_name: dict[str, list[Path]] = defaultdict(list)
     for path in find_images(images).paths if images.is_dir() else ():
-        if (images / path).resolve() not in own:
+        if real_path(images / path) not in own:
             by_name[Path(path).stem].append(images / path)
     if images.is_file():
         by_name[images.stem].append(images)
@@ -229,21 +230,7 @@ def _read(path: Path, gt_prob: float) -> tuple[Tensor, list[int]]:
 
 
 def _read_map(path: Path) -> tuple[Tensor, list[int]]:
-    try:
-        loaded = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise WsssError(
-            f"The map {path} does not load ({error}); expected an array of numbers as numpy.save "
-            "writes it: write it again."
-        ) from error
-    if isinstance(loaded, np.lib.npyio.NpzFile):
-        with loaded:
-            if len(loaded.files) != 1:
-                raise WsssError(
-                    f"The map {path} holds {len(loaded.files)} arrays ({', '.join(loaded.files)}); "
-                    "expected one of shape (L, H, W): save the probabilities alone."
-                )
-            loaded = loaded[loaded.files[0]]
+    loaded = _load_array(path)
     if loaded.ndim != 3 or not np.issubdtype(loaded.dtype, np.floating) or loaded.size == 0:
         raise WsssError(
             f"The map {path} is {loaded.dtype} of shape {loaded.shape}; expected floats of shape "
@@ -263,11 +250,32 @@ def _read_map(path: Path) -> tuple[Tensor, list[int]]:
     return probs[own], own
 
 
+def _load_array(path: Path) -> NDArray[Any]:
+    """The one array of a .npy or .npz."""
+    try:
+        with path.open("rb") as file:
+            loaded: Any = np.load(file, allow_pickle=False)
+            if not isinstance(loaded, np.lib.npyio.NpzFile):
+                return np.asarray(loaded)
+            if len(loaded.files) == 1:
+                return np.asarray(loaded[loaded.files[0]])
+            names = ", ".join(loaded.files)[:100]
+    except Exception as error:  # a damaged archive makes its readers raise anything
+        raise WsssError(
+            f"The map {path} does not load ({first_line(error)[:120]}); expected an array of "
+            "numbers as numpy.save writes it: write it again."
+        ) from error
+    raise WsssError(
+        f"The map {path} holds {len(loaded.files)} arrays ({names}); expected one of shape "
+        "(L, H, W): save the probabilities alone."
+    )
+
+
 def _palette(path: Path) -> NDArray[np.uint8] | None:
     """(256, 3) colours of an indexed PNG; None for everything else."""
     if path.suffix.lower() != ".png":
         return None
-    with Image.open(path) as file:
+    with open_image(path, "mask") as file:
         colours = file.getpalette() if file.mode == "P" else None
     if colours is None:
         return None

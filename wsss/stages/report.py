@@ -4,7 +4,6 @@ Reads `evaluation/*.json`, `train_cls/metrics.json`, `report/*.png`, the classes
 settings; writes `report/index.html`, which needs none of them.
 """
 
-import json
 import platform
 import re
 from pathlib import Path
@@ -15,21 +14,22 @@ import torch
 from wsss import __version__
 from wsss.config import RunConfig
 from wsss.engine.runtime import start
-from wsss.files import write_text
+from wsss.files import real_path, write_text
 from wsss.labels import CLASS_NAMES_FILE
 from wsss.report.figures import read_figure
 from wsss.report.page import Background, render
+from wsss.report.scores import read_metrics, read_scores
 from wsss.run.state import Run
 
 
 def run(config: RunConfig) -> Path:
     """Write the page of a run; returns its path."""
     run = Run(config.run)
-    found = [_read(path) for path in sorted(run.evaluations.glob("*.json"))]
+    found = [read_scores(path) for path in sorted(run.evaluations.glob("*.json"))]
     ceilings = [scores for scores in found if scores["of"] == "ceiling"]
     page = render(
-        run.root.resolve().name,
-        _read(run.metrics),
+        real_path(run.root).name,
+        read_metrics(run.metrics),
         [scores for scores in found if scores["of"] != "ceiling"],
         [read_figure(path) for path in sorted(run.report.glob("*.png"))],
         [_with_classes(config, ceiling) for ceiling in ceilings],
@@ -41,20 +41,15 @@ def run(config: RunConfig) -> Path:
     return path
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """What a JSON file holds; nothing where there is none."""
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
-
-
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def _with_classes(config: RunConfig, ceiling: dict[str, Any]) -> dict[str, Any]:
     """A comparison with full supervision, and that side's IoU by class."""
     baseline = Run.of_round(config, 1).ceiling
-    scores = _read(Run(baseline).evaluation("predictions", ceiling["split"]))
-    return {**ceiling, **({"iou": scores["iou"]} if scores else {})}
+    path = Run(baseline).evaluation("predictions", ceiling["split"])
+    return {**ceiling, "iou": read_scores(path)["iou"]} if path.is_file() else ceiling
 
 
 def _classes(run: Run) -> list[str]:

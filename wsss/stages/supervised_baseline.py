@@ -6,7 +6,6 @@ nothing of it. Reads the true masks of the data; writes `ceiling/` up to its pse
 `evaluation/ceiling_<split>.json`.
 """
 
-import json
 import shutil
 from collections.abc import Sequence
 from functools import partial
@@ -19,6 +18,7 @@ from wsss.data.open import open_stage
 from wsss.engine.progress import track
 from wsss.files import write_atomic, write_json
 from wsss.report.columns import FIGURES
+from wsss.report.scores import read_scores
 from wsss.run.state import GROUND_TRUTH, Run, Work, config_of_round
 
 
@@ -72,7 +72,7 @@ def _baseline_config(first: RunConfig) -> RunConfig:
 def compare(config: RunConfig, split: str) -> Path:
     """Write the weak run's scores as shares of the baseline's, by column; returns the path."""
     weak, baseline = (
-        json.loads(Run(root).evaluation("predictions", split).read_text())
+        read_scores(Run(root).evaluation("predictions", split))
         for root in (config.run, Run.of_round(config, 1).ceiling)
     )
     columns = {}

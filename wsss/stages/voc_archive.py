@@ -15,10 +15,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from wsss.data.image_header import read_header
 from wsss.data.mask_io import palette, read_mask
-from wsss.errors import WsssError
+from wsss.errors import WsssError, first_line
 from wsss.files import write_atomic
 from wsss.formats.voc import NUM_CLASSES, read_split_list
+
+_LARGEST = 64 << 20  # bytes of a mask: it is read whole
 
 FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"
 
@@ -88,7 +91,7 @@ def check(file: Path, ids: Path | None = None, images: Path | None = None) -> li
         with tarfile.open(file, "r:gz") as archive:
             for member in archive:
                 problems += _check_member(archive, member, found, originals)
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+    except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
         problems.append(f"{file} is not a complete .tar.gz ({error}): pack it again.")
     for name, times in found.items():
         if times > 1:
@@ -120,11 +123,14 @@ def _check_member(
     found[name.stem] += 1
     file = archive.extractfile(member)
     assert file is not None  # a regular file
+    if member.size > _LARGEST:
+        yield f"{name.name} has {member.size >> 20} MiB, which no mask has: write it again."
+        return
     try:
         with Image.open(io.BytesIO(file.read())) as image:
             image.load()
-    except (OSError, SyntaxError, ValueError) as error:
-        yield f"{name.name} does not decode ({error}): write it again."
+    except Exception as error:  # decoders raise anything
+        yield f"{name.name} does not decode ({first_line(error)[:120]}): write it again."
         return
     if image.format != "PNG" or image.mode != "P":
         yield (
@@ -149,7 +155,11 @@ def _check_pixels(
     if name.stem not in originals:
         yield f"{name.name} has no image of its name: leave it out."
         return
-    with Image.open(originals[name.stem]) as original:
-        if original.size != image.size:
-            found, wanted = ("×".join(map(str, i.size)) for i in (image, original))
-            yield f"{name.name} is {found}, its image {wanted}: predict at the original size."
+    try:
+        header = read_header(originals[name.stem])
+    except WsssError as error:
+        yield str(error)
+        return
+    if (header.width, header.height) != image.size:
+        found, wanted = (f"{w}×{h}" for w, h in (image.size, header[:2]))
+        yield f"{name.name} is {found}, its image {wanted}: predict at the original size."

@@ -1,5 +1,6 @@
 """Counts of a row: every threshold from one histogram, against masks made one by one."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -93,3 +94,29 @@ def test_row_counts_load_ignores_other_settings(row_counts: RowCounts, tmp_path:
     row_counts.save(path)
     assert RowCounts.load(path, 5, "others").images == 0
     assert not RowCounts.load(tmp_path / "none.npz", 5, "these").swept
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def other_shape(path: Path) -> None:
+    with np.load(path) as file:
+        np.savez(path, **{**file, "joint": np.zeros((2, 2, 3), np.int64)})
+
+
+def not_counted(path: Path) -> None:
+    with np.load(path) as file:
+        np.savez(path, **{**file, "numbers": np.full(4, np.nan)})
+
+
+@pytest.mark.parametrize("damage", [cut, other_shape, not_counted])
+def test_row_counts_load_begins_anew_where_the_file_is_damaged(
+    row_counts: RowCounts, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "row.npz"
+    row_counts.images = 3
+    row_counts.save(path)
+    damage(path)
+    loaded = RowCounts.load(path, 5, "these")
+    assert loaded.images == 0 and not loaded.swept and not loaded.rules

@@ -160,3 +160,12 @@ def test_class_names_of_a_person_are_not_replaced(tmp_path: Path, text: str, say
     assert path.read_text() == text
     mask_io.write_class_names(tmp_path, NAMES)
     mask_io.refuse_other_class_names(tmp_path, NAMES)  # as it was written
+
+
+def test_check_masks_warns_of_masks_of_other_images(tmp_path: Path) -> None:
+    # every value beside every tag: no order of classes explains it
+    values, tags = [[1], [2], [3]] * 3, [(0,), (0,), (0,), (1,), (1,), (1,), (2,), (2,), (2,)]
+    report = check(tmp_path, values, tags)
+    assert not report.problems
+    (warning,) = [w for w in report.warnings if "isn't tagged" in w]
+    assert "6 of 9 masks" in warning and "p1.png first (box)" in warning

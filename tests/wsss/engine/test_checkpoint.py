@@ -8,13 +8,20 @@ import pytest
 import torch
 from torch import nn
 
-from wsss.engine.checkpoint import load_state, load_trained, read_metadata, save_model, save_state
+from wsss.engine.checkpoint import (
+    load_state,
+    load_trained,
+    read_metadata,
+    save_model,
+    save_state,
+    write_weights,
+)
 from wsss.errors import WsssError
 
 CPU = torch.device("cpu")
 
 
-def linear(width: int = 2) -> nn.Module:
+def linear(width: int = 2) -> nn.Sequential:
     torch.manual_seed(width)
     return nn.Sequential(nn.Linear(3, width), nn.BatchNorm1d(width))
 
@@ -67,11 +74,31 @@ def other_kind(path: Path) -> None:
 
 
 def lacks_a_key(path: Path) -> None:
-    save_model(path, linear(), {"kind": "classifier"})
+    save_model(path, linear(), {"kind": "classifier", "class_names": ["cat"]})
 
 
 def other_shape(path: Path) -> None:
-    save_model(path, linear(4), {"kind": "classifier", "width": 2})
+    save_model(path, linear(4), {"kind": "classifier", "width": 2, "class_names": ["cat"]})
+
+
+def no_classes(path: Path) -> None:
+    save_model(path, linear(), {"kind": "classifier", "width": 2, "class_names": [1]})
+
+
+def damaged_metadata(path: Path) -> None:
+    write_weights(path, linear().state_dict(), {"wsss": '{"kind": "classifier"'})
+
+
+def no_network(path: Path) -> None:
+    metadata = {"kind": "classifier", "width": "two", "class_names": ["cat"]}
+    save_model(path, linear(), metadata)
+
+
+def diverged(path: Path) -> None:
+    model = linear()
+    with torch.no_grad():
+        model[0].weight[0, 0] = float("nan")
+    save_model(path, model, {"kind": "classifier", "width": 2, "class_names": ["cat"]})
 
 
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -81,6 +108,10 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no metadata": (no_metadata, "not a classifier"),
     "other kind": (other_kind, "segmenter, not a classifier"),
     "lacks a key": (lacks_a_key, "'width'"),
+    "no classes": (no_classes, "class_names"),
+    "damaged metadata": (damaged_metadata, "not a classifier"),
+    "no network": (no_network, "describes no classifier"),
+    "diverged": (diverged, r"0\.weight that are infinite or none"),
     "other shape": (other_shape, r"another shape.* 0\.weight"),
 }
 
@@ -116,4 +147,11 @@ def test_load_state_refuses_a_damaged_file(
     save_state(path, {"step": 3, "weights": torch.arange(3.0)})
     damage(path)
     with pytest.raises(WsssError, match=r"checkpoint\.pt is not a valid"):
+        load_state(path)
+
+
+def test_load_state_refuses_what_is_no_state(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    torch.save([1], path)
+    with pytest.raises(WsssError, match=r"checkpoint\.pt .* holds no training state"):
         load_state(path)

@@ -217,3 +217,13 @@ def test_train_refuses_a_batch_smaller_than_its_processes(
             checkpoint=tmp_path / "checkpoint.pt",
             log=tmp_path / "log.jsonl",
         )
+
+
+@pytest.mark.parametrize("step", [-1, 10**6])
+def test_train_refuses_a_checkpoint_of_another_length(tmp_path: Path, step: int) -> None:
+    fit(tmp_path, Noise())
+    state = load_state(tmp_path / "checkpoint.pt")
+    assert state is not None
+    save_state(tmp_path / "checkpoint.pt", {**state, "step": step})
+    with pytest.raises(WsssError, match=f"checkpoint.pt is of step {step}"):
+        fit(tmp_path, Noise())

@@ -213,3 +213,26 @@ def test_images_in_a_linked_folder(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "tags.csv").write_text("image,tags\nmore/a.jpg,cat\n")
     (sample,) = read_folder(tmp_path / "images", tmp_path / "tags.csv").samples
     assert sample.id == "more/a"
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ("image_id,label,confidence\na,cat,1\na,dog,0\n", "Line 3 .* column confidence, .*'dog'"),
+        ("image,tags,present\na,cat,True\nb,cat,False\n", "Line 3 .* column present"),
+        ("image,label,label_2\na,cat,dog\n", "columns label and label_2; expected all tags"),
+        ("image,tag.1,tag\na,cat,dog\n", "columns tag and tag_1"),
+        ("image,tags\na,cat\nb,dog\nc,cat/dog\n", "Line 4 .*'cat/dog', whose parts are tags"),
+        ("image,tags\na,cat\nb,dog\nc,Cat and dog\n".replace("Cat", "cat"), "'cat and dog'"),
+    ],
+)
+def test_tags_that_an_image_lacks_or_that_stand_elsewhere_are_refused(
+    folder: Path, table: str, says: str
+) -> None:
+    with pytest.raises(WsssError, match=says):
+        read(folder, table)
+
+
+def test_a_tag_with_a_slash_is_one_where_its_parts_are_none(folder: Path) -> None:
+    found = read(folder, "image,tags,confidence\na,and/or,0.9\nb,black and white,1\n")
+    assert found == {"a": {"and/or"}, "b": {"black and white"}}

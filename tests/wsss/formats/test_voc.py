@@ -116,7 +116,7 @@ def test_other_image_suffixes_are_found_and_jpg_wins(tiny_voc: Path) -> None:
 
 def test_missing_images_are_counted(tiny_voc: Path) -> None:
     (tiny_voc / "JPEGImages" / "p2.jpg").unlink()
-    with pytest.raises(WsssError, match=r"1 of 2 images .* the first p2\.jpg; run wsss check"):
+    with pytest.raises(WsssError, match=r"1 of 2 images .* the first 'p2': wsss check"):
         read_voc(tiny_voc, "train")
 
 
@@ -149,3 +149,11 @@ def test_real_voc_reads_whole() -> None:
     by_id = {p.id: p for p in read_voc(SHARED_VOC, "train").samples}
     assert [read.class_names[t] for t in by_id["2007_000032"].tags] == ["aeroplane", "person"]
     assert (read.tag_matrix().sum(0) > 0).all()
+
+
+@pytest.mark.parametrize("id_", ["x" * 300, "a\0" + "b" * 40, "."])
+def test_a_list_with_an_id_that_no_file_has_is_refused(tiny_voc: Path, id_: str) -> None:
+    (tiny_voc / "ImageSets" / "Segmentation" / "train.txt").write_text(f"p1\n{id_}\n")
+    with pytest.raises(WsssError, match="which no file can be called") as error:
+        read_voc(tiny_voc, "train")
+    assert len(str(error.value)) < 400

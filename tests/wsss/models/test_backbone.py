@@ -21,6 +21,28 @@ def with_head() -> torch.nn.Module:
     return timm.create_model("glnet_nano", num_classes=7, **TINY)
 
 
+def diverged(path: Path) -> None:
+    state = with_head().state_dict()
+    next(iter(state.values())).fill_(float("nan"))
+    torch.save(state, path)
+
+
+def numbers_as_names(path: Path) -> None:
+    torch.save(dict(enumerate(with_head().state_dict().values())), path)
+
+
+@pytest.mark.parametrize(
+    ("write", "says"),
+    [(diverged, "infinite or none"), (numbers_as_names, "holds no weights")],
+)
+def test_create_backbone_refuses_weights_that_are_none(
+    tmp_path: Path, write: Callable[[Path], None], says: str
+) -> None:
+    write(tmp_path / "w.pth")
+    with pytest.raises(WsssError, match=says):
+        create_backbone("glnet_nano", tmp_path / "w.pth", TINY)
+
+
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 def test_create_backbone_loads_weights_without_the_head(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"w{suffix}"

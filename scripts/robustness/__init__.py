@@ -1,0 +1,1 @@
+"""Damages inputs, kills processes and fills disks: `scripts/fuzz` and `scripts/kill`."""
