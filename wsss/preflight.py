@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
 
+from wsss import estimate
 from wsss.config import DataConfig, RunConfig
 from wsss.crf import make_crf
 from wsss.data.check_images import damaged_images
@@ -15,10 +16,11 @@ from wsss.data.images import TaggedDataset
 from wsss.data.masks import has_truth, masks_root, true_masks, with_truth, without_masks
 from wsss.data.open import choose_masked, list_ids, open_tagged
 from wsss.engine.progress import track
+from wsss.engine.runtime import start
 from wsss.errors import WsssError
-from wsss.models.classifier import new_classifier
+from wsss.models.classifier import TagClassifier, new_classifier
 from wsss.models.multiscale import check_walks
-from wsss.models.segmenter import build_segmenter, segmenter_metadata
+from wsss.models.segmenter import Segmenter, build_segmenter, segmenter_metadata
 from wsss.stages import evaluate
 
 Opened = Callable[[str], TaggedDataset]
@@ -39,7 +41,8 @@ def check(config: RunConfig) -> None:
     _check_data(config, opened, scored)
     if data.trusted is not None:
         _check_given(GivenMasks(data.trusted, opened(data.mask_split)))
-    _check_networks(config, class_names)
+    networks = _check_networks(config, class_names)
+    _say_how_long(config, opened, scored, networks)
 
 
 def scored_kinds(data: DataConfig) -> tuple[evaluate.Kind, ...]:
@@ -64,12 +67,35 @@ def _check_crfs(config: RunConfig) -> None:
         make_crf(name)
 
 
-def _check_networks(config: RunConfig, class_names: Sequence[str]) -> None:
-    """Refuse walks and decoders that the networks don't have."""
+def _check_networks(
+    config: RunConfig, class_names: Sequence[str]
+) -> tuple[TagClassifier, Segmenter]:
+    """Refuse walks and decoders that the networks don't have.
+
+    Returns:
+        Classifier and segmenter, untrained.
+    """
     untrained = config.backbone.model_copy(update={"weights": None})
     classifier = new_classifier(config.model_copy(update={"backbone": untrained}), len(class_names))
     check_walks(config.pseudo_masks.seeding, classifier)
-    build_segmenter(segmenter_metadata(config, class_names))
+    return classifier, build_segmenter(segmenter_metadata(config, class_names))
+
+
+def _say_how_long(
+    config: RunConfig,
+    opened: Opened,
+    scored: Sequence[str],
+    networks: tuple[TagClassifier, Segmenter],
+) -> None:
+    """Say what the stages that aren't finished will take on this machine."""
+    data = config.data
+    masked = choose_masked(data, config.seed, opened(data.mask_split))
+    predicted = len(opened(data.val_split)) if data.val_split in scored else 0
+    runtime = start(config.runtime, config.seed)
+    tagged = opened(data.train_split)
+    found = estimate.estimate(config, tagged, len(masked), predicted, networks, runtime)
+    if found:
+        print(f"estimate, by a few images here: {estimate.describe(found)}", file=sys.stderr)
 
 
 def _check_splits(config: RunConfig, opened: Opened, scored: Sequence[str]) -> tuple[str, ...]:
