@@ -26,8 +26,10 @@ Pixels = NDArray[np.uint8]
 SHOWN_SIDE = 2048
 """Long side that images and masks are shown at, at most."""
 THUMBNAIL_SIDE = 112
-OPEN_IMAGES = 6
-"""Images that are kept, with all that their masks need."""
+OPEN_IMAGES = 4
+"""Images that are kept, with all that their masks need: the one that is open, those beside it."""
+THREADS = 2
+"""In which masks are made: each brings threads of its own from torch."""
 
 
 class Engine(Protocol):
@@ -112,6 +114,7 @@ class Desk:
         self.samples = {sample.id: sample for sample in samples}
         self._opened: OrderedDict[str, Future[Opened]] = OrderedDict()
         self._lock = Lock()
+        self._engines = ThreadPoolExecutor(THREADS, "engine")
         # one ahead of the person: more would take the cores from the image that is open
         self._ahead = ThreadPoolExecutor(1, "ahead")
 
@@ -166,7 +169,8 @@ class Desk:
             mask = read_mask(start)
             if mask.shape == opened.size:
                 return _over(mask, paint, unsure)
-        return _over(opened.regrow(edits), paint, unsure)
+        grown = self._engines.submit(opened.regrow, edits).result()
+        return _over(grown, paint, unsure)
 
     def shown(self, image_id: str, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A mask at the size that its image is shown at."""
@@ -195,7 +199,8 @@ class Desk:
 
     def close(self) -> None:
         """Start nothing more."""
-        self._ahead.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._ahead, self._engines):
+            threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _over(

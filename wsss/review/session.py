@@ -125,10 +125,15 @@ class Session:
         decision: Decision,
         seconds: float = 0.0,
     ) -> Record:
-        """Accept, reject, put off or take back; see `Store.decide`."""
+        """Accept, reject, put off or take back; see `Store.decide`.
+
+        Of a rejected mask nothing is trusted, and nothing else is learnt either: 255 all over.
+        """
         edits, mask = self._check(image_id, actions), None
         if decision == "accepted":
             edits, mask = self._whole_mask(image_id, actions)
+        elif decision == "rejected":
+            mask = np.full(self.desk.open(image_id).size, IGNORE_INDEX, np.uint8)
         return self.store.decide(image_id, seen, who, edits, actions, decision, mask, seconds)
 
     def thumbnail(self, image_id: str) -> bytes:
@@ -136,8 +141,8 @@ class Session:
         return self.desk.thumbnail(image_id, self._best_mask(image_id), self.colours)
 
     def _best_mask(self, image_id: str) -> Path:
-        trusted = self.layout.trusted(image_id)
-        return trusted if trusted.is_file() else self.layout.pseudo_mask(image_id)
+        accepted = self.store.records[image_id].decision == "accepted"
+        return (self.layout.trusted if accepted else self.layout.pseudo_mask)(image_id)
 
     def _whole_mask(
         self, image_id: str, actions: Sequence[Action]

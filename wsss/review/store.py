@@ -3,13 +3,13 @@
 review/images/<id>.json   an image's actions, decision and version
 review/journal.jsonl      one line per decision: who, when, what, how
 review/tags.csv           tags of all images, once a person changed one
-trusted/<id>.png          accepted masks, beside class_names.txt
+trusted/<id>.png          accepted masks, beside class_names.txt; rejected ones: 255 all over
 """
 
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from wsss.data.images import TaggedDataset
-from wsss.data.mask_io import write_class_names, write_mask
+from wsss.data.mask_io import read_origin, write_class_names, write_mask
 from wsss.errors import WsssError
 from wsss.files import make_folder, write_text
 from wsss.labels import CLASS_NAMES_FILE, class_lines
@@ -30,6 +30,8 @@ from wsss.review.edits import Actions, Edits, How
 from wsss.run.layout import Layout
 
 Decision = Literal["open", "accepted", "rejected", "skipped"]
+TRUSTED: tuple[Decision, ...] = ("accepted", "rejected")
+"""Decisions that leave a file among the trusted masks."""
 State = Literal["new", "edited", "accepted", "rejected", "skipped"]
 
 
@@ -141,7 +143,7 @@ class Store:
             edits: what the actions come to.
             actions: all of them.
             decision: what about it.
-            mask: (H, W) of the full-size image, of an accepted one.
+            mask: (H, W) of the full-size image, to be trusted from now on.
             seconds: that the person looked at it, for the journal.
 
         Raises:
@@ -152,12 +154,12 @@ class Store:
             if decision == "skipped" and old.decision == "accepted":
                 return old
             path = self.layout.trusted(image_id)
-            if mask is not None:
-                write_class_names(self.layout.root / "trusted", self.tagged.class_names)
-                # before the record: a server killed between the two leaves the mask that counts
-                write_mask(path, mask, origin=_origin(old.version + 1))
-            elif decision != "accepted":
+            if mask is None:
                 path.unlink(missing_ok=True)
+            else:
+                # before the record: a server killed between the two leaves the mask that counts
+                write_class_names(self.layout.root / "trusted", self.tagged.class_names)
+                write_mask(path, mask, origin=f"wsss review {old.version + 1} {decision}")
             tags = self._tags(image_id, edits)
             new = {
                 "actions": actions,
@@ -195,10 +197,11 @@ class Store:
         path, mask = self.layout.review_record(image_id), self.layout.trusted(image_id)
         try:
             found = Record.model_validate_json(path.read_text(encoding="utf-8"))
-            if found.decision == "accepted" and not mask.is_file():
+            version, decision = _stamp(mask)
+            if mask.is_file() and (version > found.version or found.decision not in TRUSTED):
+                return found.model_copy(update={"decision": decision, "changed": False})
+            if found.decision in TRUSTED and not mask.is_file():
                 return found.model_copy(update={"decision": "open", "changed": True})
-            if found.decision != "accepted" and mask.is_file():
-                return found.model_copy(update={"decision": "accepted", "changed": False})
             return found
         except FileNotFoundError:
             # a mask that was put there by other means is as good as accepted
@@ -253,8 +256,12 @@ class Store:
             )
 
 
-def _origin(version: int) -> str:
-    return f"wsss review, version {version}"
+def _stamp(mask: Path) -> tuple[int, Decision]:
+    """Version and decision that a mask was written for; 0 and accepted for one made elsewhere."""
+    words = (read_origin(mask) or "").split()
+    if words[:2] == ["wsss", "review"] and len(words) == 4 and words[2].isdecimal():
+        return int(words[2]), "rejected" if words[3] == "rejected" else "accepted"
+    return 0, "accepted"
 
 
 @contextmanager
@@ -270,11 +277,3 @@ def _held(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def progress(records: Sequence[Record]) -> dict[State, int]:
-    """How many images are in each state."""
-    found: dict[State, int] = dict.fromkeys(("new", "edited", "accepted", "rejected", "skipped"), 0)
-    for record in records:
-        found[record.state] += 1
-    return found

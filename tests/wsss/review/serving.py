@@ -14,13 +14,13 @@ from wsss.review.session import Session
 
 
 @contextmanager
-def served(session: Session, port: int = 0) -> Iterator[str]:
+def served(session: Session, port: int = 0, token: str | None = None) -> Iterator[str]:
     """The address of a session on this machine; it is stopped as Ctrl-C stops it."""
     from wsss.review.server import make_server
 
     with listen("127.0.0.1", port) as bound:
         port = bound.getsockname()[1]
-        server = make_server(session, port, LOCAL)
+        server = make_server(session, port, LOCAL, token)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
         thread.start()
         while not server.started:

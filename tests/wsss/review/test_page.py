@@ -290,6 +290,7 @@ def test_reject_skip_and_undo_of_a_decision(context: Any, address: str, session:
     page.keyboard.press("x")
     opened(page, SECOND)
     wait_for(session, FIRST, decision="rejected")
+    assert (read_mask(session.layout.trusted(FIRST)) == 255).all()
     page.keyboard.press("s")
     opened(page, THIRD)
     wait_for(session, SECOND, decision="skipped")
@@ -408,6 +409,20 @@ def test_server_that_was_killed_gets_the_work_when_it_is_back(context: Any, tmp_
         page.get_by_text("The server does not answer").wait_for(state="detached")
         page.wait_for_timeout(500)
         assert kinds(again.store.get("a")) == ["stroke", "stroke"]
+
+
+def test_address_with_a_token_opens_the_page_and_leaves_the_address_bar(
+    context: Any, session: Session
+) -> None:
+    with served(session, token="a-token-of-some-length") as address:
+        page = context.new_page()
+        assert page.goto(address).status == 401
+        page.goto(f"{address}?token=a-token-of-some-length")
+        opened(page, FIRST)
+        assert "token" not in page.url
+        page.keyboard.press("a")
+        opened(page, SECOND)
+        wait_for(session, FIRST, decision="accepted")
 
 
 def test_queue_of_2000_images_draws_what_is_in_sight(context: Any, tmp_path: Path) -> None:

@@ -1,9 +1,14 @@
 """The server: what it answers, whom it refuses, and what is on the command line."""
 
 import json
+import re
+import signal
 import socket
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -279,3 +284,44 @@ def test_run_serves_masks_of_the_runs_classifier(
 def test_serve_answers_until_it_is_stopped(session: Session) -> None:
     with served(session) as address, urllib.request.urlopen(f"{address}api/about") as answer:
         assert json.load(answer)["run"] == "run"
+
+
+@pytest.mark.slow
+def test_killed_server_loses_nothing(run: RunConfig) -> None:
+    with started(run.run) as (address, process):
+        id_, tag = next((r["id"], r["tags"][0]) for r in ask(f"{address}api/queue") if r["tags"])
+        body = work(id=id_, actions=[click(32, 32, tag)])
+        ask(f"{address}api/mask", body)
+        ask(f"{address}api/decide", {**body, "version": 1, "decision": "accepted"})
+        ask(f"{address}api/mask", {**body, "version": 2, "actions": []})
+        process.kill()
+        process.wait()
+    saved = (run.run / "trusted" / f"{id_}.png").read_bytes()
+    with started(run.run) as (address, process):
+        item = ask(f"{address}api/item?id={id_}")
+        assert (item["version"], item["state"], item["changed"]) == (3, "accepted", True)
+        assert (run.run / "trusted" / f"{id_}.png").read_bytes() == saved
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+
+
+@contextmanager
+def started(root: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+    """`wsss review` as a process of its own, and its address."""
+    code = "from wsss.cli import main; main()"
+    command = [sys.executable, "-c", code, "review", str(root), "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if found := re.search(r"http://\S+", line):
+                yield found[0], process
+                break
+        process.kill()
+
+
+def ask(address: str, body: dict[str, Any] | None = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as answer:
+        text = answer.read()
+    return json.loads(text) if answer.headers["Content-Type"] == "application/json" else text

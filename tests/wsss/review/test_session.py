@@ -136,11 +136,21 @@ def test_accepted_mask_changed_later_stays_until_it_is_accepted_again(session: S
     assert not session.row("a")["changed"]
 
 
-def test_rejected_and_taken_back_masks_leave_the_folder(session: Session) -> None:
-    for decision in ("rejected", "open"):
+def test_rejected_mask_is_trusted_nowhere(session: Session, tmp_path: Path) -> None:
+    session.decide("a", 0, "", GROWN, "accepted")
+    session.decide("a", 1, "", GROWN, "rejected")
+    assert (read_mask(session.layout.trusted("a")) == 255).all()
+    again = make_session(tmp_path, {"a": (0,)})
+    assert again.row("a")["state"] == "rejected"
+    # the page shows what it would be
+    np.testing.assert_array_equal(again.mask("a", GROWN), session.mask("a", GROWN))
+
+
+def test_decision_taken_back_leaves_no_trusted_mask(session: Session) -> None:
+    for decision in ("accepted", "rejected"):
         version = session.store.get("a").version
-        session.decide("a", version, "", (), "accepted")
-        session.decide("a", version + 1, "", (), decision)  # type: ignore[arg-type]
+        session.decide("a", version, "", (), decision)  # type: ignore[arg-type]
+        session.decide("a", version + 1, "", (), "open")
         assert not session.layout.trusted("a").exists()
     assert session.row("a")["state"] == "new"
 
@@ -174,6 +184,17 @@ def test_server_killed_between_mask_and_record_leaves_it_accepted(
     again = make_session(tmp_path, {"a": (0,)})
     assert again.row("a")["state"] == "accepted"
     assert again.item("a")["actions"] == [PAINT[0].model_dump()]
+
+
+def test_server_killed_between_the_mask_and_record_of_a_rejection_leaves_it_rejected(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.decide("a", 0, "ada", (), "accepted")
+    monkeypatch.setattr("wsss.review.store.write_text", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        session.decide("a", 1, "ada", (), "rejected")
+    monkeypatch.undo()
+    assert make_session(tmp_path, {"a": (0,)}).row("a")["state"] == "rejected"
 
 
 def test_mask_that_was_put_into_the_folder_counts_as_accepted(
