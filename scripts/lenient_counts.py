@@ -1,10 +1,10 @@
 #!/usr/bin/env python
 """By how much lenient counting flatters: the same seeds, by the counts of published code.
 
-scripts/lenient_counts.py RUN: takes the seeds of a run (`wsss generate-pseudo-masks`) on
-`data.score_split`, makes masks by two thresholds, between which a pixel is 255, and prints their
-mIoU as IRN's and ToCo's code would count it. The row of the oracle is one threshold, swept on the
-true masks that are scored.
+scripts/lenient_counts.py RUN: takes the seeds of a run on `data.score_split`, which are kept by
+`pseudo_masks.keep_seeds=true`, makes masks by two thresholds, between which a pixel is 255, and
+prints their mIoU as IRN's and ToCo's code would count it. The row of the oracle is one threshold,
+swept on the true masks that are scored.
 """
 
 import argparse

@@ -90,6 +90,11 @@ def make_masks(root: Path, split: str, rule: TruthRule, ids: Iterable[str], trac
     for entry in stream_coco(path):
         if isinstance(entry, CocoAnnotation) and entry.image in wanted:
             by_image[entry.image].append(entry)
+    if not any(one.segmentation for listed in by_image.values() for one in listed):
+        raise WsssError(
+            f"{path} has boxes alone, no segmentation; expected polygons or RLE to make true masks "
+            "of: take the file of instances with segmentations."
+        )
     for key in track(list(by_image), f"true masks of {split}", len(by_image)):
         size = found.images[key].size
         if size is None:

@@ -178,6 +178,16 @@ def test_truth_of_coco_is_its_annotations(root: Path, tiny_voc: Path) -> None:
     assert about_truth(tiny_voc) == {}
 
 
+def test_true_masks_of_boxes_alone_are_refused(root: Path) -> None:
+    path = root / "annotations" / "instances_val2014.json"
+    content = json.loads(path.read_text())
+    for one in content["annotations"]:
+        del one["segmentation"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(WsssError, match="boxes alone"):
+        make_masks(root, "val2014", "coco2voc", ids(root), quietly)
+
+
 def test_true_masks_without_a_size_are_refused(root: Path) -> None:
     path = root / "annotations" / "instances_val2014.json"
     content = json.loads(path.read_text())
