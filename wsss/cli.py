@@ -166,6 +166,24 @@ def generate_pseudo_masks(
     _tell(stage.run(config, overwrite, parse_shard(shard)))
 
 
+@app.command()
+def tune(
+    source: Source = None,
+    settings: Settings = None,
+    trusted: Annotated[
+        Path | None, typer.Option(help="Folder of masks <id>.png; else those accepted in review.")
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Show what would be chosen; leave settings and masks.")
+    ] = False,
+) -> None:
+    """Choose walks, threshold, CRF and levels by class on some 20 right masks; remake masks."""
+    config = _config(source, settings)
+    from wsss import pipeline
+
+    typer.echo(pipeline.tuned_masks(config, trusted, keep))
+
+
 @app.command("train-seg")
 def train_seg(
     source: Source = None,

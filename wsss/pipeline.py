@@ -12,7 +12,7 @@ from wsss.engine.runtime import join
 from wsss.errors import WsssError
 from wsss.files import write_text
 from wsss.report.protocols import check_classes, protocol_page
-from wsss.report.tables import show_ceiling, show_classes, show_summary
+from wsss.report.tables import show_ceiling, show_classes, show_summary, show_tuning
 from wsss.run.state import config_of_round
 from wsss.stages import (
     evaluate,
@@ -22,6 +22,7 @@ from wsss.stages import (
     supervised_baseline,
     train_cls,
     train_seg,
+    tune,
     visualize,
     voc_archive,
 )
@@ -78,6 +79,25 @@ def _scored(config: RunConfig, split: str | None = None) -> set[str] | None:
         return None
     tagged = open_tagged(config.data, split or config.data.val_split)
     return {sample.id for sample in with_truth(config.data, tagged).samples}
+
+
+def tuned_masks(config: RunConfig, trusted: Path | None = None, keep: bool = False) -> Path:
+    """Choose the recipe of the pseudo-masks on trusted masks, and make them by it.
+
+    Args:
+        config: of the run.
+        trusted: folder of the trusted masks; the run's own by default.
+        keep: choose and show, but leave settings and masks as they are.
+
+    Returns:
+        The file of what was compared.
+    """
+    settings, path = tune.run(config, trusted)
+    show_tuning(path)
+    if settings != config.pseudo_masks and not keep:
+        tuned = config.model_copy(update={"pseudo_masks": settings})
+        generate_pseudo_masks.run(tuned, overwrite=True)
+    return path
 
 
 def segmenter(config: RunConfig, overwrite: bool = False) -> Path:

@@ -78,6 +78,7 @@ def _check_networks(
     untrained = config.backbone.model_copy(update={"weights": None})
     classifier = new_classifier(config.model_copy(update={"backbone": untrained}), len(class_names))
     check_walks(config.pseudo_masks.seeding, classifier)
+    config.pseudo_masks.levels_by_value(class_names)
     return classifier, build_segmenter(segmenter_metadata(config, class_names))
 
 

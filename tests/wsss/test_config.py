@@ -178,6 +178,12 @@ def test_config_checks_assignments() -> None:
         config.train_cls.lr = -1.0
 
 
+def test_config_without_background_has_no_border_evidence() -> None:
+    assert load(None, ["data.root=a"]).pseudo_masks.border is not None
+    config = load(None, ["data.root=a", "data.background=false", "pseudo_masks.border={steps: 2}"])
+    assert config.pseudo_masks.border is None and config.pseudo_masks.walks
+
+
 def test_load_takes_a_list_of_paths_as_yaml() -> None:
     # a single path is taken as it stands; brackets make a list all the same
     config = load(None, ["data.root=Photos #1", "ablate.runs=[runs/a,runs/b]"])

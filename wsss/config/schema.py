@@ -5,6 +5,7 @@ resumed and what results tell of themselves follow from the section and from the
 `Location`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -18,6 +19,8 @@ from pydantic import (
     model_validator,
 )
 
+from wsss.errors import WsssError
+from wsss.labels import describe_unknown
 from wsss.seeding.walks import Border, Seeding, Walk
 
 
@@ -227,7 +230,8 @@ class SeedsConfig(ViewsConfig):
     walks: tuple[Walk, ...] = (Walk("16.0", 8), Walk("16.2", 8), Walk("16.4", 8))
     """Random walks through slots; without any, the seeds are plain class activation."""
     border: Border | None = Border()
-    """Background evidence from the image's border; null leaves the scores."""
+    """Background evidence from the image's border; null leaves the scores, and so does
+    `data.background=false`."""
 
     @property
     def seeding(self) -> Seeding:
@@ -240,6 +244,9 @@ class PseudoMasksConfig(SeedsConfig):
 
     background: Share | Literal["otsu", "mixture"] = "otsu"
     """Score above which a class stands out: a number in (0, 1), or a rule per class and image."""
+    levels: dict[str, Annotated[float, Field(ge=-4, le=4)]] = Field(default_factory=dict)
+    """Class → how much more or less of it: its seeds cover 2^level times the area that the
+    threshold gives them. `wsss tune` finds levels by masks that are right."""
     sharpness: float = Field(20.0, gt=0)
     """Slope of the sigmoid that makes probabilities of scores."""
     crf: str = "irn"
@@ -253,6 +260,17 @@ class PseudoMasksConfig(SeedsConfig):
     keep_seeds: Annotated[bool, Since(None)] = False
     """Keep the soft seeds in `seeds/<id>.npz`, several times the size of the masks; without, those
     that are scored or shown are made again."""
+
+    def levels_by_value(self, class_names: Sequence[str]) -> dict[int, float]:
+        """Mask value of a class → its level.
+
+        Raises:
+            WsssError: a level is given to what is no class.
+        """
+        for name in self.levels:
+            if name not in class_names:
+                raise WsssError(f"pseudo_masks.levels names {describe_unknown(name, class_names)}.")
+        return {class_names.index(name) + 1: level for name, level in self.levels.items()}
 
 
 class MaskLossConfig(Section):
@@ -440,3 +458,10 @@ class RunConfig(Section):
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     ablate: AblateConfig = Field(default_factory=AblateConfig)
     runtime: RuntimeConfig = Field(default_factory=RuntimeConfig)
+
+    @model_validator(mode="after")
+    def _no_border_without_background(self) -> "RunConfig":
+        if not self.data.background and self.pseudo_masks.border is not None:
+            # by assignment this would be validated again, and again
+            self.__dict__["pseudo_masks"] = self.pseudo_masks.model_copy(update={"border": None})
+        return self

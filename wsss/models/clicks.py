@@ -19,7 +19,7 @@ from wsss.seeding.cam import resize
 from wsss.seeding.clicks import Click, ClickRules, Likeness, certain, corrected
 from wsss.seeding.maps import Evidence, score_maps
 from wsss.seeding.masks import harden
-from wsss.seeding.thresholds import thresholds
+from wsss.seeding.thresholds import moved, thresholds
 from wsss.seeding.walks import blocks_of
 
 UNSEEDED = -1.0
@@ -45,6 +45,7 @@ class OpenImage:
         max_side: int | None = 1024,
         rules: ClickRules = ClickRules(),  # noqa: B008
         background: bool = True,
+        levels: Mapping[int, float] = {},
     ) -> None:
         """Runs the network.
 
@@ -57,12 +58,14 @@ class OpenImage:
             max_side: a larger image is reduced to this long side to compute, as stage 2 does.
             rules: how clicks become evidence.
             background: whether a pixel may be none of the classes, as `data.background`.
+            levels: mask value of a class → how much more or less of it in every image, as
+                `pseudo_masks.levels`.
 
         Raises:
             WsssError: a walk names a block without slots.
         """
         self.tags, self.settings, self.rules = tuple(tags), settings, rules
-        self.background = background
+        self.background, self.levels = background, dict(levels)
         self.size = (image.shape[0], image.shape[1])
         self.classes = len(model.bias)
         check_walks(settings.seeding, model)
@@ -158,7 +161,8 @@ class OpenImage:
         if not seeded:
             return torch.full(self.grid, UNSEEDED, device=self.evidence[0].cam.device)
         scores = self._seed(label)
-        threshold = float(thresholds(scores[None], self.settings.background))
+        own = [self.levels.get(label, 0.0)]
+        threshold = float(thresholds(scores[None], self.settings.background, own))
         return scores - (moved(scores, threshold, level) if level else threshold)
 
     def _seed(self, label: int) -> Tensor:
@@ -219,18 +223,6 @@ class OpenImage:
                 f"A painting is {painted.shape[1]}×{painted.shape[0]} and the image "
                 f"{width}×{height}: give one of the full-size image."
             )
-
-
-def moved(scores: Tensor, threshold: float, level: float) -> float:
-    """The threshold above which 2^level times as much of a score map lies.
-
-    Args:
-        scores: (h, w) in 0…1.
-        threshold: in 0…1.
-        level: more area above 0, less below it.
-    """
-    share = float((scores > threshold).float().mean()) * 2.0**level
-    return float(scores.flatten().float().quantile(min(max(1 - share, 0.0), 1.0)))
 
 
 def _kept(evidence: Evidence, blocks: Sequence[str]) -> Evidence:

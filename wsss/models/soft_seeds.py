@@ -1,6 +1,6 @@
 """Soft seeds: the classifier's scores of an image's tags, kept by stage 2 or made again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -116,13 +116,25 @@ def soft_seeds(
 
 
 def seed_probs(
-    soft: SoftSeeds, size: tuple[int, ...], settings: PseudoMasksConfig, background: bool = True
+    soft: SoftSeeds,
+    size: tuple[int, ...],
+    settings: PseudoMasksConfig,
+    background: bool = True,
+    levels: Mapping[int, float] = {},
 ) -> Tensor:
     """Probabilities (L + 1, H, W) of background and an image's tags at its size (H, W).
 
     From the rounded scores that are kept, so that the masks follow from the files.
+
+    Args:
+        soft: of the image.
+        size: (H, W).
+        settings: threshold and slope.
+        background: whether a pixel may be none of the tags.
+        levels: mask value of a class → its level.
     """
-    above = margins(soft.seed.float(), settings.background, size)
+    own = [levels.get(label, 0.0) for label in soft.labels]
+    above = margins(soft.seed.float(), settings.background, size, own)
     return seed_probabilities(above, settings.sharpness, background)
 
 

@@ -47,6 +47,37 @@ def show_ceiling(path: Path) -> None:
     Console(stderr=True).print(table)
 
 
+def show_tuning(path: Path) -> None:
+    """What `tune` compared, and every class before and after, on masks not chosen on."""
+    found = json.loads(path.read_text())
+    table = Table(
+        title=f"{found['images']} trusted masks, each by what is chosen on the others; mIoU %"
+    )
+    for title in ("choice", "mIoU", "walks", "border", "threshold", "CRF", "levels"):
+        table.add_column(title, justify="right" if title == "mIoU" else "left")
+    for one in found["choices"]:
+        own = one["settings"]
+        walks = ", ".join(f"{w['block']}×{w['steps']}" for w in own["walks"]) or "none: plain CAM"
+        mark = " *" if one["name"] == found["chosen"] else ""
+        table.add_row(
+            one["name"] + mark,
+            percent(one["held_out_miou"]),
+            walks,
+            "yes" if own["border"] else "no",
+            str(own["background"]),
+            own["crf"],
+            str(len(own["levels"]) or "none"),
+        )
+    Console(stderr=True).print(table)
+    classes = Table(title=f"IoU % by class: as it is, and {found['chosen']} (*)")
+    for title in ("class", "as it is", "*", "level"):
+        classes.add_column(title, justify="left" if title == "class" else "right")
+    for name, iou in found["iou"].items():
+        level = "" if iou["level"] is None else f"{iou['level']:+g}"
+        classes.add_row(escape(name), percent(iou["before"]), percent(iou["after"]), level)
+    Console(stderr=True).print(classes)
+
+
 def show_summary(paths: Sequence[Path]) -> None:
     """MIoU of several files of scores, with the oracle's threshold beside where there is one."""
     table = Table(title="mIoU, one confusion matrix over the split")

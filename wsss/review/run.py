@@ -126,11 +126,19 @@ def engine_of(config: RunConfig, class_names: Sequence[str]) -> OpenEngine:
         first.model("train_cls"), "classifier", build_classifier, runtime.device, class_names
     )
     settings, data = config.pseudo_masks, config.data
+    levels = settings.levels_by_value(class_names)
 
     def open_engine(image: NDArray[np.uint8], tags: Sequence[int]) -> Engine:
         where = runtime.device
         return OpenImage(
-            model, image, tags, settings, where, data.max_side, background=data.background
+            model,
+            image,
+            tags,
+            settings,
+            where,
+            data.max_side,
+            background=data.background,
+            levels=levels,
         )
 
     return open_engine

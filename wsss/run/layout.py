@@ -11,6 +11,7 @@ review/                what was done to them: images/<id>.json, journal.jsonl, t
 predictions/<split>/   <id>.png; <split>.<column>/ for the other columns of an evaluation
 evaluation/            <of>_<split>.json, confusion_<split>.csv
 ablation/              ablation.json, ablation.md; rows/<row>.npz, counts so far
+tuning.json            what `tune` compared on trusted masks, and what it chose
 report/                index.html with images
 export/                models in other formats
 ceiling/               the fully supervised baseline, a run like this one
@@ -153,6 +154,16 @@ class Layout:
     def report(self) -> Path:
         """Folder of the page with images."""
         return self.root / "report"
+
+    @property
+    def trusted_masks(self) -> Path:
+        """Folder of the masks that a person accepted, `<id>.png`."""
+        return self.root / "trusted"
+
+    @property
+    def tuning(self) -> Path:
+        """What `tune` compared, and what it chose."""
+        return self.root / "tuning.json"
 
     @property
     def export(self) -> Path:

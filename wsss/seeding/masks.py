@@ -17,18 +17,24 @@ Refiner = Callable[[list[Tensor], list[Tensor]], list[Tensor]]
 """(images (3, H_i, W_i) uint8, probabilities (L_i, H_i, W_i)) → refined probabilities."""
 
 
-def margins(scores: Tensor, background: float | str, size: tuple[int, ...]) -> Tensor:
+def margins(
+    scores: Tensor,
+    background: float | str,
+    size: tuple[int, ...],
+    levels: Sequence[float] | None = None,
+) -> Tensor:
     """How much each class stands out: score − threshold, at the image's size.
 
     Args:
         scores: (C, h, w) in 0…1.
         background: threshold in 0…1, or the name of a rule of `RULES`.
         size: (H, W).
+        levels: C numbers, see `thresholds`.
 
     Returns:
         (C, H, W), positive where the class outdoes the background.
     """
-    scores = scores - thresholds(scores, background)[:, None, None]
+    scores = scores - thresholds(scores, background, levels)[:, None, None]
     return resize(scores[None], (size[0], size[1]))[0]
 
 

@@ -1,6 +1,6 @@
 """Thresholds that part a class's scores from the background, without ground truth."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -87,16 +87,37 @@ RULES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def thresholds(scores: Tensor, background: float | str) -> Tensor:
+def thresholds(
+    scores: Tensor, background: float | str, levels: Sequence[float] | None = None
+) -> Tensor:
     """The score of every class above which it stands out.
 
     Args:
         scores: (C, h, w) in 0…1.
         background: a number in 0…1, or the name of a rule of `RULES`.
+        levels: C numbers: 2^level times the area of a class lies above its threshold; none moves
+            any.
 
     Returns:
         (C,).
     """
     if isinstance(background, str):
-        return RULES[background](scores)
-    return scores.new_full((len(scores),), background)
+        found = RULES[background](scores)
+    else:
+        found = scores.new_full((len(scores),), background)
+    for i, level in enumerate(levels or ()):
+        if level:
+            found[i] = moved(scores[i], float(found[i]), level)
+    return found
+
+
+def moved(scores: Tensor, threshold: float, level: float) -> float:
+    """The threshold above which 2^level times as much of a score map lies.
+
+    Args:
+        scores: (h, w) in 0…1.
+        threshold: in 0…1.
+        level: more area above 0, less below it.
+    """
+    share = float((scores > threshold).float().mean()) * 2.0**level
+    return float(scores.flatten().float().quantile(min(max(1 - share, 0.0), 1.0)))

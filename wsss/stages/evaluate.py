@@ -210,6 +210,7 @@ def _score_seeds(
     rule, background = config.pseudo_masks.background, config.data.background
     names, team = (BACKGROUND, *tagged.class_names), runtime.team
     seeds = RunSeeds(config, tagged.class_names, runtime)
+    levels = config.pseudo_masks.levels_by_value(tagged.class_names)
     with team.together():
         seeds.require(tagged.samples)
     matrices = [ConfusionMatrix(len(names), unsure=_unsure(config)) for _ in keys]
@@ -220,7 +221,8 @@ def _score_seeds(
         labels = torch.tensor(soft.labels, dtype=torch.uint8)
         for key, confusion, sweep in zip(keys, matrices, sweeps, strict=True):
             maps = (soft.cam if key == "cam" else soft.seed).float()
-            above = margins(maps, rule, size)
+            own = [levels.get(label, 0.0) for label in soft.labels] if key == "seed" else None
+            above = margins(maps, rule, size, own)
             confusion.update(target, seed_mask(above, labels, background))
             sweep.update(target, resize(maps[None], size)[0], labels)
     found = []
@@ -273,7 +275,10 @@ def _protocol(config: RunConfig, run: Run, of: Kind) -> dict[str, Any]:
         return {**common, **masks, **unsure}
     kept = {key: masks[key] for key in (ViewsConfig if of == "cam" else SeedsConfig).model_fields}
     # the threshold is none of the soft seeds', but of this scoring
-    return {**common, **kept, "background": config.pseudo_masks.background, "crf": "none"}
+    rule: dict[str, Any] = {"background": config.pseudo_masks.background, "crf": "none"}
+    if of == "seeds":
+        rule["levels"] = config.pseudo_masks.levels
+    return {**common, **kept, **rule}
 
 
 def _told(walk: dict[str, Any]) -> dict[str, Any]:

@@ -222,6 +222,7 @@ class FromSeeds:
     ) -> None:
         self.settings, self.watch = config.pseudo_masks, watch
         self.background = config.data.background
+        self.levels = self.settings.levels_by_value(class_names)
         self.autocast = network_autocast(runtime)
         weights = Run(config.run).model("train_cls")
         self.model, _ = load_trained(
@@ -237,7 +238,7 @@ class FromSeeds:
         return [
             Origin(
                 soft.labels,
-                seed_probs(soft, size, self.settings, self.background),
+                seed_probs(soft, size, self.settings, self.background, self.levels),
                 soft,
                 self._walked(soft),
                 soft.likely,
@@ -248,9 +249,10 @@ class FromSeeds:
     def _walked(self, soft: SoftSeeds) -> Tensor:
         """What the walk changed: the disagreement of the plain CAM's hard seed with the seed's."""
         size, rule = tuple(soft.seed.shape[-2:]), self.settings.background
+        levels = [self.levels.get(label, 0.0) for label in soft.labels]
         values = torch.arange(1, len(soft.labels) + 1, device=soft.seed.device)
         cam, seed = (
-            seed_mask(margins(scores.float(), rule, size), values, self.background)
+            seed_mask(margins(scores.float(), rule, size, levels), values, self.background)
             for scores in (soft.cam, soft.seed)
         )
         return disagreement(cam, seed, len(soft.labels))

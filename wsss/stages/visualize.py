@@ -210,7 +210,9 @@ def _making(
     walks = config.pseudo_masks.walks
     names = [block for walk in walks for block in blocks_of(walk.block, output.assignments)]
     chosen = output.assignments[[*names, config.train_cls.slot_block][0]]
-    above = margins(soft.seed.float(), config.pseudo_masks.background, image.shape[:2])
+    levels = config.pseudo_masks.levels_by_value(seeds.class_names)
+    own = [levels.get(label, 0.0) for label in sample.labels]
+    above = margins(soft.seed.float(), config.pseudo_masks.background, image.shape[:2], own)
     return [
         heat(soft.cam.float().numpy().max(axis=0, initial=0), image),
         slots_over(chosen.logits[0].argmax(0).reshape(chosen.grid).cpu().numpy(), image),

@@ -29,6 +29,7 @@ COMMANDS = (
     "quickstart",
     "visualize",
     "visualize-slots",
+    "tune",
     "review",
     "refine",
     "check-data",

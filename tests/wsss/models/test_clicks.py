@@ -14,11 +14,12 @@ from wsss.engine.inference import to_device
 from wsss.engine.profile import Stopwatch
 from wsss.errors import WsssError
 from wsss.models.classifier import TagClassifier, build_classifier
-from wsss.models.clicks import OpenImage, moved
+from wsss.models.clicks import OpenImage
 from wsss.models.soft_seeds import seed_probs, soft_seeds
 from wsss.run.state import Run
 from wsss.seeding.clicks import Click, ClickRules
 from wsss.seeding.masks import harden, refine
+from wsss.seeding.thresholds import moved
 from wsss.seeding.walks import Walk
 
 CPU = torch.device("cpu")

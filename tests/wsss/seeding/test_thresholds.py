@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wsss.seeding.thresholds import RULES, mixture_threshold, otsu_threshold
+from wsss.seeding.thresholds import RULES, mixture_threshold, otsu_threshold, thresholds
 
 
 def brute_force_otsu(values: Tensor, bins: int) -> set[float]:
@@ -111,3 +111,10 @@ def test_rules_separate_two_values(rule: str) -> None:
     two = torch.tensor([[[0.0, 0.0, 1.0]], [[0.25, 0.25, 0.75]]])
     found = RULES[rule](two)
     assert 0 < found[0] < 1 and 0.25 < found[1] < 0.75
+
+
+def test_thresholds_move_by_levels() -> None:
+    scores = torch.linspace(0, 1, 100).view(1, 10, 10).repeat(2, 1, 1)
+    found = thresholds(scores, 0.795, [0.0, 1.0])
+    assert found.tolist() == pytest.approx([0.795, 0.58], abs=0.001)
+    assert torch.equal(thresholds(scores, "otsu", None), thresholds(scores, "otsu"))

@@ -142,7 +142,7 @@ def test_evaluate_protocol_holds_every_setting_of_a_mask(run: RunConfig) -> None
     seeds = protocol(run, "seeds")
     later = ("sharpness", "crf_backend", "crf_iterations", "confidence")
     assert seeds == {**common, **{k: v for k, v in made.items() if k not in later}, "crf": "none"}
-    assert set(seeds) - set(protocol(run, "cam")) == {"walks", "border"}
+    assert set(seeds) - set(protocol(run, "cam")) == {"walks", "border", "levels"}
 
 
 def test_evaluate_protocol_follows_the_masks_and_not_the_command(run: RunConfig) -> None:
