@@ -142,6 +142,12 @@ class Desk:
                 mine.set_exception(error)
         return known.result()
 
+    def renew(self, open_engine: OpenEngine) -> None:
+        """Make masks by another recipe from now on."""
+        with self._lock:
+            self.open_engine = open_engine
+            self._opened.clear()
+
     def prepare(self, image_id: str) -> None:
         """Open an image in the background, because it will be asked for."""
 

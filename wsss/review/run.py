@@ -19,9 +19,10 @@ from wsss.engine.runtime import start
 from wsss.errors import WsssError
 from wsss.models.classifier import build_classifier
 from wsss.models.clicks import OpenImage
+from wsss.review.calibration import Calibration, tune_command
 from wsss.review.desk import Engine, OpenEngine
 from wsss.review.session import Session
-from wsss.run.state import Run
+from wsss.run.state import Run, open_run
 
 PORT = 8765
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -56,9 +57,16 @@ def run(
     token = choose_token(host, token)
     run = Run(config.run)
     tagged, _ = open_stage(config.data, config.seed, "pseudo_masks")
-    scores = read_scores(run.root / "pseudo_masks")
+    folder = run.root / "pseudo_masks"
     engine = engine_of(config, tagged.class_names)
-    session = Session(run, tagged, scores, engine, _user(), config.data.background)
+    session = Session(run, tagged, read_scores(folder), engine, _user(), config.data.background)
+
+    def renew() -> None:
+        session.renew(read_scores(folder), engine_of(open_run(run.root), tagged.class_names))
+
+    if config.round == 1:  # later rounds' masks are a segmenter's
+        log = run.review_journal.with_name("calibration.log")
+        session.calibration = Calibration(tune_command(run.root), log, renew)
     with listen(host, port) as bound:
         port = bound.getsockname()[1]
         address = address_of(host, port, token)

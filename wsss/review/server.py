@@ -126,6 +126,9 @@ def make_app(session: Session, guard: Middleware) -> Starlette:
         session.desk.prepare(known(_Body.model_validate_json(await _body(request)).id))
         return Response(status_code=204)
 
+    def calibrate(request: Request) -> Response:
+        return JSONResponse(session.calibrate(), 202)
+
     async def conflict(request: Request, error: Exception) -> Response:
         assert isinstance(error, ConflictError)
         record = error.record
@@ -144,6 +147,7 @@ def make_app(session: Session, guard: Middleware) -> Starlette:
         Route("/api/mask", mask, methods=["POST"]),
         Route("/api/decide", decide, methods=["POST"]),
         Route("/api/prepare", prepare, methods=["POST"]),
+        Route("/api/calibrate", calibrate, methods=["POST"]),
     ]
     errors: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
         ConflictError: conflict,
@@ -186,7 +190,7 @@ def serve(
     """Answer at a socket until the process is interrupted; see `make_server`."""
     with suppress(KeyboardInterrupt):
         make_server(session, bound.getsockname()[1], names, token).run(sockets=[bound])
-    session.desk.close()
+    session.close()
 
 
 def page_files() -> list[str]:

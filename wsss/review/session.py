@@ -11,6 +11,7 @@ from wsss.data.images import TaggedDataset
 from wsss.errors import WsssError
 from wsss.labels import BACKGROUND, IGNORE_INDEX
 from wsss.report.colours import display_colours
+from wsss.review.calibration import ENOUGH, Calibration
 from wsss.review.desk import Desk, OpenEngine
 from wsss.review.edits import Action, Actions, Edits, sum_up
 from wsss.review.store import Decision, Record, Store
@@ -23,6 +24,8 @@ class Session:
     Attributes:
         store: what people decided.
         desk: the images that are open.
+        made: how many times the masks were made since the start, the first time among them.
+        calibration: that the page offers, if any.
     """
 
     def __init__(
@@ -48,20 +51,29 @@ class Session:
         self.reviewer, self.background = reviewer, background
         self.store = Store(layout, tagged)
         self.desk = Desk(tagged.samples, open_engine)
-        self.scores = scores
+        self.made = 0
+        self.calibration: Calibration | None = None
         # background black, 255 grey
         self.colours = np.vstack([(0, 0, 0), display_colours(), (160, 160, 160)]).astype(np.uint8)
+        self.renew(scores, open_engine)
+
+    def renew(self, scores: dict[str, float], open_engine: OpenEngine) -> None:
+        """Take up masks that the run made again, by another recipe."""
+        self.scores = scores
         self.order = sorted(self.desk.samples, key=lambda id_: (-scores.get(id_, -1.0), id_))
+        self.desk.renew(open_engine)
+        self.made += 1
 
     def about(self) -> dict[str, Any]:
-        """The run: its name, classes with values and colours, and how the queue is sorted."""
+        """The run: its name, classes with values and colours, and what it offers."""
         names = enumerate((BACKGROUND, *self.tagged.class_names))
         labels = [*names, (IGNORE_INDEX, "unsure")][0 if self.background else 1 :]
         return {
             "run": self.layout.root.resolve().name,
             "reviewer": self.reviewer,
-            "sorted": "uncertainty" if self.scores else "id",
             "serial": len(self.store.log),
+            "made": self.made,
+            "calibrates_at": None if self.calibration is None else ENOUGH,
             "classes": [
                 {"value": value, "name": name, "colour": self.colours[value].tolist()}
                 for value, name in labels
@@ -77,7 +89,35 @@ class Session:
         log = self.store.log
         # a number of an earlier start says nothing
         changed = log[since:] if since <= len(log) else self.order
-        return {"serial": len(log), "rows": [self.row(id_) for id_ in dict.fromkeys(changed)]}
+        rows = [self.row(id_) for id_ in dict.fromkeys(changed)]
+        return {"serial": len(log), "rows": rows, "made": self.made, **self.calibrating()}
+
+    def calibrating(self) -> dict[str, str]:
+        """How far the calibration is."""
+        if self.calibration is None:
+            return {"calibration": "none", "said": ""}
+        return {"calibration": self.calibration.state, "said": self.calibration.said()}
+
+    def calibrate(self) -> dict[str, str]:
+        """Choose the recipe on the accepted masks, and make the others again.
+
+        Raises:
+            WsssError: this run can't be calibrated, or too few masks are accepted.
+        """
+        accepted = sum(one.decision == "accepted" for one in self.store.records.values())
+        if self.calibration is None or accepted < ENOUGH:
+            raise WsssError(
+                f"{accepted} masks are accepted; expected {ENOUGH} of a run's first round to "
+                "calibrate by: accept more."
+            )
+        self.calibration.start()
+        return self.calibrating()
+
+    def close(self) -> None:
+        """Start nothing more."""
+        self.desk.close()
+        if self.calibration is not None:
+            self.calibration.stop()
 
     def row(self, image_id: str) -> dict[str, Any]:
         """An image as the queue shows it."""

@@ -30,7 +30,7 @@ def served(session: Session, port: int = 0, token: str | None = None) -> Iterato
         finally:
             server.should_exit = True
             thread.join(20)
-            session.desk.close()
+            session.close()
         assert not thread.is_alive()
 
 

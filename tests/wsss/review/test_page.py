@@ -1,6 +1,7 @@
 """The page in a real browser: Debian's chromium, driven by playwright."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.wsss.review.conftest import SIZE, make_session
+from tests.wsss.review.conftest import SIZE, Quadrants, make_session
 from tests.wsss.review.serving import open_browser, served
 from wsss.data.images import Sample
-from wsss.data.mask_io import read_mask
+from wsss.data.mask_io import read_mask, write_mask
+from wsss.review.calibration import Calibration
 from wsss.review.session import Session
 
 pytest.importorskip("starlette", reason="needs the extra `review`")
@@ -423,6 +425,32 @@ def test_address_with_a_token_opens_the_page_and_leaves_the_address_bar(
         page.keyboard.press("a")
         opened(page, SECOND)
         wait_for(session, FIRST, decision="accepted")
+
+
+def test_calibration_is_offered_and_its_masks_are_shown(context: Any, tmp_path: Path) -> None:
+    session = make_session(tmp_path, {f"i{n:02d}": (0,) for n in range(22)})
+    for id_ in session.order[:19]:
+        session.decide(id_, 0, "ada", (), "accepted")
+
+    def finished() -> None:
+        write_mask(session.layout.pseudo_mask("i21"), np.full(SIZE, 2, np.uint8))
+        session.renew({"i21": 0.9, "i20": 0.1}, Quadrants)
+
+    log = session.layout.root / "review" / "calibration.log"
+    code = "print('masks 1/2', flush=True); import time; time.sleep(7)"
+    session.calibration = Calibration((sys.executable, "-c", code), log, finished)
+    with served(session) as address:
+        page = show(context, address, "i19")
+        assert page.locator("#offer").is_hidden()
+        page.keyboard.press("a")
+        opened(page, "i20")
+        page.locator("#calibrate").click()
+        page.get_by_text("masks 1/2").wait_for()
+        page.get_by_text("were made again by what").wait_for()
+        assert page.locator(".row b").all_inner_texts() == ["i21", "i20"]
+        page.keyboard.press("ArrowRight")
+        opened(page, "i21")
+        page.wait_for_function("() => document.querySelectorAll('.area.none').length === 1")
 
 
 def test_queue_of_2000_images_draws_what_is_in_sight(context: Any, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Queue, masks and decisions, and what of them is on disk."""
 
 import json
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from wsss.data.mask_io import read_mask, write_mask
 from wsss.errors import WsssError
 from wsss.files import write_atomic
 from wsss.formats.own_images import read_folder
+from wsss.review.calibration import Calibration
 from wsss.review.desk import THUMBNAIL_SIDE
 from wsss.review.session import Session
 from wsss.review.store import ConflictError
@@ -29,14 +32,12 @@ def journal(session: Session) -> list[dict[str, Any]]:
 
 def test_queue_shows_the_most_uncertain_first_and_the_unknown_last(session: Session) -> None:
     assert [row["id"] for row in session.queue()] == ["c", "a", "sub/b"]
-    assert session.about()["sorted"] == "uncertainty"
     assert [row["tags"] for row in session.queue()] == [[], [1], [1, 2]]
 
 
 def test_queue_without_scores_is_in_the_order_of_names(tmp_path: Path) -> None:
     session = make_session(tmp_path, {"b": (0,), "a": (0,)})
     assert [row["id"] for row in session.queue()] == ["a", "b"]
-    assert session.about()["sorted"] == "id"
 
 
 def test_mask_without_edits_is_the_pseudo_mask(session: Session) -> None:
@@ -285,6 +286,68 @@ def test_damaged_image_is_said_when_it_is_opened(session: Session) -> None:
         session.item("a")
     session.desk.prepare("a")  # in the background nobody is told
     session.desk.close()
+
+
+def test_new_masks_and_scores_are_taken_up(session: Session) -> None:
+    session.mask("sub/b", GROWN)
+    write_mask(session.layout.pseudo_mask("a"), np.full(SIZE, 2, np.uint8))
+    calls = Quadrants.calls
+    session.renew({"sub/b": 0.9}, Quadrants)
+    assert (session.order, session.about()["made"]) == (["sub/b", "a", "c"], 2)
+    assert (session.mask("a", ()) == 2).all()
+    session.mask("sub/b", GROWN)
+    assert Quadrants.calls == calls + 1  # by the new engine
+
+
+def test_calibrate_asks_for_enough_masks(session: Session) -> None:
+    assert session.about()["calibrates_at"] is None
+    session.calibration = calibration(session, "")
+    with pytest.raises(WsssError, match="expected 20"):
+        session.calibrate()
+    assert session.calibrating() == {"calibration": "none", "said": ""}
+
+
+def calibration(session: Session, code: str, finished: Any = lambda: None) -> Calibration:
+    log = session.layout.root / "review" / "calibration.log"
+    return Calibration((sys.executable, "-c", code), log, finished)
+
+
+def ended(one: Calibration) -> Calibration:
+    for _ in range(1000):
+        if one.state in ("done", "failed"):
+            return one
+        time.sleep(0.02)
+    raise AssertionError(one.said())
+
+
+def test_calibration_runs_once_beside_the_page_and_tells_when_it_is_done(
+    session: Session,
+) -> None:
+    finished: list[int] = []
+    one = calibration(session, "print('half', flush=True); input()", lambda: finished.append(1))
+    one.start()
+    one.start()
+    ended(one)
+    assert (one.state, one.said(), finished) == ("failed", "EOFError: EOF when reading a line", [])
+    one = calibration(session, "print('whole')", lambda: finished.append(1))
+    one.start()
+    assert (ended(one).state, one.said(), finished) == ("done", "whole", [1])
+
+
+def test_calibration_whose_masks_cannot_be_taken_up_has_failed(session: Session) -> None:
+    def refuse() -> None:
+        raise WsssError("No classifier.")
+
+    one = calibration(session, "", refuse)
+    one.start()
+    assert (ended(one).state, one.said()) == ("failed", "No classifier")
+
+
+def test_calibration_ends_with_the_server(session: Session) -> None:
+    session.calibration = one = calibration(session, "import time; time.sleep(600)")
+    one.start()
+    session.close()
+    assert ended(one).state == "failed"
 
 
 def test_data_without_background_offer_and_take_none(session: Session) -> None:

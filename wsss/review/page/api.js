@@ -33,7 +33,9 @@ export const changes = (since) => ask(`api/changes?since=${since}`).then(json);
 export const item = (id) => ask(of("api/item", id)).then(json);
 export const decide = (body) => post("api/decide", body).then(json);
 export const prepare = (id) => post("api/prepare", { id });
-export const thumbnail = (row) => `${of("api/thumbnail", row.id)}&v=${row.version}`;
+export const calibrate = () => post("api/calibrate", {}).then(json);
+// Addresses differ where pictures do: by what people did, and by how often the masks were made.
+export const thumbnail = (row, made) => `${of("api/thumbnail", row.id)}&v=${row.version}.${made}`;
 
 export async function image(id) {
   const answer = await ask(of("api/image", id));

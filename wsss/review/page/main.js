@@ -46,6 +46,7 @@ function toast(text, { bad = false, action = null, press = null, stay = 5000 } =
   return node;
 }
 
+let latest = {}; // what the server said last of a calibration
 let offlineNote = null;
 let decided = null; // the note of the last decision
 const hooks = {
@@ -203,7 +204,31 @@ function progress() {
   bar.querySelector(".rejected").style.width = `${(100 * rejected) / all}%`;
   bar.setAttribute("aria-valuemax", all);
   bar.setAttribute("aria-valuenow", accepted + rejected);
+  offer(accepted);
   find("progress-text").textContent = `${accepted.toLocaleString("en")} of ${all.toLocaleString("en")} accepted`;
+}
+
+// The offer to calibrate, and how far it is.
+function offer(accepted) {
+  const { calibrates_at: at } = about, { calibration = "none", said = "" } = latest;
+  find("offer").hidden = at === null || (accepted < at && calibration === "none");
+  find("calibrate").hidden = calibration === "running";
+  find("calibrate").textContent = calibration === "none" ? "Calibrate" : "Calibrate again";
+  find("offer-text").textContent = {
+    none: `Your ${accepted} accepted masks can choose walks, thresholds and CRF. All masks that nobody accepted are then made again while you go on. A segmenter that was trained on the former masks has to be trained again.`,
+    running: said || "Starting…",
+    done: "The masks that nobody accepted were made again by what your accepted masks chose.",
+    failed: said || "The calibration failed.",
+  }[calibration];
+}
+
+async function takeNewMasks(made) {
+  ahead.clear();
+  queue.replace(await api.queue(), made);
+  progress();
+  toast("The masks that nobody accepted were made again.");
+  if (work && !work.actions.length && !work.deciding && work.state !== "accepted") open(work.id, { again: true });
+  else if (work) queue.select(work.id);
 }
 
 function choose(label) {
@@ -496,6 +521,14 @@ function bind() {
   press("hide", () => hide(!view.hidden));
   press("outline", outline);
   press("help", KEYS["?"]);
+  press("calibrate", async () => {
+    try {
+      latest = { ...latest, ...(await api.calibrate()) };
+      progress();
+    } catch (error) {
+      toast(error.message, { bad: true });
+    }
+  });
   press("keys-close", () => find("keys").close());
   press("theme", () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark", true));
   for (const button of document.querySelectorAll("[data-tool]")) button.addEventListener("click", () => (button.blur(), use(button.dataset.tool)));
@@ -530,6 +563,10 @@ async function listen() {
   try {
     const found = await api.changes(news);
     news = found.serial;
+    const told = found.calibration !== latest.calibration || found.said !== latest.said;
+    latest = found;
+    if (found.made !== queue.made) await takeNewMasks(found.made);
+    else if (told) progress();
     const rows = found.rows.filter((row) => row.version > (queue.get(row.id)?.version ?? -1));
     if (rows.length) {
       for (const row of rows) if (row.id !== work?.id) ahead.delete(row.id);

@@ -18,9 +18,8 @@ export class Queue {
   constructor(about, rows, open) {
     this.open = open;
     this.names = new Map(about.classes.map(({ value, name }) => [value, name]));
-    this.sorted = about.sorted;
-    this.rows = rows;
-    this.index = new Map(rows.map((row, i) => [row.id, i]));
+    this.made = about.made;
+    this.take(rows);
     this.state = "todo";
     this.label = 0;
     this.text = "";
@@ -38,7 +37,20 @@ export class Queue {
       this.label = Number(event.target.value);
       this.filter();
     });
-    find("sorted").textContent = this.sorted === "uncertainty" ? "most uncertain first" : "by name";
+    this.fill();
+    this.filter();
+  }
+
+  take(rows) {
+    this.rows = rows;
+    this.index = new Map(rows.map((row, i) => [row.id, i]));
+    find("sorted").textContent = rows.some((row) => row.score !== null) ? "most uncertain first" : "by name";
+  }
+
+  // All masks were made again, in another order.
+  replace(rows, made) {
+    this.made = made;
+    this.take(rows);
     this.fill();
     this.filter();
   }
@@ -146,7 +158,7 @@ export class Queue {
   pictures() {
     for (const [id, node] of this.nodes) {
       const image = node.querySelector("img");
-      if (!image.hasAttribute("src")) image.src = api.thumbnail(this.get(id));
+      if (!image.hasAttribute("src")) image.src = api.thumbnail(this.get(id), this.made);
     }
   }
 
