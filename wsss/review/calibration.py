@@ -23,17 +23,17 @@ class Calibration:
         state: of the last start.
     """
 
-    def __init__(self, command: Sequence[str], log: Path, finished: Callable[[], None]) -> None:
+    def __init__(self, command: Sequence[str], log: Path, finished: Callable[[], str]) -> None:
         """Starts nothing.
 
         Args:
             command: what to run.
             log: file for what it says.
-            finished: called after it has succeeded.
+            finished: called after it has succeeded; returns what to say of it.
         """
         self.command, self.log, self.finished = tuple(command), log, finished
         self.state: State = "none"
-        self._problem = ""
+        self._result = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = Lock()
 
@@ -49,13 +49,13 @@ class Calibration:
                 self._process = subprocess.Popen(
                     [*polite, *self.command], stdout=log, stderr=log, stdin=subprocess.DEVNULL
                 )
-            self.state = "running"
+            self.state, self._result = "running", ""
             Thread(target=self._wait, args=(self._process,), daemon=True).start()
 
     def said(self) -> str:
-        """What to show of it: its last line, or why what came after it failed."""
-        if self._problem or not self.log.is_file():
-            return self._problem
+        """What to show of it: what came of it, or else its last line."""
+        if self._result or not self.log.is_file():
+            return self._result
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
@@ -65,13 +65,12 @@ class Calibration:
             self._process.terminate()
 
     def _wait(self, process: "subprocess.Popen[bytes]") -> None:
-        self._problem = ""
         done = process.wait() == 0
         if done:
             try:
-                self.finished()
+                self._result = self.finished()
             except (WsssError, OSError) as error:
-                done, self._problem = False, first_line(error)
+                done, self._result = False, f"{first_line(error)}."
         self.state = "done" if done else "failed"
 
 

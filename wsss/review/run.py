@@ -61,8 +61,15 @@ def run(
     engine = engine_of(config, tagged.class_names)
     session = Session(run, tagged, read_scores(folder), engine, _user(), config.data.background)
 
-    def renew() -> None:
-        session.renew(read_scores(folder), engine_of(open_run(run.root), tagged.class_names))
+    before = config.model_copy()
+
+    def renew() -> str:
+        tuned = open_run(run.root)
+        if tuned.pseudo_masks == before.pseudo_masks:
+            return "Nothing better was found on your accepted masks: all masks stay as they are."
+        before.pseudo_masks = tuned.pseudo_masks
+        session.renew(read_scores(folder), engine_of(tuned, tagged.class_names))
+        return "The masks that nobody accepted were made again by what your accepted masks chose."
 
     if config.round == 1:  # later rounds' masks are a segmenter's
         log = run.review_journal.with_name("calibration.log")

@@ -432,9 +432,10 @@ def test_calibration_is_offered_and_its_masks_are_shown(context: Any, tmp_path: 
     for id_ in session.order[:19]:
         session.decide(id_, 0, "ada", (), "accepted")
 
-    def finished() -> None:
+    def finished() -> str:
         write_mask(session.layout.pseudo_mask("i21"), np.full(SIZE, 2, np.uint8))
         session.renew({"i21": 0.9, "i20": 0.1}, Quadrants)
+        return "They were made again by tests."
 
     log = session.layout.root / "review" / "calibration.log"
     code = "print('masks 1/2', flush=True); import time; time.sleep(7)"
@@ -446,7 +447,7 @@ def test_calibration_is_offered_and_its_masks_are_shown(context: Any, tmp_path: 
         opened(page, "i20")
         page.locator("#calibrate").click()
         page.get_by_text("masks 1/2").wait_for()
-        page.get_by_text("were made again by what").wait_for()
+        page.get_by_text("They were made again by tests.").wait_for()
         assert page.locator(".row b").all_inner_texts() == ["i21", "i20"]
         page.keyboard.press("ArrowRight")
         opened(page, "i21")

@@ -307,7 +307,7 @@ def test_calibrate_asks_for_enough_masks(session: Session) -> None:
     assert session.calibrating() == {"calibration": "none", "said": ""}
 
 
-def calibration(session: Session, code: str, finished: Any = lambda: None) -> Calibration:
+def calibration(session: Session, code: str, finished: Any = lambda: "") -> Calibration:
     log = session.layout.root / "review" / "calibration.log"
     return Calibration((sys.executable, "-c", code), log, finished)
 
@@ -323,24 +323,22 @@ def ended(one: Calibration) -> Calibration:
 def test_calibration_runs_once_beside_the_page_and_tells_when_it_is_done(
     session: Session,
 ) -> None:
-    finished: list[int] = []
-    one = calibration(session, "print('half', flush=True); input()", lambda: finished.append(1))
+    one = calibration(session, "print('half', flush=True); input()", lambda: "It is done.")
     one.start()
     one.start()
-    ended(one)
-    assert (one.state, one.said(), finished) == ("failed", "EOFError: EOF when reading a line", [])
-    one = calibration(session, "print('whole')", lambda: finished.append(1))
+    assert (ended(one).state, one.said()) == ("failed", "EOFError: EOF when reading a line")
+    one = calibration(session, "print('whole')", lambda: "It is done.")
     one.start()
-    assert (ended(one).state, one.said(), finished) == ("done", "whole", [1])
+    assert (ended(one).state, one.said()) == ("done", "It is done.")
 
 
 def test_calibration_whose_masks_cannot_be_taken_up_has_failed(session: Session) -> None:
-    def refuse() -> None:
+    def refuse() -> str:
         raise WsssError("No classifier.")
 
     one = calibration(session, "", refuse)
     one.start()
-    assert (ended(one).state, one.said()) == ("failed", "No classifier")
+    assert (ended(one).state, one.said()) == ("failed", "No classifier.")
 
 
 def test_calibration_ends_with_the_server(session: Session) -> None:

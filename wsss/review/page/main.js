@@ -217,7 +217,7 @@ function offer(accepted) {
   find("offer-text").textContent = {
     none: `Your ${accepted} accepted masks can choose walks, thresholds and CRF. All masks that nobody accepted are then made again while you go on. A segmenter that was trained on the former masks has to be trained again.`,
     running: said || "Starting…",
-    done: "The masks that nobody accepted were made again by what your accepted masks chose.",
+    done: said,
     failed: said || "The calibration failed.",
   }[calibration];
 }
