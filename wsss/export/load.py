@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.export.passes import move_to_device_pass
 
@@ -20,6 +19,7 @@ from wsss.data.mask_io import palette
 from wsss.engine.checkpoint import built, check_card, load_trained, load_weights
 from wsss.errors import WsssError, first_line
 from wsss.labels import BACKGROUND
+from wsss.seeding.cam import in_whole_strides
 
 Card = dict[str, Any]
 
@@ -86,8 +86,8 @@ def model_files(path: Path) -> list[Path]:
     return [path / "train_seg" / WEIGHTS_FILE]
 
 
-class Padded(nn.Module):
-    """Any size of image for a network that takes whole strides: pad, run, crop."""
+class AnySize(nn.Module):
+    """Any size of image for a network that takes whole strides."""
 
     def __init__(self, network: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -95,10 +95,7 @@ class Padded(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) → (B, C + 1, H, W)."""
-        height, width = images.shape[-2:]
-        down, right = (max(LEAST, -(-n // MULTIPLE) * MULTIPLE) - n for n in (height, width))
-        logits = self.network(F.pad(images, (0, right, 0, down), mode="replicate"))
-        return logits[..., :height, :width]
+        return in_whole_strides(self.network, images, MULTIPLE, LEAST)
 
 
 def read_card(text: str | None, path: Path, needs: Sequence[str] = ()) -> Card:
@@ -158,7 +155,7 @@ def _open_onnx(path: Path) -> tuple[nn.Module, Card]:
         logits = session.run(None, {name: images.detach().float().cpu().numpy()})[0]
         return torch.from_numpy(logits).to(images.device)
 
-    return _tried(Padded(run), card, path, torch.device("cpu")), card
+    return _tried(AnySize(run), card, path, torch.device("cpu")), card
 
 
 def _open_exported(path: Path, device: torch.device) -> tuple[nn.Module, Card]:
@@ -170,12 +167,12 @@ def _open_exported(path: Path, device: torch.device) -> tuple[nn.Module, Card]:
             f"{path} is not a torch.export program ({first_line(error)}): export it again."
         ) from None
     card = read_card(extra[KEY], path)
-    network = Padded(move_to_device_pass(program, device).module())
+    network = AnySize(move_to_device_pass(program, device).module())
     return _tried(network, card, path, device), card
 
 
 @torch.no_grad()
-def _tried(network: Padded, card: Card, path: Path, device: torch.device) -> Padded:
+def _tried(network: AnySize, card: Card, path: Path, device: torch.device) -> AnySize:
     """A graph that answers for as many classes as its card names, tried on a black image.
 
     Raises:

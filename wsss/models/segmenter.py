@@ -5,13 +5,13 @@ from typing import Any, cast
 
 import segmentation_models_pytorch as smp
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import glmix
 from wsss.config import RunConfig
 from wsss.errors import WsssError, brief, first_line
 from wsss.models.trial import refusal
+from wsss.seeding.cam import in_whole_strides
 
 # segmentation-models-pytorch's class of each decoder
 _DECODERS = {"segformer": "Segformer", "fpn": "FPN", "upernet": "UPerNet", "unet": "Unet"}
@@ -84,11 +84,8 @@ class Segmenter(nn.Module):
         self.encoder.load_state_dict({k: v for k, v in backbone.state_dict().items() if k in own})
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pad to whole strides, run, crop: any image size of at least one pixel."""
-        height, width = images.shape[-2:]
-        padding = (0, -width % 32, 0, -height % 32)
-        logits: Tensor = self.net(F.pad(images, padding, mode="replicate"))
-        return logits[..., :height, :width]
+        """Normalised images (B, 3, H, W) of any size → logits (B, C + 1, H, W)."""
+        return in_whole_strides(self.net, images)
 
 
 def segmenter_metadata(config: RunConfig, class_names: Sequence[str]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Class activation maps over scales and flip: sizes, mirror images, means."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,28 @@ def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
     if maps.shape[1] == 0:  # an image without tags; interpolate refuses empty tensors
         return maps.new_zeros(maps.shape[0], 0, *size)
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+
+
+def in_whole_strides(
+    network: Callable[[Tensor], Tensor], images: Tensor, multiple: int = 32, least: int = 32
+) -> Tensor:
+    """The answer of a network that takes sides of whole strides to images of any size.
+
+    They are resized to the nearest such size, and the answer back. What padding adds is no part of
+    the image, but slots and attention would take it for one.
+
+    Args:
+        network: (B, 3, h, w) → (B, C, h, w).
+        images: (B, 3, H, W), of any size.
+        multiple: what sides must be a multiple of.
+        least: the smallest side.
+
+    Returns:
+        (B, C, H, W).
+    """
+    size = (images.shape[-2], images.shape[-1])
+    height, width = scaled_size(*size, 1.0, multiple)
+    return resize(network(resize(images, (max(height, least), max(width, least)))), size)
 
 
 def with_flip(images: Tensor) -> Tensor:

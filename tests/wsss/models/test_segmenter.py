@@ -11,6 +11,7 @@ from wsss.errors import WsssError
 from wsss.models.backbone import create_backbone
 from wsss.models.inference import View, predict_views
 from wsss.models.segmenter import Segmenter, build_segmenter
+from wsss.seeding.cam import resize
 
 TINY: dict[str, Any] = {"depths": [1, 1, 1, 1], "embed_dims": [32, 32, 32, 32], "slot_grid": [2, 2]}
 DECODERS = ("segformer", "fpn", "upernet", "unet")
@@ -55,7 +56,7 @@ def test_segmenter_without_background_never_answers_it(decoder: str) -> None:
         torch.testing.assert_close(model(image)[:, 1:], with_one(image)[:, 1:])
 
 
-def test_segmenter_pads_no_whole_strides() -> None:
+def test_segmenter_leaves_whole_strides_alone() -> None:
     model = segmenter().eval()
     image = random_images(64, 96)
     with torch.inference_mode():
@@ -151,3 +152,12 @@ def test_build_segmenter_from_metadata() -> None:
         }
     )
     model.load_state_dict(segmenter("fpn").state_dict())
+
+
+def test_segmenter_answers_other_sizes_at_the_nearest_whole_strides() -> None:
+    model = segmenter().eval()
+    image = random_images(70, 90)
+    with torch.inference_mode():
+        expected = resize(model.net(resize(image, (64, 96))), (70, 90))
+        torch.testing.assert_close(model(image), expected)
+        assert model(random_images(1, 7)).shape[-2:] == (1, 7)
