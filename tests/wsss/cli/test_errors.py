@@ -69,7 +69,7 @@ def test_commands_refuse_the_run_of_another_config(finished: RunConfig, command:
         (("generate-pseudo-masks",), "wsss train-cls"),
         (("train-seg",), "wsss generate-pseudo-masks"),
         (("evaluate",), "wsss train-seg"),
-        (("evaluate", "--of", "seeds"), "12 of 12 files"),
+        (("evaluate", "--of", "seeds"), "wsss train-cls"),
         (("visualize",), "generate-pseudo-masks"),
         (("predict", "--images", "IMAGES"), "train_seg/model.safetensors"),
     ],
