@@ -14,7 +14,10 @@ from wsss.crf import make_crf
 from wsss.data import augment
 from wsss.engine.inference import Autocast
 from wsss.seeding.cam import fold_flip, resize, scaled_size, with_flip
-from wsss.seeding.masks import refine
+from wsss.seeding.masks import Refiner, refine
+
+UNLIKELY = 0.01
+"""A class whose probability reaches this nowhere takes no part in the CRF of a prediction."""
 
 STRIDE = 32  # windows start and end on whole steps of the deepest grid
 
@@ -150,12 +153,45 @@ def predict_masks(
         probs = dict(zip(views, predict_views(model, images, views, tile), strict=True))
     masks: list[list[Mask]] = [[] for _ in sizes]
     for mode in modes:
-        found = refine(list(pixels), list(probs[View(mode.scales, mode.flip)]), make_crf(mode.crf))
+        seen = list(probs[View(mode.scales, mode.flip)])
+        found = refine_likely(list(pixels), seen, make_crf(mode.crf))
         # all of them before the first is copied, which waits for a device
         labels = [label_at(one, size) for one, size in zip(found, sizes, strict=True)]
         for own, label in zip(masks, labels, strict=True):
             own.append(label.cpu().numpy())
     return masks
+
+
+def refine_likely(
+    images: Sequence[Tensor], probs: Sequence[Tensor], refiner: Refiner | None
+) -> list[Tensor]:
+    """`refine` among the background and the classes that are likely anywhere in an image.
+
+    A CRF's time grows with the labels, of which COCO has 81 and an image some ten at this limit.
+
+    Args:
+        images: (3, H_i, W_i) uint8 RGB each.
+        probs: (C + 1, H_i, W_i) each, background first, every pixel summing to 1.
+        refiner: such as a dense CRF; None leaves the probabilities.
+
+    Returns:
+        (C + 1, H_i, W_i) each, 0 for classes that took no part.
+    """
+    if refiner is None:
+        return list(probs)
+    # a pixel's likeliest class is kept, however many there are
+    limits = [min(UNLIKELY, 0.5 / len(prob)) for prob in probs]
+    tops = [prob.flatten(1).amax(1).tolist() for prob in probs]
+    chosen = [
+        [label for label, top in enumerate(own) if label == 0 or top >= limit]
+        for own, limit in zip(tops, limits, strict=True)
+    ]
+    kept = [prob[labels] for prob, labels in zip(probs, chosen, strict=True)]
+    refined = refine(images, [own / own.sum(dim=0) for own in kept], refiner)
+    whole = [torch.zeros_like(prob) for prob in probs]
+    for out, labels, own in zip(whole, chosen, refined, strict=True):
+        out[labels] = own
+    return whole
 
 
 def label_at(probs: Tensor, size: tuple[int, int]) -> Tensor:

@@ -8,7 +8,16 @@ from torch import Tensor, nn
 
 from wsss.config import PredictionMode
 from wsss.data.augment import limit_side
-from wsss.models.inference import View, label_at, predict_masks, predict_views, starts, tiled
+from wsss.models.inference import (
+    UNLIKELY,
+    View,
+    label_at,
+    predict_masks,
+    predict_views,
+    refine_likely,
+    starts,
+    tiled,
+)
 from wsss.seeding.cam import resize
 
 
@@ -104,3 +113,43 @@ def test_predict_masks_have_the_images_own_size() -> None:
     (alone,) = predict_masks(Local(), pixels[1:], modes, [(48, 64)])
     for mask, own in zip(second, alone, strict=True):
         assert (mask == own).mean() >= 0.9999
+
+
+class Refiner:
+    """Squares the probabilities; remembers how many labels competed."""
+
+    def __init__(self) -> None:
+        self.labels: list[int] = []
+
+    def __call__(self, images: list[Tensor], probs: list[Tensor]) -> list[Tensor]:
+        self.labels += [len(prob) for prob in probs]
+        for prob in probs:
+            torch.testing.assert_close(prob.sum(0), torch.ones_like(prob[0]))
+        return [prob**2 / (prob**2).sum(0) for prob in probs]
+
+
+def test_refine_likely_leaves_out_what_is_likely_nowhere() -> None:
+    rare, absent = UNLIKELY * 1.5, UNLIKELY / 2
+    one = torch.tensor([[0.5, 0.9], [rare, 0.0], [absent, absent], [0.0, 0.0]])
+    one[3] = 1 - one.sum(0)
+    alone = torch.tensor([[0.999, 1.0], [0.001, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    refiner = Refiner()
+    probs = [one[:, None], alone[:, None]]
+    found = refine_likely([torch.zeros(3, 1, 2)] * 2, probs, refiner)
+    assert refiner.labels == [3]  # of the first image; in the second nothing competes
+    assert (found[0][2] == 0).all() and (found[0][[0, 1, 3]] > 0)[:, 0, 0].all()
+    torch.testing.assert_close(found[0].sum(0), torch.ones(1, 2))
+    torch.testing.assert_close(found[1], torch.tensor([[[1.0, 1.0]], *[[[0.0, 0.0]]] * 3]))
+
+
+def test_refine_likely_equals_refining_all_where_all_are_likely() -> None:
+    probs = torch.rand(5, 8, 9, generator=torch.Generator().manual_seed(0)).softmax(0)
+    (found,) = refine_likely([torch.zeros(3, 8, 9)], [probs], Refiner())
+    torch.testing.assert_close(found, probs**2 / (probs**2).sum(0))
+    assert refine_likely([torch.zeros(3, 8, 9)], [probs], None) == [probs]
+
+
+def test_refine_likely_keeps_each_pixels_class_among_many() -> None:
+    probs = torch.full((201, 4, 50), 1 / 201)
+    (found,) = refine_likely([torch.zeros(3, 4, 50)], [probs], Refiner())
+    torch.testing.assert_close(found, probs)
