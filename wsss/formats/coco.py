@@ -205,13 +205,14 @@ def _category(entry: Any, path: Path, number: int) -> CocoCategory:
 
 def _annotation(entry: Any, path: Path, number: int) -> CocoAnnotation:
     where = f"Annotation {number} of {path}"
-    area = _get(entry, "area")
+    image, category = _id(entry, "image_id", where), _id(entry, "category_id", where)
+    area = entry.get("area")
     return CocoAnnotation(
-        _id(entry, "image_id", where),
-        _id(entry, "category_id", where),
-        _get(entry, "iscrowd") in (1, True),
+        image,
+        category,
+        entry.get("iscrowd") in (1, True),
         float(area) if isinstance(area, int | float) else 0.0,
-        _get(entry, "segmentation"),
+        entry.get("segmentation"),
         where,
     )
 
@@ -222,6 +223,8 @@ def _get(entry: Any, key: str) -> Any:
 
 def _id(entry: Any, key: str, where: str) -> Id:
     value = _get(entry, key)
+    if type(value) is int:  # of millions nearly all
+        return value
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int | str):

@@ -5,6 +5,7 @@ folder of masks with `class_names.txt`. Files that are there already stay.
 """
 
 import csv
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from wsss.formats.mask_list import MaskToWrite, Writing
 from wsss.formats.mask_registry import WRITERS
 from wsss.formats.png_masks import class_names_of
 from wsss.formats.target import Target
-from wsss.labels import SCORES_FILE
+from wsss.labels import IGNORE_INDEX, SCORES_FILE
 from wsss.run.layout import Layout
 from wsss.run.state import open_run
 
@@ -99,10 +100,9 @@ def _of_folder(folder: Path, images: Path | None) -> tuple[tuple[str, ...], list
         )
     names = {} if images is None else {without_suffix(n): n for n in find_images(images).paths}
     found: list[Found] = []
-    for number, mask in enumerate(find_images(folder).paths, 1):
+    masks = (name for name in find_images(folder).paths if name.lower().endswith(".png"))
+    for number, mask in enumerate(masks, 1):
         id_ = without_suffix(mask)
-        if not mask.lower().endswith(".png"):
-            continue
         if images is not None and id_ not in names:
             raise WsssError(
                 f"{images} has no image {id_} for the mask {folder / mask}; expected one of every "
@@ -124,10 +124,21 @@ def _confident(found: Sequence[Found], folder: Path, confidence: float) -> list[
         )
     with table.open(newline="", encoding="utf-8") as file:
         unsure = {row["id"]: float(row["unsure"] or 0) for row in csv.DictReader(file)}
-    # a mask that isn't listed was changed by a person, who is sure
-    return [one for one in found if 1 - unsure.get(one[0], 0.0) >= confidence]
+    # a mask that isn't listed, or lies elsewhere, is a person's, who is sure
+    return [
+        one
+        for one in found
+        if not one[4].is_relative_to(folder) or 1 - unsure.get(one[0], 0.0) >= confidence
+    ]
 
 
 def _read(found: Iterable[Found]) -> Iterator[MaskToWrite]:
-    for id_, number, name, image, mask in found:
-        yield MaskToWrite(id_, number, name, image, read_mask(mask))
+    rejected = 0
+    for id_, number, name, image, path in found:
+        mask = read_mask(path)
+        if (mask == IGNORE_INDEX).all():
+            rejected += 1
+        else:
+            yield MaskToWrite(id_, number, name, image, mask)
+    if rejected:
+        print(f"{rejected} masks are 255 all over, and left out", file=sys.stderr)

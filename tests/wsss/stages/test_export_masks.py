@@ -59,8 +59,17 @@ def test_export_masks_leaves_out_what_is_small_or_unsure(a_run: Path, tmp_path: 
     assert annotations(out) == {"a.png": [6], "c.jpg": [30]}
     out = export_masks.run(a_run, "coco", tmp_path / "y", confidence=0.7)
     assert annotations(out) == {"c.jpg": [30]}
+    assert annotations(export_masks.run(a_run, "coco", tmp_path / "z", confidence=0.95)) == {
+        "c.jpg": [30]  # accepted by a person
+    }
+    Layout(a_run).trusted("c").unlink()
     with pytest.raises(WsssError, match="no mask to export"):
         export_masks.run(a_run, "coco", tmp_path / "z", confidence=0.95)
+
+
+def test_export_masks_leaves_out_a_mask_that_a_person_rejected(a_run: Path) -> None:
+    write_mask(Layout(a_run).trusted("c"), np.full((5, 6), 255, np.uint8))
+    assert annotations(export_masks.run(a_run, "coco")) == {"a.png": [6, 1]}
 
 
 def test_export_masks_of_a_folder_names_images_where_they_are_given(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from wsss import preflight
 from wsss.config import MaskLossConfig, RunConfig
 from wsss.data.images import TaggedDataset
 from wsss.data.mask_io import read_mask, write_mask
@@ -134,6 +135,8 @@ def test_a_wrong_trusted_mask_is_named_before_training(
     trusting = with_trusted(run, masks)
     with pytest.raises(WsssError, match=named):
         train_seg.trusted_masks(trusting, images(run))
+    with pytest.raises(WsssError, match=named):
+        preflight.check(trusting)
     (problem,) = check_data(trusting.data)
     assert problem.startswith("trusted mask: ") and named in problem
 
