@@ -77,7 +77,7 @@ def run(config: RunConfig, rows: str = "*", overwrite: bool = False) -> Path:
         benches = [Bench(config, Run(folder), tagged, runtime) for folder in folders]
         # a pattern that matches nothing is reported before anything is counted
         chosen_of = [choose(bench.rows, rows) for bench in benches]
-    team.require_equal(tagged.digest(), f"The images of {config.data.root}")
+    team.require_equal(tagged.digest, f"The images of {config.data.root}")
     split = config.data.score_split
     root = team.once(lambda: true_masks(config.data, split, tagged, track))
     all_counts: dict[str, list[RowCounts]] = {}

@@ -17,6 +17,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 from wsss.data.image_header import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from wsss.data.image_header import ORIENTATION, open_image, orientation
 
+_AT_ONCE = 10_000  # images whose text is in memory at once
+
 
 class Sample(NamedTuple):
     """An image and what is in it.
@@ -61,9 +63,13 @@ class TaggedDataset:
 
     def digest(self) -> str:
         """16 hexadecimal digits of the classes' names and of every image's id and tags."""
-        listed = [(sample.id, sample.tags) for sample in self.samples]
-        text = json.dumps([self.class_names, listed])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        whole = hashlib.sha256(f"[{json.dumps(self.class_names)}, [".encode())
+        for first in range(0, len(self.samples), _AT_ONCE):
+            part = self.samples[first : first + _AT_ONCE]
+            text = json.dumps([(sample.id, sample.tags) for sample in part])
+            whole.update(f"{', ' if first else ''}{text[1:-1]}".encode())
+        whole.update(b"]]")
+        return whole.hexdigest()[:16]
 
     def split_holdout(self, fraction: float, seed: int) -> tuple["TaggedDataset", "TaggedDataset"]:
         """Sets a part aside to score a classifier on, without taking any class's last image.

@@ -47,7 +47,6 @@ class TagTrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self.scale = scale
         self.flip = flip
         self.jitter = jitter
-        self._tags = torch.from_numpy(tagged.tag_matrix())
 
     def __len__(self) -> int:
         return len(self.tagged)
@@ -61,4 +60,6 @@ class TagTrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         if self.flip and augment.random_flip(rng):
             image = augment.mirror(image)
         image = augment.colour_jitter(image, rng, self.jitter)
-        return augment.as_pixels(image), self._tags[i]
+        tags = torch.zeros(len(self.tagged.class_names))
+        tags[list(self.tagged.samples[i].tags)] = 1
+        return augment.as_pixels(image), tags

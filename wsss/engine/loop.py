@@ -71,7 +71,7 @@ def train(
     scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
     average = Average(model, schedule.ema)
     first = _resume(checkpoint, model, optimizer, scaler, average)
-    runtime.team.require_equal(first, f"The state {checkpoint}")
+    runtime.team.require_equal(lambda: first, f"The state {checkpoint}")
     if not 0 <= first <= schedule.steps:
         raise WsssError(
             f"{checkpoint} is of step {first}, and this training has {schedule.steps}: delete it "

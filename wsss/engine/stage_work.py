@@ -33,7 +33,7 @@ def take_on(
     """
     with team.together():
         data, digests = open_stage(config.data, config.seed, stage)
-    team.require_equal(digests, f"What {config.data.tags or config.data.root} holds")
+    team.require_equal(lambda: digests, f"What {config.data.tags or config.data.root} holds")
     work, needed = team.once(partial(_work, config, stage, digests, overwrite, recomputed))
     return data, work, needed
 

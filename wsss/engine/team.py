@@ -166,17 +166,19 @@ class Team:
             if self.is_main:
                 mark.unlink(missing_ok=True)
 
-    def require_equal(self, value: object, what: str) -> None:
+    def require_equal(self, value: Callable[[], object], what: str) -> None:
         """Refuse processes that have read other things than the first.
 
         Args:
-            value: that has to be equal.
+            value: gives what has to be equal.
             what: it is of, with its place, for the error.
 
         Raises:
             WsssError: it differs; in one process that has another than the first.
         """
-        values = self.gather(value)
+        if self.links is None:
+            return
+        values = self.gather(value())
         with self.together():
             if values[self.rank] != values[0]:
                 raise WsssError(

@@ -85,7 +85,7 @@ def _score(config: RunConfig, kinds: Sequence[Kind], split: str | None) -> list[
         split = split or (config.data.val_split if of == "predictions" else config.data.score_split)
         runtime = start(config.runtime, config.seed)
         tagged = with_truth(config.data, open_tagged(config.data, split))
-    team.require_equal(tagged.digest(), f"The split {split} of {config.data.root}")
+    team.require_equal(tagged.digest, f"The split {split} of {config.data.root}")
     root = team.once(partial(true_masks, config.data, split, tagged, track))
     run = Run(config.run)
     if of in _SOFT:

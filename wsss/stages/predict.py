@@ -84,7 +84,7 @@ def run(
                     f"The mask of {sample.path} would replace it: give an output directory (--out) "
                     "that is not the images' own folder."
                 )
-    team.require_equal([sample.id for sample in samples], f"The list of images in {named}")
+    team.require_equal(lambda: [sample.id for sample in samples], f"The list of images in {named}")
     if not overwrite:
         team.once(lambda: refuse_to_replace(folder / f"{sample.id}.png" for sample in samples))
     for note in notes if team.is_main else ():
@@ -152,7 +152,7 @@ def run_split(
         if ids is not None:
             data = replace(data, samples=tuple(s for s in data.samples if s.id in ids))
     place = config.data.tags or config.data.root
-    team.require_equal(data.digest(), f"The split {split} of {place}")
+    team.require_equal(data.digest, f"The split {split} of {place}")
     columns = config.evaluate.columns()
     paths = run.columns(config.evaluate, split)
     folders = {columns[name]: path for name, path in paths.items()}

@@ -28,7 +28,7 @@ def test_team_of_one_does_everything_itself(tmp_path: Path) -> None:
     counts = np.ones(2, np.int64)
     ALONE.add_up(counts)
     ALONE.require_one_folder(tmp_path)
-    ALONE.require_equal(1, "a number")
+    ALONE.require_equal(lambda: 1, "a number")
     deal = ALONE.deal([4, 5])
     assert [*deal] == [4, 5] and deal.finish(2) == 2 and len(deal) == 2
     assert ALONE.once(lambda: 3) == 3 and ALONE.gather(3) == [3] and ALONE.others(3) == []
@@ -78,7 +78,7 @@ def test_team_ends_together_and_one_says_why(tmp_path: Path) -> None:
 
 def test_team_refuses_other_data_and_another_folder(tmp_path: Path) -> None:
     def other_data(team: Team) -> None:
-        team.require_equal(team.rank, "The split val of DATA")
+        team.require_equal(lambda: team.rank, "The split val of DATA")
 
     def other_folder(team: Team) -> None:
         team_module.PATIENCE = 0.0
