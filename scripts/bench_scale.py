@@ -126,7 +126,12 @@ def go_on(what: str, config: RunConfig, missing: str) -> None:
     program = (
         "import resource, sys, time\n"
         "from wsss.cli import app\n"
-        "start = time.monotonic(), time.process_time()\n"
+        "from wsss.stages import generate_pseudo_masks as stage\n"
+        "start, process = (time.monotonic(), time.process_time()), stage.process\n"
+        "def noted(*arguments):\n"
+        "    print(time.monotonic() - start[0], time.process_time() - start[1], file=sys.stderr)\n"
+        "    return process(*arguments)\n"
+        "stage.process = noted\n"
         "try:\n    app(sys.argv[1:])\n"
         "except SystemExit as end:\n    assert not end.code, end.code\n"
         "print(time.monotonic() - start[0], time.process_time() - start[1],\n"
@@ -139,8 +144,12 @@ def go_on(what: str, config: RunConfig, missing: str) -> None:
     if done.returncode:
         sys.exit(done.stderr)
     assert run.finished("pseudo_masks")
-    wall, own, memory = map(float, done.stderr.splitlines()[-1].split())
-    print(f"| {what} | {wall:.1f} s | {own:.1f} s | {memory:.0f} MiB |", flush=True)
+    lines = done.stderr.splitlines()
+    first = next(line for line in lines if line.replace(".", "").replace(" ", "").isdigit())
+    for part, line in (("until its first image", f"{first} 0"), ("to its end", lines[-1])):
+        wall, own, memory = map(float, line.split())
+        shown = f"{memory:.0f} MiB" if memory else ""
+        print(f"| {what}, {part} | {wall:.1f} s | {own:.1f} s | {shown} |", flush=True)
 
 
 def rows(images: int) -> int:

@@ -114,7 +114,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     return dict(found)
 
 
-def lock(path: Path, what: str) -> None:
+def lock(path: Path, what: str, patience: float = 0.0) -> None:
     """Keep other processes from what a lock file stands for, until `unlock` or the process's end.
 
     The system releases it when the process ends, however it does.
@@ -122,6 +122,7 @@ def lock(path: Path, what: str) -> None:
     Args:
         path: of the lock file.
         what: is locked, for the error.
+        patience: seconds that another process has to release it.
 
     Raises:
         WsssError: another process holds it.
@@ -131,7 +132,7 @@ def lock(path: Path, what: str) -> None:
     make_folder(path.parent)
     held = FileLock(path)
     try:
-        held.acquire(timeout=0)
+        held.acquire(timeout=patience)
     except Timeout:
         raise WsssError(
             f"Another process is making {what}: wait for it, or choose another run folder (run=…)."

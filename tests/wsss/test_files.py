@@ -4,6 +4,7 @@ import errno
 import json
 import multiprocessing
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -99,10 +100,20 @@ def test_lock_keeps_another_process_out_until_it_ends(tmp_path: Path) -> None:
     unlock(path)
 
 
-def _is_locked(path: Path) -> bool:
+def test_lock_waits_for_a_process_that_ends_in_time(tmp_path: Path) -> None:
+    path, context = tmp_path / ".lock", multiprocessing.get_context("fork")
+    lock(path, "the stage")
+    with context.Pool(1) as pool:
+        waiting = pool.apply_async(_is_locked, (path, 30.0))
+        time.sleep(0.2)
+        unlock(path)
+        assert not waiting.get()
+
+
+def _is_locked(path: Path, patience: float = 0.0) -> bool:
     files._held.clear()  # what a process inherits by forking is not its own
     try:
-        lock(path, "the stage")
+        lock(path, "the stage", patience)
     except WsssError:
         return True
     return False

@@ -75,7 +75,7 @@ def run(
         model, _ = load_trained(
             weights, "classifier", build_classifier, runtime.device, tagged.class_names
         )
-    team.require_equal(tagged.digest(), "The images")
+    team.require_equal(tagged.digest, "The images")
     split = config.data.score_split
     root = team.once(lambda: true_masks(config.data, split, tagged, track))
     name = _digest(config, weights, clicks)

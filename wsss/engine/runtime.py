@@ -23,7 +23,7 @@ from glmix.cpu import capability
 from wsss.config import RuntimeConfig
 from wsss.engine.allocator import keep_freed_memory
 from wsss.engine.precision import Hardware, Precision, choose
-from wsss.engine.team import ALONE, Links, Team
+from wsss.engine.team import ALONE, Links, Team, agree
 from wsss.errors import WsssError, first_line
 
 
@@ -112,7 +112,8 @@ def join() -> Team:
 
 @cache
 def _meet() -> Team:
-    store, rank, world = next(rendezvous("env://"))
+    meeting, rank, world = next(rendezvous("env://"))
+    store = cast(Any, dist).PrefixStore(agree(meeting, rank, world), meeting)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=world)
     atexit.register(_leave_the_others)

@@ -11,6 +11,9 @@ from wsss.data.open import open_stage
 from wsss.engine.team import Team
 from wsss.run.state import Work
 
+LOCK_PATIENCE = 20.0
+"""Seconds; the processes that load images end some seconds after the one they load for."""
+
 
 def take_on(
     team: Team,
@@ -53,5 +56,7 @@ def begin(
     Raises:
         WsssError: others are making the stage, or a process has another run folder.
     """
-    team.once(partial(work.begin, part, computed))
+    # started again after a kill, they may meet what the killed one's own processes still hold
+    patience = 0.0 if team.links is None else LOCK_PATIENCE
+    team.once(partial(work.begin, part, computed, patience))
     team.require_one_folder(work.run.root)

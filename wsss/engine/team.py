@@ -27,11 +27,20 @@ PATIENCE = 60.0
 """Seconds until a file that another machine wrote has to be seen."""
 
 
-class Counters(Protocol):
-    """Numbers that all processes see."""
+class Store(Protocol):
+    """Where processes meet, as torch has it: keys that all of them see."""
 
     def add(self, key: str, amount: int, /) -> int:
         """Add to a number, 0 at first; returns the sum."""
+
+    def set(self, key: str, value: str, /) -> None:
+        """Write a value."""
+
+    def get(self, key: str, /) -> bytes:
+        """Read a value; waits until there is one."""
+
+    def check(self, keys: list[str], /) -> bool:
+        """Whether all of these are there."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class Links:
     """
 
     group: dist.ProcessGroup
-    store: Counters
+    store: Store
 
 
 @dataclass(frozen=True)
@@ -217,6 +226,28 @@ class Deal(Generic[Item]):
         done = links.store.add(f"{self._name}/done", count)
         new, self._known = done - self._known, done
         return new
+
+
+def agree(store: Store, rank: int, world: int) -> str:
+    """A name that only these processes know, although others have met at the store before them.
+
+    torchrun keeps its store when it starts processes again, with the addresses of the dead in it.
+    Every process asks the first with a word of its own; the first answers until all have heard.
+    """
+    own = uuid4().hex
+    if rank > 0:
+        store.set(f"ask/{rank}", own)
+        name = store.get(f"answer/{own}").decode()
+        store.add(f"heard/{name}", 1)
+        return name
+    answered: set[str] = set()
+    while store.add(f"heard/{own}", 0) < world - 1:
+        asked = [key for n in range(1, world) if store.check([key := f"ask/{n}"])]
+        for word in {store.get(key).decode() for key in asked} - answered:
+            store.set(f"answer/{word}", own)
+            answered.add(word)
+        time.sleep(0.02)
+    return own
 
 
 def _mark(folder: Path) -> str:

@@ -199,7 +199,9 @@ class Work:
         """Whether the stage has to be made."""
         return self.overwrite or not self.run.finished(self.stage)
 
-    def begin(self, part: str = "", computed: Mapping[str, Any] | None = None) -> None:
+    def begin(
+        self, part: str = "", computed: Mapping[str, Any] | None = None, patience: float = 0.0
+    ) -> None:
         """Note the settings that the stage is made with, and how it is computed.
 
         The last thing before its work, when all that can be refused was: what an earlier start left
@@ -209,12 +211,13 @@ class Work:
         Args:
             part: which part of the stage this process makes, such as a shard, where several do.
             computed: how, for the record: another start may do otherwise.
+            patience: seconds that another process has to end.
 
         Raises:
             WsssError: another process is making the stage, or this part of it.
         """
         self._lock = self.run.lock(self.stage, part)
-        lock(self._lock, str(self.run.root / self.stage))
+        lock(self._lock, str(self.run.root / self.stage), patience)
         again = self.overwrite
         if self.stage == "pseudo_masks":
             # masks without settings are what is left of an interrupted removal

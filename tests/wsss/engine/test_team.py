@@ -15,7 +15,7 @@ from wsss.engine.inference import Steps, process
 from wsss.engine.loop import train
 from wsss.engine.runtime import Runtime
 from wsss.engine.schedule import Schedule
-from wsss.engine.team import ALONE, Team
+from wsss.engine.team import ALONE, Team, agree
 from wsss.errors import WsssError
 from wsss.metrics.split_scores import SplitScores
 
@@ -56,6 +56,19 @@ def test_team_deals_adds_up_and_decides_once(tmp_path: Path) -> None:
     assert first[0] == second[0] == [3, 3]
     assert sorted(first[1] + second[1]) == list(range(9)) and len(first[1]) > len(second[1])
     assert first[3] == second[3] == "by 0" and (first[4], second[4]) == ([1], [0])
+
+
+def test_processes_agree_on_a_name_whoever_was_there_before(tmp_path: Path) -> None:
+    def name(team: Team) -> str:
+        assert team.links is not None
+        store = team.links.store
+        if team.rank == 0:
+            store.set("ask/1", "of one that died")
+        team.gather(None)
+        return agree(store, team.rank, team.world) + agree(store, team.rank, team.world)
+
+    first, second = in_team(2, tmp_path, name)
+    assert first == second and len(first) == 64 and first[:32] != first[32:]
 
 
 def failing(team: Team) -> None:
