@@ -229,8 +229,8 @@ def kill(folder: Path) -> int:
             time.sleep(0.02)
     finish(folder, process)
     for line in (folder / "log").read_text().splitlines():
-        if "Signal 9" in line or "SIGKILL" in line or "estart" in line:
-            print(line[:200])
+        if "(exitcode" in line:
+            print(line.partition("] ")[2])
     same = True
     for what, pattern in {"weights": "train_*/model.safetensors", **MADE}.items():
         pair = digest(whole, pattern), digest(killed, pattern)
