@@ -26,7 +26,6 @@ import numpy as np
 from wsss.config import RunConfig, parse
 from wsss.data.images import Sample, TaggedDataset
 from wsss.data.open import open_stage
-from wsss.data.scores import write_scores
 from wsss.files import names_below
 from wsss.run.state import Run, Work, open_run
 
@@ -73,7 +72,6 @@ def storage(source: Path, images: int, folder: Path) -> int:
     timed("`ls` of the masks", lambda: os.system(f"ls {run.pseudo_masks} > /dev/null"))
     timed("one look at every mask", lambda: [run.pseudo_mask(i).is_file() for i in ids])
     timed("one listing", lambda: names_below(run.pseudo_masks, ".png"))
-    timed("scores.csv of all notes", lambda: write_scores(run.pseudo_masks, tagged.class_names))
     go_on("stage 2 goes on, one image left", config, ids[-1])
     shutil.rmtree(run.seeds)
     go_on("the same without seeds", config, ids[-1])

@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -184,6 +185,31 @@ def _of_all(team: Team, usage: Usage, left_out: list[Item]) -> tuple[Usage, list
         first.merge(other)
         lost = lost + also
     return first, lost
+
+
+def costly_first(
+    todo: Sequence[int], samples: Sequence[Sample], max_side: int | None, team: Team
+) -> list[int]:
+    """The order in which images are dealt: the largest files first where nothing limits their cost.
+
+    So none of them is left at the end to one process, for which the others would wait.
+
+    Args:
+        todo: indices of images.
+        samples: that they are indices of.
+        max_side: that images are reduced to, which makes their costs alike.
+        team: whose processes share them.
+    """
+    if team.world == 1 or max_side is not None:
+        return list(todo)
+    return sorted(todo, key=lambda i: -_bytes(samples[i].path))
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # reported where it is read
+        return 0
 
 
 def dealt(items: Sequence[Item], team: Team, title: str) -> Iterator[Item]:

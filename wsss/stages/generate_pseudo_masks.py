@@ -28,6 +28,7 @@ from wsss.engine.checkpoint import load_trained
 from wsss.engine.inference import (
     Loaded,
     Steps,
+    costly_first,
     load,
     network_autocast,
     process,
@@ -125,7 +126,11 @@ def run(
     )
     ids = [sample.id for sample in data.samples]
     share = range(shard[0], len(ids), shard[1])
-    todo = team.once(lambda: _missing(work, ids, share, kept))
+    todo = team.once(
+        lambda: costly_first(
+            _missing(work, ids, share, kept), data.samples, config.data.max_side, team
+        )
+    )
     skip = config.data.skip_damaged
     items = [data.samples[i] for i in todo]
     usage, damaged = process(items, steps, runtime, "generate-pseudo-masks", skip)

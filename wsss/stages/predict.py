@@ -28,7 +28,16 @@ from wsss.data.mask_io import (
 )
 from wsss.data.open import open_tagged
 from wsss.engine.checkpoint import load_trained
-from wsss.engine.inference import Loaded, Steps, dealt, load, network_autocast, process, to_device
+from wsss.engine.inference import (
+    Loaded,
+    Steps,
+    costly_first,
+    dealt,
+    load,
+    network_autocast,
+    process,
+    to_device,
+)
 from wsss.engine.runtime import Runtime, join, start
 from wsss.engine.team import Team
 from wsss.errors import WsssError
@@ -216,7 +225,8 @@ def _predict(
             }
             if lacking:
                 found[index] = lacking
-        return found
+        order = costly_first(list(found), samples, config.evaluate.max_side, runtime.team)
+        return {index: found[index] for index in order}
 
     todo = [_Wanted(samples[i], targets) for i, targets in runtime.team.once(missing).items()]
     for folder in folders.values():

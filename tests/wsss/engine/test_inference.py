@@ -12,8 +12,9 @@ from PIL import Image
 from wsss.data.augment import normalise, normalise_pixels
 from wsss.data.images import Sample
 from wsss.engine import inference
-from wsss.engine.inference import Steps, load, process, to_device
+from wsss.engine.inference import Steps, costly_first, load, process, to_device
 from wsss.engine.runtime import Runtime
+from wsss.engine.team import ALONE, Team
 
 CPU = torch.device("cpu")
 DEVICE = torch.device("meta")  # any device but the CPU: batches are made, nothing is computed on it
@@ -93,6 +94,15 @@ def test_process_raises_what_a_step_raises_and_keeps_what_was_written(
     with pytest.raises(KeyError):
         process(range(50), broken, Runtime(CPU, workers=workers), "test")
     assert set(range(9)) <= set(done) and threading.active_count() < 50
+
+
+def test_costly_first_where_nothing_limits_the_cost(tmp_path: Path) -> None:
+    samples = [Sample(f"{n}", tmp_path / f"{n}.jpg", ()) for n in range(4)]
+    for sample, size in zip(samples[:3], (5, 90, 20), strict=True):
+        sample.path.write_bytes(bytes(size))  # the last is missing
+    assert costly_first([3, 0, 1, 2], samples, None, Team(0, 2)) == [1, 2, 0, 3]
+    assert costly_first([3, 0], samples, 1024, Team(0, 2)) == [3, 0]
+    assert costly_first([3, 0], samples, None, ALONE) == [3, 0]
 
 
 def test_to_device_and_normalise_pixels_equal_normalise_of_each_image() -> None:
