@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
         WsssError: the disk is full, read-only or not writable.
     """
     make_folder(path.parent)
+    _sweep(path.parent)
     # the suffix stays last: some writers choose the format by it
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
@@ -153,3 +156,31 @@ def remove_temporaries(folder: Path) -> None:
     """Remove what killed writers left below a folder."""
     for temporary in folder.rglob(".*.tmp*"):
         temporary.unlink(missing_ok=True)
+
+
+_TEMPORARY = re.compile(r"\..*\.(\d+)\.tmp(\..*)?")
+
+
+@cache
+def _sweep(folder: Path) -> None:
+    """Remove what killed writers left in a folder, the first time that this process writes there.
+
+    What belongs to a process that lives stays: it may be writing there, too.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            found = _TEMPORARY.fullmatch(entry.name)
+            if found and not _lives(int(found[1])):
+                Path(entry.path).unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    if os.name != "posix":  # elsewhere signal 0 is none
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True

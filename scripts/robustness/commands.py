@@ -153,6 +153,26 @@ COMMANDS = (
     ),
     _command("export {run} --to safetensors --out {out}/m.safetensors", {"run", "segmenter"}),
     _command("export {run} --to hub --out {out}/hub", {"run", "segmenter", "scores"}),
+    *(
+        _command(
+            f"export-masks {{run}} --to {to} --out {{out}}/exported",
+            {"run", "pseudo mask", "list", "names", "xml"},
+            cost=0.3,
+        )
+        for to in ("coco", "yolo-seg", "voc", "cvat", "label-studio", "labelme", "png", "hf")
+    ),
+    _command(
+        "export-masks {labels} --images {voc}/JPEGImages --to coco --out {out}/exported",
+        {"label"},
+        cost=0.3,
+    ),
+    _command(
+        "ablate-clicks {run} --clicks 2 --methods slots ablate.images=2",
+        {"run", "classifier", "train mask"},
+        ("run/ablation/**",),
+        3,
+    ),
+    _command("predict {photo} --overlay --out {out}/masks", {"photo"}),
     _command("refine {labels} --images {voc}/JPEGImages --out {out}/refined", {"label"}, cost=0.3),
     _command("refine {maps} --images {voc}/JPEGImages --out {out}/refined", {"map"}, cost=0.3),
     _command("visualize-slots {photo} --out {out}/slots", {"photo"}),

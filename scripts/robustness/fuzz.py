@@ -5,6 +5,7 @@ import multiprocessing as mp
 import os
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -197,7 +198,12 @@ def _elsewhere(written: set[str], box: Path) -> Iterator[str]:
 
 
 def fuzz(
-    work: Path, seed: int, numbers: Sequence[int], limit: float, exported: bool
+    work: Path,
+    seed: int,
+    numbers: Sequence[int],
+    limit: float,
+    exported: bool,
+    only: Sequence[str] | None = None,
 ) -> Iterator[Result]:
     """Try inputs in a process that is replaced when it hangs or dies.
 
@@ -207,13 +213,14 @@ def fuzz(
         numbers: of the inputs to try.
         limit: seconds of processor time for each, or six times as much of the clock.
         exported: try exported models, too, which takes minutes to prepare.
+        only: kinds to draw from; all if left out.
     """
     context = mp.get_context("fork")
     left = list(numbers)
     prepared = False
     while left:
         ours, theirs = context.Pipe()
-        arguments = (theirs, work, seed, left, exported, prepared)
+        arguments = (theirs, work, seed, left, exported, prepared, only)
         process = context.Process(target=_work, args=arguments, daemon=True)
         process.start()
         theirs.close()
@@ -263,7 +270,13 @@ def _cpu(pid: int) -> float:
 
 
 def _work(
-    connection: Connection, work: Path, seed: int, numbers: list[int], exported: bool, ready: bool
+    connection: Connection,
+    work: Path,
+    seed: int,
+    numbers: list[int],
+    exported: bool,
+    ready: bool,
+    only: Sequence[str] | None,
 ) -> None:
     """What the process does: prepare once, then one input after the other."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
@@ -274,6 +287,7 @@ def _work(
             prepare(work / "box", exported=exported)
             shutil.copytree(work / "box", work / "base", symlinks=True)
         fuzzer = Fuzzer(work, seed)
+        fuzzer.kinds = {name: fuzzer.kinds[name] for name in only or fuzzer.kinds}
         for number in numbers:
             told = lambda *what, n=number: connection.send(("trying", n, *what))  # noqa: E731
             connection.send(("result", fuzzer.try_input(number, told)))
@@ -311,12 +325,21 @@ def table(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
+def _until_stopped(results: Iterator[Result]) -> Iterator[Result]:
+    """Results until the last, or until somebody stops the script: what was tried is shown."""
+    try:
+        yield from results
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description="Malformed inputs through every command.")
     parser.add_argument("--inputs", type=int, default=1000, help="how many")
     parser.add_argument("--seed", type=int, default=0, help="of all of them")
     parser.add_argument("--only", type=int, nargs="*", help="numbers of inputs to try again")
+    parser.add_argument("--kinds", nargs="*", help="kinds to draw from; they change the inputs")
     parser.add_argument("--limit", type=float, default=20, help="seconds until one hangs")
     parser.add_argument("--work", type=Path, help="folder, kept; a temporary one by default")
     parser.add_argument("--no-exported", action="store_true", help="without ONNX and torch.export")
@@ -331,8 +354,14 @@ def main() -> int:
         if (work / "base").exists():
             shutil.rmtree(work / "base")
         shutil.rmtree(work / "box", ignore_errors=True)
-        for one in fuzz(work, options.seed, numbers, options.limit, not options.no_exported):
+        exported, seed = not options.no_exported, options.seed
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for one in _until_stopped(
+            fuzz(work, seed, numbers, options.limit, exported, options.kinds)
+        ):
             results.append(one)
+            if len(results) % 25 == 0:
+                print(f"{len(results)} inputs", file=sys.stderr, flush=True)
             if one.is_fault or options.verbose:
                 print(
                     f"{one.number} {one.verdict} [{one.kind}] {one.what}\n  wsss {one.call}\n"

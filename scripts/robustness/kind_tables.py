@@ -36,10 +36,14 @@ def tables(rng: Random, box: Path) -> Case:
 
 
 def _same_tags(box: Path) -> str | None:
-    """What the reader understood, against what was meant."""
+    return tags_fault(box, box / "own" / "tags.csv")
+
+
+def tags_fault(box: Path, path: Path) -> str | None:
+    """What the reader of a file understood, where it isn't what was meant."""
     from wsss.formats.own_images import read_folder
 
-    found = read_folder(box / "own" / "photos", box / "own" / "tags.csv")
+    found = read_folder(box / "own" / "photos", path)
     tags = {s.id: {found.class_names[t] for t in s.tags} for s in found.samples}
     meant = {id_: set(own) for id_, own in TAGS.items()}
     return None if tags == meant else f"tags {tags} for {meant}"

@@ -1,6 +1,7 @@
 """Every kind of input by its name."""
 
 from robustness.case import Kind
+from robustness.kind_formats import exports
 from robustness.kind_images import images
 from robustness.kind_masks import archives, maps, masks
 from robustness.kind_paths import arguments, formats, names
@@ -15,6 +16,7 @@ KINDS: dict[str, Kind] = {
     "other files among images": formats,
     "names of images": names,
     "tables of tags": tables,
+    "exports of other tools": exports,
     "annotations": annotations,
     "lists": lists,
     "class names": class_names,

@@ -19,6 +19,7 @@ from wsss.files import (
     unlock,
     write_atomic,
     write_json,
+    write_text,
 )
 
 
@@ -125,3 +126,15 @@ def test_read_json_names_a_damaged_file_and_what_to_do(tmp_path: Path, data: byt
     path.mkdir() if data is None else path.write_bytes(data)
     with pytest.raises(WsssError, match=r"settings\.json is damaged .*: delete it\.$"):
         read_json(path, "delete it")
+
+
+def test_write_atomic_removes_what_a_killed_process_left_there(tmp_path: Path) -> None:
+    child = multiprocessing.get_context("fork").Process(target=int)
+    child.start()
+    child.join()
+    dead, mine = (tmp_path / f".a.{pid}.tmp.json" for pid in (child.pid, os.getpid()))
+    others = [tmp_path / name for name in (".a.tmp.json", "a.12.tmp.json", ".hidden.12")]
+    for path in (dead, mine, *others):
+        path.write_text("x")
+    write_text(tmp_path / "b.json", "y")
+    assert not dead.exists() and all(path.exists() for path in (mine, *others))

@@ -32,6 +32,7 @@ def label_warnings(tagged: TaggedDataset, holdout: float = 0.0, seed: int = 0) -
         *_rare(tags, names),
         *_together(tags, names),
         *_alike(tags, names),
+        *_joined(names),
         *_held_back(tagged, holdout, seed),
     ]
 
@@ -88,11 +89,34 @@ def _alike(tags: NDArray[np.bool_], names: Sequence[str]) -> Iterator[str]:
             )
 
 
+def _joined(names: Sequence[str]) -> Iterator[str]:
+    """Names that other names make up, as separators that weren't recognised leave them."""
+    known = {name.casefold() for name in names}
+    for name in names:
+        parts = [part for part in re.split(r"[\s_:.\-]+", name.casefold()) if part]
+        if len(parts) > 1 and all(part in known for part in parts):
+            yield (
+                f"{name} may be the tags {' and '.join(parts)}: separate them by semicolons if "
+                "they are."
+            )
+
+
+def _same_number(one: str, other: str) -> bool:
+    try:
+        return float(one) == float(other)
+    except ValueError:
+        return False
+
+
 def near_duplicates(one: str, other: str) -> bool:
     """Whether two names may be one class: a letter apart, or apart in blanks, marks or a plural."""
     plain = [re.sub(r"[\W_]+", "", name.casefold()) for name in (one, other)]
     stems = [name.removesuffix("s") for name in plain]
-    if plain[0] == plain[1] or (stems[0] == stems[1] and min(map(len, stems)) >= 2):
+    if (
+        plain[0] == plain[1]
+        or _same_number(one, other)
+        or (stems[0] == stems[1] and min(map(len, stems)) >= 2)
+    ):
         return True
     a, b = sorted(plain, key=len)
     return len(a) >= 4 and len(b) >= 5 and _one_edit(a, b)

@@ -21,6 +21,8 @@ from wsss.labels import IGNORE_INDEX
 
 MOSTLY_VOID = 0.1  # share of void in a mask that borders and doubtful objects don't reach
 
+VOID_INSTEAD = 0.05  # share of masks with void for a class, of which VOC's own have none
+
 UNTAGGED = 0.1  # share of masks with a class that their tags lack: none in VOC's own
 
 REORDERED = 0.25  # share of images that agree with their tags only in another order of classes
@@ -184,11 +186,14 @@ def check_against_tags(
         )
     warnings = []
     if len(instead):
-        warnings.append(
+        void_instead = (
             f"{len(instead)} masks of tagged images hold no class and are void (255) over more "
             f"than {MOSTLY_VOID:.0%}, {masks[ids[instead[0]]]} first: if 255 was meant for a "
-            "class, write its index."
+            "class, write its index"
         )
+        if len(instead) >= max(3, VOID_INSTEAD * (tagged.sum() or len(ids))):
+            return MaskReport([f"{void_instead}; if not, void is not scored: draw the class."], [])
+        warnings.append(f"{void_instead}.")
     if tagged.any() and not present[tagged, 1:IGNORE_INDEX].any():
         warnings.append(
             f"None of the {tagged.sum()} masks of tagged images holds a class: they are background "

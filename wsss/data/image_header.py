@@ -165,7 +165,7 @@ def exif_orientation(exif: bytes) -> int | None:
         for entry in range(count):
             tag, kind, _ = struct.unpack_from(f"{order}HHI", data, start + 2 + 12 * entry)
             if tag == ORIENTATION:
-                size = {1: "B", 4: "I"}.get(kind, "H")  # a short, as written by all but a few
+                size = {1: "B", 4: "I", 6: "b", 9: "i"}.get(kind, "H")  # a short, but for a few
                 (value,) = struct.unpack_from(order + size, data, start + 10 + 12 * entry)
                 return int(value)
     except struct.error:  # cut off before the tag

@@ -135,12 +135,19 @@ def _split_blanks(
     return {name: split[tags] for name, tags in rows.items()}, found
 
 
+_DENIED = re.compile(r"(?:no|not|without)[ _-]+(.+)", re.IGNORECASE)
 _JOINED = re.compile(r"\s*[/&+]\s*|\s+and\s+", re.IGNORECASE)
 
 
 def _refuse_joined(lines: Lines, path: Path, names: Sequence[str]) -> None:
-    """Refuse `cat/dog` and `cat and dog` where both are tags by themselves."""
+    """Refuse `cat/dog`, `cat and dog` and `no cat` where the parts are tags by themselves."""
     for tag, line in lines.items() if not names else ():
+        denied = _DENIED.fullmatch(tag)
+        if denied and denied[1] in lines:
+            raise WsssError(
+                f"Line {line} of {path} has {excerpt(tag)}, and {excerpt(denied[1])} is a tag; "
+                "expected tags of what is in the image: leave out what isn't."
+            )
         parts = _JOINED.split(tag)
         if len(parts) > 1 and all(part in lines for part in parts):
             raise WsssError(

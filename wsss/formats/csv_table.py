@@ -111,7 +111,7 @@ def refuse_absent(table: Table, path: Path) -> None:
 def _is_no(cell: str) -> bool:
     text = clean(cell).casefold()
     try:
-        return float(text) < 0.5
+        return float(text.replace(",", ".")) < 0.5
     except ValueError:
         return text in ("no", "false", "n")
 

@@ -22,6 +22,10 @@ MAX_LENGTH = 100  # a longer tag is a text, or a file that is no table
 _SEPARATORS = re.compile("[;|,\n\r\t，；、｜]+")
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
+_HASHED = re.compile(r"#[^\W\d]\w*(?:[ ,;]+#[^\W\d]\w*)*")
+# cat: 2, cat=0.9, cat (2): how many, or how sure
+_COUNTED = re.compile(r".*\S\s*(?:[:=]\s*-?\d+(?:\.\d+)?|\(\d+\))")
+_NEGATED = re.compile(r"[-!~¬]\s*[^\W\d].*")
 _CODE = '[]{}"'
 
 
@@ -40,6 +44,8 @@ def split_cell(cell: str, names: Collection[str] = ()) -> tuple[str, ...]:
         return (clean(text),)
     if text[:1] in ("'", '"') and text[:1] == text[-1:] and len(text) > 1:
         tags = _of_list(text)
+    elif _HASHED.fullmatch(text):  # #cat #dog
+        tags = [word.removeprefix("#") for word in text.split()]
     elif _is_bracketed(text):
         tags = _of_list(text[1:-1])
     else:
@@ -80,6 +86,10 @@ def _checked(tags: Iterable[str], names: Collection[str]) -> tuple[str, ...]:
         strange = next((character for character in _CODE if character in tag), None)
         if strange and tag not in names:
             raise ValueError(f"the tag holds {strange}")
+        if tag not in names and _COUNTED.fullmatch(tag):
+            raise ValueError("a number stands beside a tag")
+        if tag not in names and _NEGATED.fullmatch(tag):
+            raise ValueError(f"a tag starts with {tag[0]}")
         if len(tag) > MAX_LENGTH:
             raise ValueError(f"a tag of {len(tag)} characters")
     return tuple(kept)

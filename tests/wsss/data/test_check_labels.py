@@ -63,3 +63,12 @@ def test_too_few_held_back_images() -> None:
     assert warning.startswith("5 images are held back for the mAP") and "it is 0.05" in warning
     assert label_warnings(data, holdout=0.3) == []
     assert label_warnings(data, holdout=0) == []
+
+
+def test_label_warnings_of_numbers_and_of_names_within_names() -> None:
+    names = ("3", "3.0", "cat", "cat_dog", "dog", "hot dog")
+    images = [Sample(str(i), Path(f"{i}.jpg"), (i % 6,)) for i in range(60)]
+    found = label_warnings(TaggedDataset(names, tuple(images)))
+    assert any("3" in w and "3.0" in w and "two spellings" in w for w in found)
+    assert any(w.startswith("cat_dog may be the tags cat and dog") for w in found)
+    assert not any(w.startswith("hot dog may be") for w in found)

@@ -169,3 +169,9 @@ def test_check_masks_warns_of_masks_of_other_images(tmp_path: Path) -> None:
     assert not report.problems
     (warning,) = [w for w in report.warnings if "isn't tagged" in w]
     assert "6 of 9 masks" in warning and "p1.png first (box)" in warning
+
+
+def test_check_masks_of_255_in_one_of_two_splits(tmp_path: Path) -> None:
+    values, tags = [[1]] * 9 + [[255] * 5] * 3, [(0,)] * 12
+    (problem,) = check(tmp_path, values, tags).problems
+    assert problem.startswith("3 masks of tagged images hold no class") and "p9.png" in problem

@@ -34,6 +34,10 @@ def read(folder: Path, data: str | bytes, names: list[str] | None = None) -> dic
     ("cell", "tags"),
     [
         ("['cat', 'dog']", ("cat", "dog")),
+        ("#cat #dog", ("cat", "dog")),
+        ("#cat", ("cat",)),
+        ("item #1", ("item #1",)),
+        ("type 2", ("type 2",)),
         ('["cat"]', ("cat",)),
         ('["\\u00c4rger", "cat"]', ("Ärger", "cat")),
         ("{cat, dog}", ("cat", "dog")),
@@ -222,6 +226,8 @@ def test_images_in_a_linked_folder(tmp_path: Path, folder: Path) -> None:
         ("image,tags,present\na,cat,True\nb,cat,False\n", "Line 3 .* column present"),
         ("image,label,label_2\na,cat,dog\n", "columns label and label_2; expected all tags"),
         ("image,tag.1,tag\na,cat,dog\n", "columns tag and tag_1"),
+        ("image;tags;score\na;cat;0,9\nb;dog;0,1\n", "Line 3 .*'0,1' in the column score"),
+        ("image,tags\na,no cat\nb,cat\n", "Line 2 .*'no cat', and 'cat' is a tag"),
         ("image,tags\na,cat\nb,dog\nc,cat/dog\n", "Line 4 .*'cat/dog', whose parts are tags"),
         ("image,tags\na,cat\nb,dog\nc,Cat and dog\n".replace("Cat", "cat"), "'cat and dog'"),
     ],
@@ -236,3 +242,10 @@ def test_tags_that_an_image_lacks_or_that_stand_elsewhere_are_refused(
 def test_a_tag_with_a_slash_is_one_where_its_parts_are_none(folder: Path) -> None:
     found = read(folder, "image,tags,confidence\na,and/or,0.9\nb,black and white,1\n")
     assert found == {"a": {"and/or"}, "b": {"black and white"}}
+
+
+@pytest.mark.parametrize("cell", ["cat: 2, dog: 1", "cat=0.9", "cat (2)", "-dog", "cat; !dog"])
+def test_split_cell_refuses_counts_and_denials(cell: str) -> None:
+    with pytest.raises(ValueError, match=r"a number stands beside|a tag starts with"):
+        split_cell(cell)
+    assert split_cell(cell, [cell]) == (cell,)
