@@ -14,6 +14,7 @@ from wsss.formats import (
     overlays,
     parquet,
     png_masks,
+    yolo,
     yolo_masks,
 )
 from wsss.formats.mask_list import MaskList, Writer
@@ -87,11 +88,11 @@ def _of_folder(path: Path) -> str:
         (coco_masks.FILE, "COCO JSON"),
         ("_annotations.coco.json", "COCO JSON"),
         (label_studio_masks.FILE, "Label Studio JSON"),
-        ("data.yaml", "YOLO polygons with data.yaml"),
-        ("classes.txt", "YOLO polygons with data.yaml"),
     ):
         if (path / name).is_file():
             return kind
+    if yolo.recognises(path, ""):
+        return "YOLO polygons with data.yaml"
     if next(find_files(path, (".png",)), None) is not None:
         pngs = "PNGs of class indices"
         json = next(find_files(path, (".json",)), None)

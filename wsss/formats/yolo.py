@@ -14,6 +14,7 @@ from wsss.formats.text import clean, excerpt, read_text
 
 _CONFIGS = ("data.yaml", "data.yml", "dataset.yaml")
 _NAMES = ("classes.txt", "obj.names")  # as LabelImg, Label Studio and Darknet write them
+_LISTS = re.compile(r"classes|train|val|valid|test|readme.*|notes|requirements", re.IGNORECASE)
 _MOST = 1 << 16  # classes that a file may claim to have
 
 
@@ -21,7 +22,10 @@ def recognises(path: Path, start: str) -> bool:
     """Whether a folder, or that of a YAML file, holds the names of classes as YOLO has them."""
     if path.suffix.lower() in (".yaml", ".yml") and start:
         return re.search(r"^names\s*:", start, re.MULTILINE) is not None
-    return path.is_dir() and any((path / name).is_file() for name in (*_CONFIGS, *_NAMES))
+    if any((path / name).is_file() for name in _CONFIGS):
+        return True
+    # other data sets have a classes.txt, too
+    return any((path / name).is_file() for name in _NAMES) and bool(_labels_below(path))
 
 
 def read_tags(path: Path, class_names: Sequence[str] | None = None) -> TagList:
@@ -93,16 +97,19 @@ def label_files(folder: Path) -> list[str]:
     Raises:
         WsssError: there are none.
     """
-    files = sorted(find_files(folder, (".txt",)))
-    within = [file for file in files if "labels" in PurePosixPath(file).parts[:-1]]
-    lists = re.compile(r"(classes|train|val|valid|test|readme.*|notes|requirements)", re.IGNORECASE)
-    found = within or [f for f in files if not lists.fullmatch(PurePosixPath(f).stem)]
+    found = _labels_below(folder)
     if not found:
         raise WsssError(
             f"{folder} has no label files; expected labels/<image>.txt for every image: name the "
             "folder that holds them."
         )
     return found
+
+
+def _labels_below(folder: Path) -> list[str]:
+    files = sorted(find_files(folder, (".txt",)))
+    within = [file for file in files if "labels" in PurePosixPath(file).parts[:-1]]
+    return within or [f for f in files if not _LISTS.fullmatch(PurePosixPath(f).stem)]
 
 
 def image_of(file: str) -> str:

@@ -213,6 +213,22 @@ def test_class_folders_are_tags_wherever_images_lie_below(tmp_path: Path) -> Non
         read_folder(tmp_path, tmp_path)
 
 
+def test_class_folders_within_splits_are_no_classes(tmp_path: Path) -> None:
+    for name in ("train/dog/a.jpg", "val/cat/b.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    with pytest.raises(WsssError, match="folders train, val, which are splits"):
+        read_folder(tmp_path, tmp_path)
+    assert read_folder(tmp_path, tmp_path / "train").class_names == ("dog",)
+
+
+def test_classes_txt_beside_class_folders_is_not_yolo(tmp_path: Path) -> None:
+    (tmp_path / "dog").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "dog/a.jpg")
+    write(tmp_path / "classes.txt", "dog")
+    assert recognise(tmp_path) is FORMATS["folders"]
+
+
 def test_coco_class_list_keeps_unused_categories_in_the_order_of_ids(
     images: Path, tmp_path: Path
 ) -> None:
