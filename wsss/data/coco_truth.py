@@ -83,7 +83,14 @@ def make_masks(root: Path, split: str, rule: TruthRule, ids: Iterable[str], trac
     if not missing:
         return folder
     found = read_split(root, split)
-    write_class_names(folder / MASKS, found.class_names)
+    try:
+        write_class_names(folder / MASKS, found.class_names)
+    except WsssError as error:
+        raise WsssError(
+            f"True masks are kept beside the images, and {folder} can't be written; expected a "
+            f"writable data.root: link {root / 'annotations'} and the images into a folder of your "
+            "own, and give that."
+        ) from error
     wanted = {key: found.name(key) for key in found.images if found.name(key) in missing}
     by_image: defaultdict[Id, list[CocoAnnotation]] = defaultdict(list)
     path = annotations_file(root, split)

@@ -178,6 +178,12 @@ def test_truth_of_coco_is_its_annotations(root: Path, tiny_voc: Path) -> None:
     assert about_truth(tiny_voc) == {}
 
 
+def test_true_masks_that_cannot_be_kept_say_what_to_do(root: Path) -> None:
+    (root / "true_masks").write_text("")
+    with pytest.raises(WsssError, match=r"true_masks.* can't be written.*link .*annotations"):
+        make_masks(root, "val2014", "coco2voc", ids(root), quietly)
+
+
 def test_true_masks_of_boxes_alone_are_refused(root: Path) -> None:
     path = root / "annotations" / "instances_val2014.json"
     content = json.loads(path.read_text())
