@@ -43,6 +43,8 @@ class ImageIndex:
             prefix: what may stand in front of a file's name that the file itself lacks.
         """
         cleaned = clean(name).replace("\\", "/")
+        if self.by_path.get(_fold(cleaned)) == cleaned:  # of a million names nearly all
+            return {cleaned}
         found = self._hits(cleaned) or self._hits(cleaned.casefold())
         return self.hits(_without(prefix, name)) if prefix and not found else found
 

@@ -7,6 +7,7 @@ a file of deep brackets.)
 
 import codecs
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +19,7 @@ _CHUNK = 1 << 20
 LARGEST = 1 << 28
 """Characters that one element may have."""
 
+_COMMA = re.compile(r"[ \t\r\n]*,[ \t\r\n]*(?=[^ \t\r\n\]])")
 _LONGEST_WORD = 16  # characters that may be cut off without a trace: -Infinity, \\u00e4, 1.5e
 
 
@@ -52,7 +54,7 @@ class _Reader:
         file.seek(0)
         self.decode = codecs.getincrementaldecoder(encoding_of(start))()
         self.text, self.at, self.ended = "", 0, False
-        self.place = "its start"
+        self.place: str | tuple[int, str] = "its start"
         self.scan = json.JSONDecoder().raw_decode
 
     def elements(self) -> Iterator[tuple[str, Any]]:
@@ -90,9 +92,13 @@ class _Reader:
         mark = self.skip_to_mark()
         while mark != "]":
             number += 1
-            self.place = f"element {number}{where}"
+            self.place = (number, where)
             yield key, self.value()
-            mark = self.after_comma("]")
+            comma = _COMMA.match(self.text, self.at)
+            if comma is not None:  # of millions of elements nearly all
+                self.at = comma.end()
+            else:
+                mark = self.after_comma("]")
         self.at += 1
 
     def after_comma(self, closing: str) -> str:
@@ -159,7 +165,9 @@ class _Reader:
         return bool(chunk)
 
     def error(self, reason: str) -> WsssError:
+        place = self.place
+        shown = place if isinstance(place, str) else f"element {place[0]}{place[1]}"
         return WsssError(
-            f"{self.path} is no whole JSON file: at {self.place} {reason}; expected JSON as its "
+            f"{self.path} is no whole JSON file: at {shown} {reason}; expected JSON as its "
             "program exports it: export or copy it again."
         )
