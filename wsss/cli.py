@@ -181,7 +181,7 @@ def tune(
     config = _config(source, settings)
     from wsss import pipeline
 
-    typer.echo(pipeline.tuned_masks(config, trusted, keep))
+    _tell(pipeline.tuned_masks(config, trusted, keep))
 
 
 @app.command("train-seg")
@@ -392,8 +392,11 @@ def export_masks(
     """Masks in the format of another program: annotation tools, COCO, YOLO, datasets."""
     from wsss.stages import export_masks as stage
 
-    done = stage.run(source, to, out, images, semantic, polygons, min_area, confidence, overwrite)
-    typer.echo(done)
+    _alone(
+        lambda: stage.run(
+            source, to, out, images, semantic, polygons, min_area, confidence, overwrite
+        )
+    )
 
 
 @app.command()

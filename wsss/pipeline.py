@@ -92,8 +92,9 @@ def tuned_masks(config: RunConfig, trusted: Path | None = None, keep: bool = Fal
     Returns:
         The file of what was compared.
     """
-    settings, path = tune.run(config, trusted)
-    show_tuning(path)
+    team = join()
+    settings, path = team.once(lambda: tune.run(config, trusted))
+    team.once(lambda: show_tuning(path))
     if settings != config.pseudo_masks and not keep:
         tuned = config.model_copy(update={"pseudo_masks": settings})
         generate_pseudo_masks.run(tuned, overwrite=True)
