@@ -177,7 +177,10 @@ def tune(
         bool, typer.Option("--keep", help="Show what would be chosen; leave settings and masks.")
     ] = False,
 ) -> None:
-    """Choose walks, threshold, CRF and levels by class on some 20 right masks; remake masks."""
+    """Choose walks, threshold, CRF and levels by class on some 20 right masks; remake masks.
+
+    Without any, walks and border by how compact class activation is.
+    """
     config = _config(source, settings)
     from wsss import pipeline
 

@@ -244,7 +244,7 @@ class PseudoMasksConfig(SeedsConfig):
 
     background: Share | Literal["otsu", "mixture"] = "otsu"
     """Score above which a class stands out: a number in (0, 1), or a rule per class and image."""
-    levels: dict[str, Annotated[float, Field(ge=-4, le=4)]] = Field(default_factory=dict)
+    levels: dict[str, Annotated[float, Field(ge=-8, le=8)]] = Field(default_factory=dict)
     """Class → how much more or less of it: its seeds cover 2^level times the area that the
     threshold gives them. `wsss tune` finds levels by masks that are right."""
     sharpness: float = Field(20.0, gt=0)

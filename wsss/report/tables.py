@@ -1,6 +1,7 @@
 """Figures of a run as tables on the terminal."""
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,6 +51,15 @@ def show_ceiling(path: Path) -> None:
 def show_tuning(path: Path) -> None:
     """What `tune` compared, and every class before and after, on masks not chosen on."""
     found = json.loads(path.read_text())
+    if "choices" not in found:
+        walks, border = (found["settings"][key] for key in ("walks", "border"))
+        chosen = f"walks {'with' if border else 'without'} border evidence" if walks else "no walk"
+        print(
+            f"{found['positive_share']:.0%} of an image is evidence for a tag by itself, on the "
+            f"average of {found['images']} images: {chosen}",
+            file=sys.stderr,
+        )
+        return
     table = Table(
         title=f"{found['images']} trusted masks, each by what is chosen on the others; mIoU %"
     )

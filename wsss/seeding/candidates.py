@@ -8,12 +8,12 @@ from wsss.seeding.walks import Border, Seeding, Walk, blocks_of
 STEPS = {"16": (1, 2, 4, 8, 16), "8": (1, 2, 4, 8)}
 """Stride → steps of the walks through all its blocks with slots."""
 
-THRESHOLDS: tuple[float | str, ...] = ("otsu", "mixture", 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+THRESHOLDS: tuple[float | str, ...] = ("otsu", "mixture", *(k / 10 for k in range(1, 10)))
 
 CRFS = ("irn", "deeplab", "none")
 """Presets of the CRF."""
 
-LEVELS = (-3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+LEVELS = (-6.0, -4.0, -3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0)
 """How much more or less of a class is tried; the middle leaves it."""
 
 
@@ -56,6 +56,28 @@ def seedings(
         found = {key: one for key, one in found.items() if one.border is None}
     same = [key for key, one in found.items() if _whole(one, names) == _whole(current, names)]
     return {key: one for key, one in found.items() if key not in same[1:]}
+
+
+SPREAD, WIDE = 0.8, 0.5
+"""Share of an image that is evidence for a tag, from which no walk, and no border, helps."""
+
+
+def by_compactness(share: float, walks: tuple[Walk, ...], border: Border) -> Seeding:
+    """Walks and border evidence by how compact class activation is.
+
+    A walk spreads evidence from an object's telling part. Where most of the image is evidence
+    already it can only blur; where about half is, objects reach the border, which is then no
+    background. The two bounds were chosen on true masks of VOC (0.37), MSRC (0.63, with stuff 0.62)
+    and magnetic tiles (0.91).
+
+    Args:
+        share: of locations that are evidence for a tag by themselves, mean over images' tags.
+        walks: that spread it.
+        border: that finds background.
+    """
+    if share >= SPREAD:
+        return Seeding()
+    return Seeding(walks, None if share >= WIDE else border)
 
 
 def _whole(seeding: Seeding, names: list[str]) -> object:

@@ -1,6 +1,6 @@
 """Recipes to choose among."""
 
-from wsss.seeding.candidates import LEVELS, seedings
+from wsss.seeding.candidates import LEVELS, by_compactness, seedings
 from wsss.seeding.walks import Border, Seeding, Walk
 
 BLOCKS = ["4.0", "8.0", "8.1", "16.0", "16.2"]
@@ -21,6 +21,13 @@ def test_seedings_walk_through_strides_that_have_slots() -> None:
 def test_seedings_without_background_know_no_border() -> None:
     found = seedings(Seeding(), BLOCKS, background=False)
     assert "plain CAM" not in found and all(one.border is None for one in found.values())
+
+
+def test_by_compactness_walks_less_the_more_is_evidence_already() -> None:
+    walks, border = (Walk("16", 8),), Border()
+    assert by_compactness(0.37, walks, border) == Seeding(walks, border)
+    assert by_compactness(0.63, walks, border) == Seeding(walks)
+    assert by_compactness(0.91, walks, border) == Seeding()
 
 
 def test_levels_have_a_middle_that_changes_nothing() -> None:

@@ -15,6 +15,8 @@ from wsss.engine.checkpoint import load_trained, save_model
 from wsss.errors import WsssError
 from wsss.models.classifier import build_classifier
 from wsss.run.state import Run, open_run
+from wsss.seeding.candidates import by_compactness
+from wsss.seeding.walks import Border
 from wsss.stages import generate_pseudo_masks, tune
 
 
@@ -77,6 +79,16 @@ def test_tune_leaves_masks_that_are_right_as_they_are(telling: RunConfig, tmp_pa
     found, path = tune.run(config, tmp_path)
     assert found == settings
     assert json.loads(path.read_text())["choices"][0]["held_out_miou"] == 1
+
+
+def test_tune_without_trusted_masks_looks_at_class_activation(telling: RunConfig) -> None:
+    settings, path = tune.run(telling)
+    found = json.loads(path.read_text())
+    assert 0 < found["positive_share"] < 1 and found["images"] == 12
+    expected = by_compactness(found["positive_share"], telling.pseudo_masks.walks, Border())
+    assert settings.seeding == expected
+    pipeline.tuned_masks(telling)
+    assert open_run(telling.run).pseudo_masks == settings
 
 
 def test_tune_refuses_too_few_masks_and_those_that_do_not_fit(
