@@ -171,7 +171,7 @@ def tune(
     source: Source = None,
     settings: Settings = None,
     trusted: Annotated[
-        Path | None, typer.Option(help="Folder of masks <id>.png; else those accepted in review.")
+        Path | None, typer.Option(help="Masks, in any format; else those accepted in review.")
     ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Show what would be chosen; leave settings and masks.")

@@ -1,7 +1,6 @@
 """What recipes make of images whose masks are right, and what a choice among them is worth."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,10 +10,9 @@ from torch import Tensor
 
 from wsss.config import PseudoMasksConfig, RunConfig
 from wsss.crf import make_crf
-from wsss.data.augment import normalise_pixels
-from wsss.data.images import Sample, TaggedDataset
-from wsss.data.mask_io import check_values
-from wsss.data.masks import read_pair, void_background
+from wsss.data.augment import limit_side, normalise_pixels, resize_mask
+from wsss.data.images import Sample, TaggedDataset, read_image
+from wsss.data.masks import void_background
 from wsss.engine.inference import to_device
 from wsss.engine.progress import Tracker
 from wsss.metrics import choice
@@ -79,7 +77,7 @@ class Bench:
         config: RunConfig,
         tagged: TaggedDataset,
         model: TagClassifier,
-        found: Sequence[tuple[Sample, Path]],
+        found: Sequence[tuple[Sample, NDArray[np.uint8]]],
     ) -> None:
         """Looks at every image once."""
         settings = config.pseudo_masks
@@ -93,8 +91,8 @@ class Bench:
         self._by_level: dict[Candidate, choice.Areas] = {}
         with Tracker("tune: seeds", len(found)) as tracker:
             self.examples = []
-            for sample, path in found:
-                self.examples.append(self._example(config, model, sample, path))
+            for sample, mask in found:
+                self.examples.append(self._example(config, model, sample, mask))
                 tracker.advance()
 
     def compare(self) -> list[Choice]:
@@ -142,10 +140,14 @@ class Bench:
 
     @torch.inference_mode()
     def _example(
-        self, config: RunConfig, model: TagClassifier, sample: Sample, path: Path
+        self,
+        config: RunConfig,
+        model: TagClassifier,
+        sample: Sample,
+        mask: NDArray[np.uint8],
     ) -> Example:
-        image, target = read_pair(sample.path, path, config.data.max_side)
-        check_values(path, target, self.names)
+        image = limit_side(read_image(sample.path), config.data.max_side)
+        target = resize_mask(mask, image.shape[:2])
         if not self.background:
             target = void_background(target)
         pixels = to_device([image], next(model.parameters()).device)

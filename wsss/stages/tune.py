@@ -1,6 +1,6 @@
 """`wsss tune`: the recipe of the pseudo-masks, chosen on a few masks that are right.
 
-Reads trusted masks `<id>.png`, which a person drew or accepted, and the classifier of a run; writes
+Reads trusted masks, which a person drew or accepted, and the classifier of a run; writes
 `tuning.json`. No other mask is opened. What is chosen is scored on masks that it was not chosen on.
 Without trusted masks walks and border are chosen by how compact class activation is.
 """
@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wsss.ablation.recipes import Bench, Choice
 from wsss.config import PseudoMasksConfig, RunConfig
+from wsss.data.given_masks import GivenMasks
 from wsss.data.images import Sample, TaggedDataset
 from wsss.data.open import open_stage
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.runtime import start
 from wsss.errors import WsssError
 from wsss.files import write_json
-from wsss.labels import BACKGROUND
+from wsss.labels import BACKGROUND, IGNORE_INDEX
 from wsss.metrics import choice
 from wsss.metrics.split_scores import known
 from wsss.models.classifier import TagClassifier, build_classifier
@@ -42,8 +44,8 @@ def run(config: RunConfig, trusted: Path | None = None) -> tuple[PseudoMasksConf
 
     Args:
         config: of the run.
-        trusted: folder of masks `<id>.png` that are right; by default the run's own, and where it
-            has none, none are used.
+        trusted: masks that are right, in any format; by default `data.trusted`, or those that were
+            accepted in the run; where there are none, none are used.
 
     Returns:
         The settings, those of the config where nothing is clearly better; and the file of what
@@ -60,9 +62,11 @@ def run(config: RunConfig, trusted: Path | None = None) -> tuple[PseudoMasksConf
     run = Run(config.run)
     run.require("train_cls")
     tagged = open_stage(config.data, config.seed, "pseudo_masks")[0]
-    if trusted is None and not any(run.trusted_masks.glob("*.png")):
+    accepted = run.trusted_masks if any(run.trusted_masks.rglob("*.png")) else None
+    source = trusted or config.data.trusted or accepted
+    if source is None:
         return _without_masks(config, tagged), run.tuning
-    found = find_trusted(trusted or run.trusted_masks, tagged)
+    found = find_trusted(source, tagged)
     bench = Bench(config, tagged, _model(config, tagged), found)
     choices = bench.compare()
     first = choices[0]
@@ -94,19 +98,20 @@ def _without_masks(config: RunConfig, tagged: TaggedDataset) -> PseudoMasksConfi
     return settings
 
 
-def find_trusted(folder: Path, tagged: TaggedDataset) -> list[tuple[Sample, Path]]:
-    """The images that have a mask in a folder.
+def find_trusted(source: Path, tagged: TaggedDataset) -> list[tuple[Sample, NDArray[np.uint8]]]:
+    """The images with tags that have a mask, and the masks; not those that are void all over.
 
     Raises:
-        WsssError: there are too few to choose by.
+        WsssError: there are too few to choose by, or one doesn't fit its image or the classes.
     """
-    pairs = [(sample, folder / f"{sample.id}.png") for sample in tagged.samples if sample.tags]
-    found = [(sample, path) for sample, path in pairs if path.is_file()]
+    given = GivenMasks(source, tagged)
+    pairs = [(sample, given.read(sample)) for sample in given.samples if sample.tags]
+    found = [(sample, mask) for sample, mask in pairs if (mask != IGNORE_INDEX).any()]
     if len(found) < LEAST:
         raise WsssError(
-            f"{folder} holds {len(found)} masks of images with tags; expected <id>.png of {LEAST} "
-            "images at least, better of 20: accept masks in `wsss review`, or name another folder "
-            "by --trusted."
+            f"{source} holds {len(found)} masks of images with tags; expected masks of {LEAST} "
+            "images at least, better of 20: accept masks in `wsss review`, or name others by "
+            "--trusted."
         )
     return found
 
