@@ -57,7 +57,8 @@ class Calibration:
         if self._result or not self.log.is_file():
             return self._result
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        # neither paths nor lines of tables
+        return next((line.strip() for line in reversed(lines) if line[:1].isalpha()), "")
 
     def stop(self) -> None:
         """End it; masks that it made are kept, and its next start goes on."""
