@@ -283,7 +283,8 @@ def test_accept_saves_and_goes_on_to_the_last(context: Any, address: str, sessio
         assert (record.how, record.who) == ("auto", "ada")
         assert session.layout.trusted(id_).is_file()
     lines = [json.loads(line) for line in session.layout.review_journal.read_text().splitlines()]
-    assert [line["id"] for line in lines] == [FIRST, SECOND, THIRD]
+    # the page goes on before the server has saved: their order may differ
+    assert sorted(line["id"] for line in lines) == sorted((FIRST, SECOND, THIRD))
     assert all(0 <= line["seconds"] < 60 for line in lines)
 
 
