@@ -68,7 +68,7 @@ def make_split(root: Path, out: Path, split: str, ids: list[str]) -> None:
     }
     numbers = count(1)
     for id_ in track(ids, split, len(ids)):
-        number = int(id_.replace("_", ""))
+        number = int("".join(filter(str.isdigit, id_)))
         name = f"COCO_{split}_{number:012d}.jpg"
         write_atomic(out / split / name, lambda to, id_=id_: shutil.copyfile(paths[id_], to))
         mask = read_mask(mask_path(root, id_))
