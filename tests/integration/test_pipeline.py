@@ -37,7 +37,11 @@ def test_pipeline_run_writes_these_files(finished: RunConfig) -> None:
             for stage in ("train_cls", "pseudo_masks", "train_seg")
             for name in ("settings", "done")
         ),
-        *(f"predictions/val{column}/class_names.txt" for column in ("", ".scales", ".crf")),
+        *(
+            f"predictions/val{column}/{name}"
+            for column in ("", ".scales", ".crf")
+            for name in ("class_names.txt", "scores.csv")
+        ),
         *(f"pseudo_masks/{name}" for name in ("class_names.txt", "scores.csv")),
         *(f"seeds/{i}.npz" for i in TRAIN),
         *(f"pseudo_masks/{i}.png" for i in TRAIN),

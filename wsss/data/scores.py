@@ -47,11 +47,14 @@ def read_doubt(path: Path) -> Doubt | None:
 
 
 def write_scores(folder: Path, names: Sequence[str]) -> Path:
-    """Write the table of a folder's masks, the most uncertain first; returns its path.
+    """Write the table of a folder's masks, the most uncertain first; kept where it says so.
 
     Args:
         folder: of masks, with its subfolders; masks without a note are left out.
         names: foreground classes in the order of their values.
+
+    Returns:
+        Its path.
     """
     paths = sorted(path for path in folder.rglob("*.png") if not path.name.startswith("."))
     notes = [(path, read_doubt(path)) for path in paths]
@@ -60,8 +63,9 @@ def write_scores(folder: Path, names: Sequence[str]) -> Path:
         for path, doubt in notes
         if doubt is not None
     }
-    path = folder / SCORES_FILE
-    write_text(path, _table(doubts, names))
+    path, text = folder / SCORES_FILE, _table(doubts, names)
+    if not path.is_file() or path.read_bytes() != text.encode():
+        write_text(path, text)
     return path
 
 

@@ -1,4 +1,4 @@
-"""What is noted of a pseudo-mask's uncertainty while it is made."""
+"""What is noted of a mask's uncertainty while it is made."""
 
 import math
 from collections.abc import Sequence
@@ -49,3 +49,50 @@ def doubt_of(labels: Sequence[int], signs: Sequence[float]) -> Doubt:
     if likely:
         parts["doubted"] = 1 - min(likely)
     return Doubt(parts, dict(zip(labels, likely, strict=False)))
+
+
+PRESENT = 0.5
+"""The classifier's probability from which on a class is expected in a prediction."""
+_SHOWN = 0.1
+
+
+def prediction_signs(first: Tensor | None, probs: Tensor) -> Tensor:
+    """All that `doubt_of_prediction` needs, as one tensor.
+
+    Args:
+        first: (L + 1, H, W), the probabilities before a CRF; None where there was none.
+        probs: (L + 1, H, W), those that the mask is made of.
+
+    Returns:
+        (3 + L,).
+    """
+    found = probs.argmax(dim=0)
+    refined = probs.new_tensor(math.nan)
+    if first is not None:
+        refined = disagreement(first.argmax(dim=0), found, len(probs) - 1)
+    return torch.cat([torch.stack([unsure(probs), refined]), areas(found, len(probs) - 1)])
+
+
+def doubt_of_prediction(
+    labels: Sequence[int], signs: Sequence[float], likely: Sequence[float]
+) -> Doubt:
+    """What is noted of a predicted mask.
+
+    Args:
+        labels: L mask values that it may hold.
+        signs: of `prediction_signs`.
+        likely: C probabilities by the classifier; none where there is none.
+    """
+    parts = {"unsure": signs[0]}
+    if not math.isnan(signs[1]):
+        parts["refined"] = signs[1]
+    if not likely:
+        return Doubt(parts)
+    shares = dict(zip(labels, signs[3:], strict=True))
+    every = range(1, len(likely) + 1)
+    expected = [sure if sure >= PRESENT else 0.0 for sure in likely]
+    parts["missing"] = missing([shares.get(label, 0.0) for label in every], expected)
+    found = [label for label, share in shares.items() if share > 0]
+    parts["doubted"] = 1 - min((likely[label - 1] for label in found), default=1.0)
+    shown = {label for label in every if likely[label - 1] >= _SHOWN} | set(found)
+    return Doubt(parts, {label: likely[label - 1] for label in sorted(shown)})

@@ -12,9 +12,12 @@ from torch import Tensor, nn
 from wsss.config import PredictionMode
 from wsss.crf import make_crf
 from wsss.data import augment
+from wsss.data.scores import Doubt
 from wsss.engine.inference import Autocast
+from wsss.models.doubts import doubt_of_prediction, prediction_signs
+from wsss.models.gate import Gate
 from wsss.seeding.cam import fold_flip, resize, scaled_size, with_flip
-from wsss.seeding.masks import Refiner, refine
+from wsss.seeding.masks import Refiner, refine, without_others
 
 UNLIKELY = 0.01
 """A class whose probability reaches this nowhere takes no part in the CRF of a prediction."""
@@ -125,7 +128,18 @@ def predict_views(
 Mask = NDArray[np.uint8]
 
 
-@torch.inference_mode()
+class Prediction(NamedTuple):
+    """What an image was segmented into.
+
+    Attributes:
+        mask: (H, W) class indices, of the image's own size.
+        doubt: what is known of its uncertainty.
+    """
+
+    mask: Mask
+    doubt: Doubt
+
+
 def predict_masks(
     model: nn.Module,
     pixels: Tensor,
@@ -134,6 +148,21 @@ def predict_masks(
     tile: int | None = None,
     autocast: Autocast = nullcontext,
 ) -> list[list[Mask]]:
+    """The masks of `predict_images` without a gate."""
+    predictions = predict_images(model, pixels, modes, sizes, tile, autocast)
+    return [[one.mask for one in own] for own in predictions]
+
+
+@torch.inference_mode()
+def predict_images(
+    model: nn.Module,
+    pixels: Tensor,
+    modes: Sequence[PredictionMode],
+    sizes: Sequence[tuple[int, int]],
+    tile: int | None = None,
+    autocast: Autocast = nullcontext,
+    gate: Gate | None = None,
+) -> list[list[Prediction]]:
     """Segment images of one shape in several ways; what they share is computed once.
 
     Args:
@@ -142,24 +171,43 @@ def predict_masks(
         modes: scales, flip and CRF of each mask.
         sizes: rows and columns of each image's masks.
         tile: see `predict_views`.
-        autocast: around the network alone.
+        autocast: around the networks alone.
+        gate: says which classes an image may hold; None allows all of them.
 
     Returns:
-        Of each image a mask of class indices per mode, of the image's size.
+        Of each image a prediction per mode.
     """
     views = list(dict.fromkeys(View(mode.scales, mode.flip) for mode in modes))
     images = augment.normalise_pixels(pixels)
     with autocast():
         probs = dict(zip(views, predict_views(model, images, views, tile), strict=True))
-    masks: list[list[Mask]] = [[] for _ in sizes]
+        likely = None if gate is None else gate.probabilities(images)
+    allowed = _allowed(len(images), probs[views[0]].shape[1] - 1, likely, gate)
+    made: list[list[Prediction]] = [[] for _ in sizes]
     for mode in modes:
-        seen = list(probs[View(mode.scales, mode.flip)])
-        found = refine_likely(list(pixels), seen, make_crf(mode.crf))
+        seen = probs[View(mode.scales, mode.flip)]
+        first = [without_others(one, own) for one, own in zip(seen, allowed, strict=True)]
+        found = refine_likely(list(pixels), first, make_crf(mode.crf))
         # all of them before the first is copied, which waits for a device
-        labels = [label_at(one, size) for one, size in zip(found, sizes, strict=True)]
-        for own, label in zip(masks, labels, strict=True):
-            own.append(label.cpu().numpy())
-    return masks
+        channels = [label_at(one, size) for one, size in zip(found, sizes, strict=True)]
+        signs = [
+            prediction_signs(None if mode.crf == "none" else one, last)
+            for one, last in zip(first, found, strict=True)
+        ]
+        for i, (channel, own) in enumerate(zip(channels, allowed, strict=True)):
+            mask = np.array([0, *own], np.uint8)[channel.cpu().numpy()]
+            sure = [] if likely is None else likely[i].tolist()
+            made[i].append(Prediction(mask, doubt_of_prediction(own, signs[i].tolist(), sure)))
+    return made
+
+
+def _allowed(
+    images: int, classes: int, likely: Tensor | None, gate: Gate | None
+) -> list[list[int]]:
+    """Mask values that each image may hold beside background."""
+    if likely is None or gate is None:
+        return [list(range(1, classes + 1))] * images
+    return [[int(i) + 1 for i in row.nonzero()] for row in (likely >= gate.least).cpu()]
 
 
 def refine_likely(

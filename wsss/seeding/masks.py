@@ -121,6 +121,25 @@ def harden(
     return torch.where(best >= confidence, values[index], IGNORE_INDEX).to(torch.uint8)
 
 
+def without_others(probs: Tensor, labels: Sequence[int]) -> Tensor:
+    """Probabilities given that only background and some classes can be there.
+
+    Args:
+        probs: (C + 1, H, W), background first, sums to 1.
+        labels: L mask values, ascending; all C leave the probabilities as they are.
+
+    Returns:
+        (L + 1, H, W), sums to 1.
+    """
+    if len(labels) == len(probs) - 1:
+        return probs
+    own = probs[[0, *labels]]
+    total = own.sum(dim=0, keepdim=True)
+    background = torch.zeros_like(own)
+    background[0] = 1
+    return torch.where(total > 0, own / total.clamp_min(1e-30), background)
+
+
 def among_tags(probs: Tensor, labels: Sequence[int]) -> Tensor:
     """Probabilities given that no other class is there: each tag's share of the foreground.
 

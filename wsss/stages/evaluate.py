@@ -39,6 +39,7 @@ from wsss.labels import BACKGROUND
 from wsss.metrics.confusion import ConfusionMatrix
 from wsss.metrics.split_scores import SplitScores, summary
 from wsss.metrics.threshold_sweep import ThresholdSweep
+from wsss.models.gate import has_thresholds
 from wsss.models.soft_seeds import RunSeeds
 from wsss.report.columns import percent
 from wsss.report.confusion import confusion_csv, confusion_image
@@ -264,6 +265,7 @@ def _protocol(config: RunConfig, run: Run, of: Kind) -> dict[str, Any]:
         common["round"] = config.round
     if of == "predictions":
         settings = config.evaluate.model_dump(mode="json", include=set(PredictConfig.model_fields))
+        settings["gate"] &= has_thresholds(Run.of_round(config, 1).model("train_cls"))
         return {**common, "tags": "not given", **settings}
     common["tags"] = "given"
     unsure = {"unsure": _unsure(config)}

@@ -4,6 +4,8 @@ Reads `train_seg/model.safetensors` and `evaluation/predictions_*.json`; writes
 `export/model.<suffix>`, or the folder `export/hub`.
 """
 
+import shutil
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,7 +16,8 @@ from wsss.errors import WsssError
 from wsss.export.load import CARD_FILE, WEIGHTS_FILE, Card, card_of
 from wsss.export.model_card import model_card
 from wsss.export.write import save_exported, save_onnx
-from wsss.files import write_json, write_text
+from wsss.files import write_atomic, write_json, write_text
+from wsss.models.gate import GATE_FILE, has_thresholds
 from wsss.models.segmenter import Segmenter, build_segmenter
 from wsss.report.scores import read_scores
 from wsss.run.state import Run
@@ -55,13 +58,16 @@ def run(config: RunConfig, to: str, out: Path | None = None, half: bool = False)
     elif to == "safetensors":
         save_model(path, model.bfloat16() if half else model, card)
     else:
-        _save_hub(path, run, model, card)
+        _save_hub(config, path, run, model, card)
     return path
 
 
-def _save_hub(folder: Path, run: Run, model: Segmenter, card: Card) -> None:
-    """`model.safetensors`, `config.json`, `preprocessor_config.json`, `README.md`."""
+def _save_hub(config: RunConfig, folder: Path, run: Run, model: Segmenter, card: Card) -> None:
+    """The model, its card, and the classifier of the run, with which `predict` drops classes."""
     save_model(folder / WEIGHTS_FILE, model, card)
+    classifier = Run.of_round(config, 1).model("train_cls")
+    if has_thresholds(classifier):  # it says which classes an image may hold
+        write_atomic(folder / GATE_FILE, partial(shutil.copyfile, classifier))
     labels = {str(i): name for i, name in enumerate(card["classes"])}
     hub = {
         **card,

@@ -1,7 +1,8 @@
 """Stage 4: images + segmenter → masks, no tags needed.
 
-Reads `train_seg/model.safetensors` of a run, or a model file without a run; writes
-`<out>/<name>.png` in the VOC palette.
+Reads `train_seg/model.safetensors` of a run and the classifier `train_cls/model.safetensors`, or a
+model file without a run; writes `<out>/<name>.png` in the VOC palette, and `<out>/scores.csv`: how
+uncertain each mask is.
 """
 
 import sys
@@ -27,6 +28,7 @@ from wsss.data.mask_io import (
     write_mask,
 )
 from wsss.data.open import open_tagged
+from wsss.data.scores import refuse_other_scores, write_scores
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.inference import (
     Loaded,
@@ -41,9 +43,10 @@ from wsss.engine.inference import (
 from wsss.engine.runtime import Runtime, join, start
 from wsss.engine.team import Team
 from wsss.errors import WsssError
-from wsss.export.load import model_files, open_network
+from wsss.export.load import CARD_FILE, model_files, open_network
 from wsss.files import real_path
-from wsss.models.inference import Mask, predict_masks
+from wsss.models.gate import GATE_FILE, Gate, load_gate
+from wsss.models.inference import Prediction, predict_images
 from wsss.models.segmenter import build_segmenter
 from wsss.report.overlay import write_overlay
 from wsss.run.fingerprint import content_digest, origin_of
@@ -102,14 +105,18 @@ def run(
     with team.together():
         runtime = start(config.runtime, config.seed)
         network, card = open_network(weights, build_segmenter, runtime.device)
-        digest = content_digest(model_files(weights))
+        names = card["class_names"]
+        engine = _engine(config, runtime, network, model_files(weights), names, model)
     if not overwrite:
-        team.once(lambda: refuse_other_class_names(folder, card["class_names"]))
-    folders = {config.evaluate.own: folder}
-    _predict(config, runtime, network, digest, samples, folders, overwrite)
-    team.once(lambda: write_class_names(folder, card["class_names"]))
+        team.once(lambda: refuse_other_class_names(folder, names))
+        team.once(lambda: refuse_other_scores(folder))
+    if engine.gate is None and config.evaluate.gate and team.is_main:
+        print("predict  no classifier beside the model: any class may be found", file=sys.stderr)
+    _predict(config, engine, samples, {config.evaluate.own: folder}, overwrite)
+    team.once(lambda: write_class_names(folder, names))
+    team.once(lambda: write_scores(folder, names))
     if overlay:
-        _draw_overlays(team, samples, folder, card["class_names"])
+        _draw_overlays(team, samples, folder, names)
     return folder
 
 
@@ -167,6 +174,7 @@ def run_split(
     folders = {columns[name]: path for name, path in paths.items()}
     weights = run.model("train_seg")
     for folder in folders.values():
+        team.once(partial(refuse_other_scores, folder))
         masks = [folder / f"{sample.id}.png" for sample in data.samples]
         team.once(partial(refuse_to_replace, masks))
     with team.together():
@@ -174,10 +182,11 @@ def run_split(
         network, _ = load_trained(
             weights, "segmenter", build_segmenter, runtime.device, data.class_names
         )
-        digest = content_digest([weights])
-    _predict(config, runtime, network, digest, data.samples, folders, overwrite=False)
+        engine = _engine(config, runtime, network, [weights], data.class_names)
+    _predict(config, engine, data.samples, folders, overwrite=False)
     for folder in folders.values():
         team.once(partial(write_class_names, folder, data.class_names))
+        team.once(partial(write_scores, folder, data.class_names))
     return folders[config.evaluate.own]
 
 
@@ -196,17 +205,52 @@ def shipped_model() -> Path:
     return path
 
 
-def _predict(
+class _Engine(NamedTuple):
+    """What makes masks.
+
+    Attributes:
+        runtime: where.
+        network: the segmenter.
+        gate: the classifier that says which classes may be there.
+        digest: of both.
+    """
+
+    runtime: Runtime
+    network: nn.Module
+    gate: Gate | None
+    digest: str
+
+
+def _engine(
     config: RunConfig,
     runtime: Runtime,
     network: nn.Module,
-    model: str,
+    weights: Sequence[Path],
+    names: Sequence[str],
+    model: Path | None = None,
+) -> _Engine:
+    """A segmenter with the classifier of its run, or the one that lies beside its file."""
+    gate, classifier = None, Run.of_round(config, 1).model("train_cls")
+    if model is not None:
+        run = model.is_dir() and not (model / CARD_FILE).is_file()
+        beside = model if model.is_dir() else model.parent
+        classifier = Run(model).model("train_cls") if run else beside / GATE_FILE
+    if config.evaluate.gate:
+        gate = load_gate(classifier, names, runtime.device)
+    files = weights if gate is None else [*weights, classifier]
+    return _Engine(runtime, network, gate, content_digest(files))
+
+
+def _predict(
+    config: RunConfig,
+    engine: _Engine,
     samples: Sequence[Sample],
     folders: Mapping[PredictionMode, Path],
     overwrite: bool,
 ) -> None:
     """Make the masks that are missing, or were made of another image or model, or otherwise."""
     settings = config.evaluate.model_dump(mode="json", include=set(PredictConfig.model_fields))
+    runtime, tile = engine.runtime, config.evaluate.tile
 
     def missing() -> dict[int, Targets]:
         found: dict[int, Targets] = {}
@@ -214,7 +258,9 @@ def _predict(
             wanted = {
                 mode: (
                     folder / f"{sample.id}.png",
-                    origin_of([sample.path], {**settings, **mode._asdict(), "model": model}),
+                    origin_of(
+                        [sample.path], {**settings, **mode._asdict(), "model": engine.digest}
+                    ),
                 )
                 for mode, folder in folders.items()
             }
@@ -235,10 +281,11 @@ def _predict(
     def compute(batch: list[_Read]) -> list[_Predicted]:
         pixels = to_device([one.loaded.image for one in batch], runtime.device)
         targets, sizes = batch[0].targets, [one.loaded.size for one in batch]
-        found = predict_masks(
-            network, pixels, list(targets), sizes, config.evaluate.tile, network_autocast(runtime)
+        autocast = network_autocast(runtime)
+        found = predict_images(
+            engine.network, pixels, list(targets), sizes, tile, autocast, engine.gate
         )
-        return [_Predicted(one.targets, masks) for one, masks in zip(batch, found, strict=True)]
+        return [_Predicted(one.targets, own) for one, own in zip(batch, found, strict=True)]
 
     steps: Steps[_Wanted, _Read, _Predicted] = Steps(
         lambda one: _Read(load(one.sample, config.evaluate.max_side), one.targets),
@@ -265,12 +312,12 @@ class _Read(NamedTuple):
 
 class _Predicted(NamedTuple):
     targets: Targets
-    masks: list[Mask]
+    made: list[Prediction]
 
 
 def _write(predicted: _Predicted) -> None:
-    for (path, origin), mask in zip(predicted.targets.values(), predicted.masks, strict=True):
-        write_mask(path, mask, origin=origin)
+    for (path, origin), made in zip(predicted.targets.values(), predicted.made, strict=True):
+        write_mask(path, made.mask, origin=origin, note=made.doubt.note())
 
 
 def find(images: Path | Sequence[Path], masks: Path) -> list[Sample]:

@@ -4,13 +4,14 @@ Reads images and tags; writes `train_cls/model.safetensors` and `metrics.json` (
 training images).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import Tensor, nn
 
 from wsss.config import RunConfig
@@ -24,10 +25,11 @@ from wsss.engine.stage_work import take_on
 from wsss.engine.train_stage import deliver, train_stage
 from wsss.files import write_json
 from wsss.metrics.average_precision import average_precision
+from wsss.metrics.presence import least_probabilities
 from wsss.metrics.split_scores import known
 from wsss.models.classifier import ClassifierOutput, TagClassifier, new_classifier
+from wsss.models.gate import whole_image_logits
 from wsss.run.state import Work
-from wsss.seeding.cam import resize, scaled_size
 
 
 def run(config: RunConfig, overwrite: bool = False) -> Path:
@@ -51,7 +53,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
 
     def finish() -> None:
         write_json(work.run.metrics, metrics)
-        deliver(work, model, _metadata(config, tagged), metrics)
+        deliver(work, model, _metadata(config, tagged) | _thresholds(metrics), metrics)
 
     team.once(finish)
     return path
@@ -82,23 +84,30 @@ def _train(work: Work, runtime: Runtime, model: TagClassifier, train: TaggedData
 def _score(
     model: TagClassifier, held: TaggedDataset, runtime: Runtime, max_side: int | None
 ) -> dict[str, Any]:
-    """MAP at scale 1, whole images, no flip."""
+    """MAP at scale 1, whole images, no flip; and the least probabilities of classes."""
     scores: dict[int, NDArray[np.float32]] = {}
     for index in dealt(range(len(held)), runtime.team, "mAP of held images"):
         image = normalise(limit_side(read_image(held.samples[index].path), max_side))[None]
-        size = scaled_size(image.shape[-2], image.shape[-1], 1.0)
         with runtime.autocast():
-            output = model(resize(image, size).to(runtime.device))
-        scores[index] = output.logits[0].float().cpu().numpy()
+            logits = whole_image_logits(model, image.to(runtime.device))
+        scores[index] = logits[0].cpu().numpy()
     for others in runtime.team.gather(scores):
         scores |= others
     in_order = np.stack([scores[index] for index in range(len(held))])
-    by_class, mean = average_precision(in_order, held.tag_matrix())
+    tags = held.tag_matrix()
+    by_class, mean = average_precision(in_order, tags)
+    least = least_probabilities(expit(in_order), tags)
     # a class without a held image has no precision
     return {
         "map": known(mean),
         "ap": {name: known(ap) for name, ap in zip(held.class_names, by_class, strict=True)},
+        "least": dict(zip(held.class_names, least.tolist(), strict=True)),
     }
+
+
+def _thresholds(metrics: Mapping[str, Any]) -> dict[str, list[float]]:
+    """What the classifier's file says of them; nothing where no image was held back."""
+    return {"least": list(metrics["least"].values())} if "least" in metrics else {}
 
 
 def _metadata(config: RunConfig, tagged: TaggedDataset) -> dict[str, Any]:

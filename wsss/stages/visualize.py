@@ -27,7 +27,8 @@ from wsss.engine.progress import track
 from wsss.engine.runtime import Runtime, start
 from wsss.errors import WsssError
 from wsss.files import names_below, write_atomic
-from wsss.models.inference import predict_masks
+from wsss.models.gate import Gate, load_gate
+from wsss.models.inference import predict_images
 from wsss.models.segmenter import Segmenter, build_segmenter
 from wsss.models.soft_seeds import RunSeeds
 from wsss.report.failures import KINDS, against_tags, failures
@@ -38,6 +39,7 @@ from wsss.seeding.masks import margins, seed_mask
 from wsss.seeding.walks import blocks_of
 
 Cell = NDArray[np.uint8]
+Gated = tuple[Segmenter, Gate | None]
 FALSE_ALARMS = 2  # images with one that a sheet shows, where there are any
 
 
@@ -69,11 +71,15 @@ def run(
     tagged = open_tagged(config.data, split)
     samples = _choose(config, run, tagged, split, count, ids)
     seeds = RunSeeds(config, tagged.class_names, runtime)
-    segmenter = None
+    segmenter: Gated | None = None
     if run.finished("train_seg"):
-        segmenter, _ = load_trained(
+        network, card = load_trained(
             run.model("train_seg"), "segmenter", build_segmenter, runtime.device
         )
+        classifier = Run.of_round(config, 1).model("train_cls")
+        wanted = config.evaluate.gate
+        gate = load_gate(classifier, card["class_names"], runtime.device) if wanted else None
+        segmenter = network, gate
     if segmenter is not None and not ids:
         shown = count - min(FALSE_ALARMS, count // 4)
         samples, others = samples[:shown], samples[shown:]
@@ -133,7 +139,7 @@ def _false_alarms(
     tagged: TaggedDataset,
     candidates: Sequence[Sample],
     count: int,
-    segmenter: Segmenter,
+    segmenter: Gated,
     runtime: Runtime,
 ) -> list[Sample]:
     """`count` of the candidates, first those in which a class is found that isn't tagged."""
@@ -187,12 +193,13 @@ def _row(
     return row
 
 
-def _predict(config: RunConfig, sample: Sample, segmenter: Segmenter, runtime: Runtime) -> Cell:
+def _predict(config: RunConfig, sample: Sample, segmenter: Gated, runtime: Runtime) -> Cell:
     """The mask that `predict` makes."""
     seen = load(sample, config.evaluate.max_side)
     pixels, modes = to_device([seen.image], runtime.device), [config.evaluate.own]
-    ((mask,),) = predict_masks(segmenter, pixels, modes, [seen.size], config.evaluate.tile)
-    return mask
+    (network, gate), tile = segmenter, config.evaluate.tile
+    ((made,),) = predict_images(network, pixels, modes, [seen.size], tile, gate=gate)
+    return made.mask
 
 
 def _shown(mask: Cell, image: Cell) -> Cell:

@@ -60,8 +60,10 @@ def test_write_scores_lists_the_most_uncertain_first(tmp_path: Path) -> None:
 def test_write_scores_is_deterministic(tmp_path: Path) -> None:
     for name in ("c", "a", "b"):
         write(tmp_path / f"{name}.png", 0.5)
-    first = write_scores(tmp_path, ["cat"]).read_bytes()
+    path = write_scores(tmp_path, ["cat"])
+    first, time = path.read_bytes(), path.stat().st_mtime_ns
     assert write_scores(tmp_path, ["cat"]).read_bytes() == first
+    assert path.stat().st_mtime_ns == time
     assert list(read_scores(tmp_path)) == ["a", "b", "c"]
 
 

@@ -167,7 +167,8 @@ def test_export_hub_folder_holds_config_card_and_scores(
     finished: RunConfig, tmp_path: Path
 ) -> None:
     folder = export.run(finished, "hub", tmp_path / "hub")
-    names = {"model.safetensors", "config.json", "preprocessor_config.json", "README.md"}
+    weights = {"model.safetensors", "classifier.safetensors"}
+    names = {*weights, "config.json", "preprocessor_config.json", "README.md"}
     assert {path.name for path in folder.iterdir()} == names
     config = json.loads((folder / "config.json").read_text())
     assert config["id2label"]["1"] == CLASS_NAMES[0]

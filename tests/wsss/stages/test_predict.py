@@ -48,7 +48,8 @@ def test_predict_replaces_the_mask_of_another_image_of_that_name(
     for images, expected in (("a", 40), ("b", 50), ("a/photo.jpg", 40)):
         assert width(predict.run(finished, photos / images, out)) == expected
     # nothing lies beside the masks
-    assert {path.name for path in out.iterdir()} == {"photo.png", "class_names.txt"}
+    left = {path.name for path in out.iterdir()}
+    assert left == {"photo.png", "class_names.txt", "scores.csv"}
 
 
 def test_predict_replaces_the_mask_of_other_settings(

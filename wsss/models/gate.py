@@ -1,0 +1,63 @@
+"""Which classes an image may hold, by the classifier of the segmenter's run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from wsss.engine.checkpoint import load_trained, read_metadata
+from wsss.models.classifier import TagClassifier, build_classifier
+from wsss.seeding.cam import resize, scaled_size
+
+GATE_FILE = "classifier.safetensors"
+"""The classifier beside a segmenter that has left its run."""
+_LARGEST = 1024  # side from which on images are reduced
+
+
+class Gate(NamedTuple):
+    """A classifier, and how probable a class has to be for its regions to be kept.
+
+    Attributes:
+        model: in eval mode.
+        least: (C,) probabilities.
+    """
+
+    model: TagClassifier
+    least: Tensor
+
+    @torch.inference_mode()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Of the classes in images (B, 3, H, W), normalised: (B, C)."""
+        return whole_image_logits(self.model, images).sigmoid()
+
+
+def whole_image_logits(model: TagClassifier, images: Tensor) -> Tensor:
+    """The classifier's answer to whole images (B, 3, H, W), normalised: (B, C) float32."""
+    height, width = images.shape[-2:]
+    size = scaled_size(height, width, min(1.0, _LARGEST / max(height, width)))
+    logits: Tensor = model(resize(images, size)).logits
+    return logits.float()
+
+
+def load_gate(weights: Path, class_names: Sequence[str], device: torch.device) -> Gate | None:
+    """The gate of a segmenter; None without a classifier, or with one that holds no thresholds.
+
+    Args:
+        weights: of the classifier, which need not exist.
+        class_names: of the segmenter.
+        device: where it computes.
+
+    Raises:
+        WsssError: the file is damaged, or the classifier is of other classes.
+    """
+    if not has_thresholds(weights):
+        return None
+    model, metadata = load_trained(weights, "classifier", build_classifier, device, class_names)
+    return Gate(model, torch.tensor(metadata["least"], device=device))
+
+
+def has_thresholds(weights: Path) -> bool:
+    """Whether there is a classifier that `load_gate` would make a gate of."""
+    return weights.is_file() and "least" in read_metadata(weights, "classifier")
