@@ -81,7 +81,7 @@ def estimate(
         add("train-seg", images, lambda: _train_seg(config, segmenter, runtime))
         predicted = scored * trainings
         add("predict", predicted, lambda: _predict(config, sample, segmenter, runtime))
-    except (RuntimeError, MemoryError):
+    except (RuntimeError, ValueError, MemoryError):
         return {}
     return found
 

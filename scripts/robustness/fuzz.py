@@ -83,9 +83,9 @@ class Fuzzer:
         os.chdir(self.box)
         try:
             case = self.kinds[kind](rng, self.box)
+            command = self._command(rng, case)
         except Exception as error:
             return Result(number, kind, "", "", "traceback", f"the harness: {error!r}")
-        command = self._command(rng, case)
         arguments = [*command.arguments(case.places), *case.options]
         call = " ".join(arguments)[:300]
         if told is not None:

@@ -6,6 +6,7 @@ Whatever happens, another start of the same command has to end with the bytes of
 import argparse
 import fnmatch
 import shutil
+import sys
 import tempfile
 import time
 import zlib
@@ -106,6 +107,7 @@ def kill_all(chain: Chain, times: int, seed: int) -> tuple[dict[str, Counter[str
                 kills += hit
             done = chain.do(step)
             other = chain.differences(step)
+            print(f"{kills} kills, {step.name}", file=sys.stderr, flush=True)
             counts["equal" if done.code == 0 and not other else "other"] += 1
             if done.code != 0 or other:
                 why = done.fault or done.sentence or f"differ: {', '.join(other[:5])}"

@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ def try_all(chain: Chain, seed: int) -> tuple[Found, list[str]]:
             rng = Random(f"{seed}-{step.name}-{name}")
             ended, fault = _try(chain, step, trouble, rng)
             found[step.name][name] = ended
+            print(f"{step.name}, {name}: {ended}", file=sys.stderr, flush=True)
             if fault:
                 faults.append(f"{step.name}, {name}: {fault}")
                 print(faults[-1], flush=True)

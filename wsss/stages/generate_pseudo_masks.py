@@ -37,6 +37,7 @@ from wsss.engine.inference import (
 from wsss.engine.profile import Stopwatch
 from wsss.engine.runtime import Runtime, join, start
 from wsss.engine.stage_work import begin, take_on
+from wsss.errors import WsssError
 from wsss.files import names_below, write_atomic
 from wsss.labels import IGNORE_INDEX
 from wsss.metrics.uncertainty import disagreement
@@ -133,7 +134,7 @@ def run(
     )
     skip = config.data.skip_damaged
     items = [data.samples[i] for i in todo]
-    usage, damaged = process(items, steps, runtime, "generate-pseudo-masks", skip)
+    usage, _ = process(items, steps, runtime, "generate-pseudo-masks", skip)
     for seconds in team.others(watch.seconds):
         watch.add(seconds)
     per_image = watch.per_unit(len(todo))
@@ -142,9 +143,13 @@ def run(
         print(f"generate-pseudo-masks  {usage}  ms per image: {parts}", file=sys.stderr)
 
     def finish() -> None:
-        made = {one.id for one in items} - {one.id for one in damaged}
-        made |= _finished(work.run, kept)
+        made = _finished(work.run, kept)
         left = [image_id for image_id in ids if image_id not in made]
+        if left and not skip and shard == (0, 1):
+            raise WsssError(
+                f"{len(left)} of {len(ids)} pseudo-masks have gone from {folder} since they were "
+                f"made, {left[0]} first: put the folder back, and start the command again."
+            )
         # what another shard still makes is no damaged image: only a whole start knows
         if not left or (skip and shard == (0, 1)):
             timing = {"timed_images": len(todo), "ms_per_image": per_image}
