@@ -125,8 +125,10 @@ class Fuzzer:
             said = f"{fault}: " + " | ".join(line.strip()[:200] for line in tail)
             return "traceback" if fault == "traceback" else "wording", said
         allowed = (*command.writes, *_made_by(case))
+        # whoever says --overwrite gives the old work up when the new one begins
+        kept = outcome.code == 2 and "--overwrite" not in command.line
         after = watch.state_of(self.box)
-        faults = list(watch.files_faults(before, after, allowed, outcome.code == 2))
+        faults = list(watch.files_faults(before, after, allowed, kept))
         if watch.state_of(self.base) != outside:
             faults.append("files outside the box")
         faults += sorted(_elsewhere(outcome.written, self.box))

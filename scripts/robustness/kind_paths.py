@@ -77,8 +77,9 @@ def names(rng: Random, box: Path) -> Case:
     if how == 0:
         shutil.copyfile(source, photos / odd)
     elif how == 1:
-        (photos / odd.removesuffix(".jpg")).mkdir()
-        shutil.copyfile(source, photos / odd.removesuffix(".jpg") / "a.jpg")
+        folder = photos / (odd.removesuffix(".jpg") or ".hidden")
+        folder.mkdir()
+        shutil.copyfile(source, folder / "a.jpg")
     else:
         (photos / odd).symlink_to(source.resolve())
     return case(f"an image called {odd[:30]!r}, {how}", "photo")

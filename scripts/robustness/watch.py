@@ -156,7 +156,8 @@ def files_faults(
         before: state of the folder before the call.
         after: and after it.
         allowed: patterns of what the call may write.
-        failed: whether it gave no answer: then nothing that was there may be changed or gone.
+        failed: whether it gave no answer, and wasn't asked to replace anything: then nothing that
+            was there may be changed or gone.
     """
     for name in sorted(before.keys() - after.keys()):
         if failed or not _named(name, allowed):
