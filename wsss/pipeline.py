@@ -128,6 +128,8 @@ def score(
         if protocol is not None:
             tagged = open_tagged(config.data, split or config.data.val_split)
             check_classes(protocol, len(tagged.class_names) + 1)
+    scored = split or (config.data.val_split if kind == "predictions" else config.data.score_split)
+    join().once(lambda: _check_truth(config, scored))
     if kind == "predictions":
         predict.run_split(config, split, _scored(config, split))
     path = evaluate.run(config, kind, split)
@@ -146,6 +148,10 @@ def score(
     return page
 
 
+def _check_truth(config: RunConfig, split: str) -> None:
+    preflight.check_truth(config.data, [split], [open_tagged(config.data, split)])
+
+
 def score_beside_ceiling(config: RunConfig, split: str | None = None) -> Path:
     """Score predictions, and those of the fully supervised baseline, trained where missing.
 
@@ -158,6 +164,7 @@ def score_beside_ceiling(config: RunConfig, split: str | None = None) -> Path:
     """
     team = join()
     split = split or config.data.val_split
+    team.once(lambda: _check_truth(config, split))
     baseline = team.once(lambda: supervised_baseline.prepare(config))
     train_seg.run(baseline)
     for one in (config, baseline):

@@ -152,13 +152,28 @@ def _check_data(config: RunConfig, opened: Opened, scored: Sequence[str]) -> Non
                     f"no image of data.{key}={split} has a true mask: {what} are not scored",
                     file=sys.stderr,
                 )
-    if (root is not None or data.masks is not None) and scored:
-        sets = [with_truth(data, opened(split)) for split in scored]
-        folder = root or true_masks(data, scored[0], _together(sets), track)
-        report = check_true_masks(folder, sets)
-        for warning in report.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
-        require(report)
+    check_truth(data, scored, [opened(split) for split in scored])
+
+
+def check_truth(data: DataConfig, splits: Sequence[str], opened: Sequence[TaggedDataset]) -> None:
+    """Refuse true masks on which every score would be wrong, and warn of what looks like a mistake.
+
+    Args:
+        data: where they are.
+        splits: to be scored; those of a folder for COCO, whose masks are made here, are left alone.
+        opened: their images.
+
+    Raises:
+        WsssError: masks hold values that are no classes, or void in the place of one.
+    """
+    root = masks_root(data)
+    if not splits or (root is None and data.masks is None):
+        return
+    sets = [with_truth(data, tagged) for tagged in opened]
+    report = check_true_masks(root or true_masks(data, splits[0], _together(sets), track), sets)
+    for warning in report.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    require(report)
 
 
 def _together(sets: Sequence[TaggedDataset]) -> TaggedDataset:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -102,3 +103,16 @@ def test_images_on_a_full_disk(
     assert "pseudo_masks/train_00000.png" in found and "No space left" in found
     sheet = folder / "sheet.png"
     assert str(sheet) in error("visualize", finished.run, "--count", 1, "--out", sheet)
+
+
+def test_evaluate_refuses_true_masks_of_0_and_255(
+    tmp_path: Path, tiny: Path, synthetic: Path
+) -> None:
+    root = tmp_path / "VOC"
+    shutil.copytree(synthetic, root)
+    for path in (root / "SegmentationClassAug").glob("*.png"):
+        mask = np.array(Image.open(path))
+        Image.fromarray(np.where(mask > 0, 255, 0).astype(np.uint8)).save(path)
+    for of in ("seeds", "predictions"):
+        said = error("evaluate", "--of", of, tiny, f"run={tmp_path / 'run'}", f"data.root={root}")
+        assert "hold the values 0 and 255 alone" in said
