@@ -365,7 +365,7 @@ class PredictConfig(Section):
     """Larger images are cut into overlapping windows of this side; null for no limit."""
     max_side: int | None = Field(1024, ge=32)
     """Images are reduced to this long side first; null predicts at full resolution."""
-    gate: bool = True
+    gate: bool = False
     """Drop classes that the run's classifier doesn't find in the image, where it is at hand; its
     thresholds by class come from the tags of the images that its training held back."""
 

@@ -137,6 +137,8 @@ def test_predict_makes_masks_again_when_the_gate_changes(
 def test_models_take_their_classifier_along_to_the_hub(
     run: RunConfig, synthetic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    gated = run.evaluate.model_copy(update={"gate": True})
+    run = run.model_copy(update={"evaluate": gated})
     images = synthetic / "JPEGImages" / "val_00000.jpg"
     weights = Run(run.run).model("train_cls")
     classes = len(read_metadata(weights, "classifier")["class_names"])
