@@ -6,6 +6,7 @@ from pathlib import Path
 
 from wsss import preflight
 from wsss.config import RunConfig
+from wsss.data.images import TaggedDataset
 from wsss.data.masks import require_truth, with_truth
 from wsss.data.open import open_tagged
 from wsss.engine.runtime import join
@@ -52,12 +53,13 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     for round_config in later:
         segmenter(round_config)
     kinds = team.once(lambda: preflight.scored_kinds(config.data))
+    ids = _scored(config, config.data.val_split) if "predictions" in kinds else None
     if "predictions" in kinds:
-        predict.run_split(config, ids=_scored(config))
+        predict.run_split(config, ids=ids)
     scores = evaluate.run_all(config, kinds)
     for round_config in later:
         if "predictions" in kinds:
-            predict.run_split(round_config, ids=_scored(round_config))
+            predict.run_split(round_config, ids=ids)
         scores += [
             evaluate.run(round_config, kind) for kind in kinds if kind in evaluate.ROUND_KINDS
         ]
@@ -73,11 +75,11 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     return team.once(show)
 
 
-def _scored(config: RunConfig, split: str | None = None) -> set[str] | None:
+def _scored(config: RunConfig, split: str, tagged: TaggedDataset | None = None) -> set[str] | None:
     """Ids of the images whose predictions are scored, where only some images have a true mask."""
     if config.data.masks is None:
         return None
-    tagged = open_tagged(config.data, split or config.data.val_split)
+    tagged = tagged or open_tagged(config.data, split)
     return {sample.id for sample in with_truth(config.data, tagged).samples}
 
 
@@ -125,13 +127,13 @@ def score(
     with join().together():
         kind = evaluate.kind(of)
         require_truth(config.data)
+        split = split or evaluate.split_of(config.data, kind)
+        tagged = open_tagged(config.data, split)
         if protocol is not None:
-            tagged = open_tagged(config.data, split or config.data.val_split)
             check_classes(protocol, len(tagged.class_names) + 1)
-    scored = split or (config.data.val_split if kind == "predictions" else config.data.score_split)
-    join().once(lambda: _check_truth(config, scored))
+    join().once(lambda: preflight.check_truth(config.data, [split], [tagged]))
     if kind == "predictions":
-        predict.run_split(config, split, _scored(config, split))
+        predict.run_split(config, split, _scored(config, split, tagged))
     path = evaluate.run(config, kind, split)
     page = path if protocol is None else path.with_name(f"{path.stem}.{protocol}.md")
 
@@ -148,10 +150,6 @@ def score(
     return page
 
 
-def _check_truth(config: RunConfig, split: str) -> None:
-    preflight.check_truth(config.data, [split], [open_tagged(config.data, split)])
-
-
 def score_beside_ceiling(config: RunConfig, split: str | None = None) -> Path:
     """Score predictions, and those of the fully supervised baseline, trained where missing.
 
@@ -164,11 +162,14 @@ def score_beside_ceiling(config: RunConfig, split: str | None = None) -> Path:
     """
     team = join()
     split = split or config.data.val_split
-    team.once(lambda: _check_truth(config, split))
+    with team.together():
+        tagged = open_tagged(config.data, split)
+    team.once(lambda: preflight.check_truth(config.data, [split], [tagged]))
+    ids = _scored(config, split, tagged)
     baseline = team.once(lambda: supervised_baseline.prepare(config))
     train_seg.run(baseline)
     for one in (config, baseline):
-        predict.run_split(one, split, _scored(one, split))
+        predict.run_split(one, split, ids)
         evaluate.run(one, "predictions", split)
 
     def show() -> Path:

@@ -9,7 +9,7 @@ from wsss import estimate
 from wsss.config import DataConfig, RunConfig
 from wsss.crf import make_crf
 from wsss.data.check_images import damaged_images
-from wsss.data.check_masks import check_true_masks, require
+from wsss.data.check_masks import MaskReport, check_true_masks, require
 from wsss.data.describe import describe_data
 from wsss.data.given_masks import GivenMasks
 from wsss.data.images import TaggedDataset
@@ -27,6 +27,12 @@ Opened = Callable[[str], TaggedDataset]
 """The images of a list, which is read once."""
 
 
+def reader(data: DataConfig) -> Opened:
+    """Reads each list once; one's own images have none, and are read once."""
+    read = cache(partial(open_tagged, data))
+    return read if data.root is not None else lambda _: read(data.train_split)
+
+
 def check(config: RunConfig) -> None:
     """Check all that can be checked of a run's settings and data; show what the data hold.
 
@@ -35,8 +41,8 @@ def check(config: RunConfig) -> None:
     """
     _check_crfs(config)
     data = config.data
-    opened: Opened = cache(partial(open_tagged, data))
-    scored = _scored_splits(data)
+    opened = reader(data)
+    scored = _scored_splits(data, opened)
     class_names = _check_splits(config, opened, scored)
     _check_data(config, opened, scored)
     if data.trusted is not None:
@@ -47,12 +53,8 @@ def check(config: RunConfig) -> None:
 
 def scored_kinds(data: DataConfig) -> tuple[evaluate.Kind, ...]:
     """The kinds of masks that have ground truth to be scored on."""
-    scored = _scored_splits(data)
-    return tuple(
-        kind
-        for kind in evaluate.KINDS
-        if (data.val_split if kind == "predictions" else data.score_split) in scored
-    )
+    scored = _scored_splits(data, reader(data))
+    return tuple(kind for kind in evaluate.KINDS if evaluate.split_of(data, kind) in scored)
 
 
 def _check_crfs(config: RunConfig) -> None:
@@ -131,9 +133,8 @@ def _check_data(config: RunConfig, opened: Opened, scored: Sequence[str]) -> Non
     data = config.data
     described = describe_data(data, opened(data.train_split), config.train_cls.holdout, config.seed)
     print("\n".join(described.lines()), file=sys.stderr)
-    # one's own images have no splits, and are read once
     val = (data.val_split,) if data.val_split in scored else ()
-    splits = (data.train_split,) if data.root is None else (data.train_split, data.mask_split, *val)
+    splits = (data.train_split, data.mask_split, *val)
     damaged = damaged_images(s.path for split in splits for s in opened(split).samples)
     for sentence in damaged.values() if data.skip_damaged else ():
         print(f"left out: {sentence}", file=sys.stderr)
@@ -185,22 +186,18 @@ def _together(sets: Sequence[TaggedDataset]) -> TaggedDataset:
 def _check_given(given: GivenMasks) -> None:
     """Refuse masks of a person that can't be read, or are of another size or class."""
     given.require_some()
-    problems = given.problems()
-    if problems:
-        more = len(problems) - 1
-        also = f" ({more} more masks have problems: wsss check-data names them)" if more else ""
-        raise WsssError(problems[0] + also)
+    require(MaskReport(given.problems(), []))
 
 
-def _scored_splits(data: DataConfig) -> tuple[str, ...]:
+def _scored_splits(data: DataConfig, opened: Opened) -> tuple[str, ...]:
     """The lists with ground truth among those to score on; a list without any is not scored."""
     if not has_truth(data):
         return ()
     splits = dict.fromkeys((data.score_split, data.val_split))
     if data.masks is not None:
-        some = tuple(s for s in splits if len(with_truth(data, open_tagged(data, s))))
+        some = tuple(s for s in splits if len(with_truth(data, opened(s))))
         if not some:
-            GivenMasks(data.masks, open_tagged(data, data.score_split)).require_some()
+            GivenMasks(data.masks, opened(data.score_split)).require_some()
         return some
     root = masks_root(data)
     if root is None:  # made of instances, all of them

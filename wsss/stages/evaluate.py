@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from wsss.config import RunConfig
+from wsss.config import DataConfig, RunConfig
 from wsss.config.schema import PredictConfig, SeedsConfig, ViewsConfig
 from wsss.data.given_masks import GivenMasks
 from wsss.data.images import TaggedDataset
@@ -83,7 +83,7 @@ def _score(config: RunConfig, kinds: Sequence[Kind], split: str | None) -> list[
     of, team = kinds[0], join()
     with team.together():
         require_truth(config.data)
-        split = split or (config.data.val_split if of == "predictions" else config.data.score_split)
+        split = split or split_of(config.data, of)
         runtime = start(config.runtime, config.seed)
         tagged = with_truth(config.data, open_tagged(config.data, split))
     team.require_equal(tagged.digest, f"The split {split} of {config.data.root}")
@@ -118,6 +118,11 @@ def _warn_of_trusted(config: RunConfig, tagged: TaggedDataset) -> None:
             "images that its predictions are scored on: the figures flatter it",
             file=sys.stderr,
         )
+
+
+def split_of(data: DataConfig, of: Kind) -> str:
+    """The list that a kind of mask is scored on, unless another one is asked for."""
+    return data.val_split if of == "predictions" else data.score_split
 
 
 def kind(name: str) -> Kind:
