@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from wsss.ablation.clicks import answers
 from wsss.data.images import Sample, read_image
 from wsss.data.mask_io import read_mask, write_class_names, write_mask
 from wsss.data.masks import mask_path, true_masks
@@ -20,11 +21,9 @@ from wsss.data.scores import read_scores
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.progress import track
 from wsss.engine.runtime import start
-from wsss.metrics.clicks import Mask, next_click
 from wsss.models.classifier import build_classifier
 from wsss.models.clicks import OpenImage
 from wsss.run.state import Run, read_config
-from wsss.seeding.clicks import Click
 
 LOOKING, CLICKING, PAINTING = 5.0, 3.0, 240.0
 """Seconds of a person's time: per image, per click, and per image that is painted."""
@@ -36,16 +35,6 @@ def ordered(samples: tuple[Sample, ...], order: str, run: Run, seed: int) -> lis
         return [samples[i] for i in np.random.default_rng(seed).permutation(len(samples))]
     scores = read_scores(run.pseudo_masks)
     return sorted(samples, key=lambda sample: -scores.get(sample.id, 0.0))
-
-
-def corrected(opened: OpenImage, target: Mask, most: int) -> tuple[Mask, int]:
-    """The mask after `most` clicks, or fewer where nothing is wrong; and their number."""
-    clicks: list[Click] = []
-    mask = opened.mask(clicks)
-    while len(clicks) < most and (place := next_click(target, mask)) is not None:
-        clicks.append(Click(*place))
-        mask = opened.mask(clicks)
-    return mask, len(clicks)
 
 
 def main() -> None:
@@ -76,8 +65,8 @@ def main() -> None:
         if not args.painted:
             image = read_image(sample.path)
             opened = OpenImage(model, image, sample.tags, settings, runtime.device)
-            mask, clicks = corrected(opened, target, args.clicks)
-            made += clicks
+            *_, (clicks, mask, _) = answers(opened.mask, target, args.clicks)
+            made += len(clicks)
         write_mask(args.out / f"{sample.id}.png", mask)
     each = PAINTING if args.painted else LOOKING
     minutes = (len(chosen) * each + made * CLICKING) / 60

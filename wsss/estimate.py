@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -180,10 +180,8 @@ def _pixels(sample: Sample, max_side: int | None, runtime: Runtime) -> Tensor:
 
 def _seeds(config: RunConfig, sample: Sample, model: TagClassifier, runtime: Runtime) -> float:
     own, watch = config.pseudo_masks, Stopwatch(runtime.device)
-    crf, autocast = (
-        make_crf(own.crf, own.crf_iterations, own.crf_backend),
-        network_autocast(runtime),
-    )
+    crf = make_crf(own.crf, own.crf_iterations, own.crf_backend)
+    autocast = network_autocast(runtime)
 
     def work() -> None:
         pixels = _pixels(sample, config.data.max_side, runtime)
@@ -209,7 +207,7 @@ def _masks(config: RunConfig, sample: Sample, model: Segmenter, runtime: Runtime
 
 
 def _predict(config: RunConfig, sample: Sample, model: Segmenter, runtime: Runtime) -> float:
-    modes: Sequence[Any] = list(config.evaluate.columns().values())
+    modes = list(config.evaluate.columns().values())
 
     def work() -> None:
         pixels = _pixels(sample, config.evaluate.max_side, runtime)

@@ -8,7 +8,7 @@ resumes where it stopped; then `ablation/clicks.json` and `.md`.
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -192,12 +192,9 @@ def annotate(answer: Answer, target: NDArray[np.uint8], clicks: int, labels: int
         After 0, 1, … clicks: `iou`, the image's; `counts`, non-zero ones of the confusion matrix
         as (true label, label, pixels); `ms` of wall time that the answer took.
     """
-    made: list[Click] = []
     line: Line = {"iou": [], "counts": [], "ms": []}
-    while True:
-        start = time.perf_counter()
-        mask = answer(made)
-        line["ms"].append(round(1e3 * (time.perf_counter() - start), 1))
+    for _, mask, ms in answers(answer, target, clicks):
+        line["ms"].append(round(ms, 1))
         line["iou"].append(image_iou(target, mask))
         confusion = ConfusionMatrix(labels)
         confusion.update(target, mask)
@@ -207,10 +204,31 @@ def annotate(answer: Answer, target: NDArray[np.uint8], clicks: int, labels: int
                 for t, p in np.argwhere(confusion.matrix)
             ]
         )
+    return line
+
+
+def answers(
+    answer: Answer, target: NDArray[np.uint8], most: int
+) -> Iterator[tuple[tuple[Click, ...], NDArray[np.uint8], float]]:
+    """Clicks so far, the mask that follows from them, and how long it took.
+
+    Args:
+        answer: clicks → mask.
+        target: (H, W), 255 void; places the next click.
+        most: clicks; fewer where nothing is wrong any more.
+
+    Yields:
+        Of 0, 1, … clicks: the clicks, their mask (H, W), milliseconds of wall time.
+    """
+    made: tuple[Click, ...] = ()
+    while True:
+        start = time.perf_counter()
+        mask = answer(made)
+        yield made, mask, 1e3 * (time.perf_counter() - start)
         place = next_click(target, mask)
-        if len(made) == clicks or place is None:
-            return line
-        made.append(Click(*place))
+        if len(made) == most or place is None:
+            return
+        made = (*made, Click(*place))
 
 
 def _write(

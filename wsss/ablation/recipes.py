@@ -86,6 +86,7 @@ class Bench:
         self.levels = settings.levels_by_value(self.names)
         self.seedings = seedings(settings.seeding, slot_blocks(model.backbone), self.background)
         self.current = Candidate(settings.seeding, settings.background, settings.crf)
+        self.rules = tuple(dict.fromkeys((settings.background, *THRESHOLDS)))
         self.crfs = tuple(dict.fromkeys((settings.crf, *CRFS)))
         self._known: dict[tuple[Candidate, int, tuple[float, ...]], choice.Areas] = {}
         self._by_level: dict[Candidate, choice.Areas] = {}
@@ -167,9 +168,7 @@ class Bench:
     def _tops(self) -> list[Candidate]:
         """Recipes worth a CRF: the current one, and for each choice the best ones without it."""
         recipes = [
-            Candidate(one, rule, "none")
-            for one in self.seedings.values()
-            for rule in dict.fromkeys((self.settings.background, *THRESHOLDS))
+            Candidate(one, rule, "none") for one in self.seedings.values() for rule in self.rules
         ]
         found = np.array([self._hard(example) for example in self.examples]).swapaxes(0, 1)
         total = found.sum(axis=1)
@@ -181,13 +180,12 @@ class Bench:
     @torch.inference_mode()
     def _hard(self, example: Example) -> list[choice.Areas]:
         """Areas of every way and threshold, without a CRF."""
-        rules = dict.fromkeys((self.settings.background, *THRESHOLDS))
         found = []
         values = torch.tensor(example.labels, device=example.pixels.device)
         for one in self.seedings.values():
             scores = example.scores[one].float()
             large = resize(scores[None], example.size)[0]
-            for rule in rules:
+            for rule in self.rules:
                 above = large - thresholds(scores, rule)[:, None, None]
                 mask = seed_mask(above, values, self.background).cpu().numpy()
                 found.append(choice.areas(example.target, mask, len(self.names) + 1))

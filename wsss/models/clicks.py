@@ -69,12 +69,13 @@ class OpenImage:
         self.size = (image.shape[0], image.shape[1])
         self.classes = len(model.bias)
         check_walks(settings.seeding, model)
-        pixels = to_device([limit_side(image, max_side)], device)
+        small = limit_side(image, max_side)
+        pixels = to_device([small], device)
         self.computed = (pixels.shape[-2], pixels.shape[-1])
         self.grid = seed_size(*self.computed)
         with torch.inference_mode():
             found = observe(model, normalise_pixels(pixels), settings.scales, settings.flip)
-            self._likeness = Likeness(found, limit_side(image, max_side), rules, self.grid)
+            self._likeness = Likeness(found, small, rules, self.grid)
             walks = settings.seeding.every_walk
             self.evidence = [_kept(one, [walk.block for walk in walks]) for one in found]
             crf = make_crf(settings.crf, settings.crf_iterations, settings.crf_backend)

@@ -18,7 +18,7 @@ from wsss.data.given_masks import GivenMasks
 from wsss.data.images import Sample, TaggedDataset
 from wsss.data.open import open_stage
 from wsss.engine.checkpoint import load_trained
-from wsss.engine.runtime import start
+from wsss.engine.runtime import Runtime, start
 from wsss.errors import WsssError
 from wsss.files import write_json
 from wsss.labels import BACKGROUND, IGNORE_INDEX
@@ -67,7 +67,8 @@ def run(config: RunConfig, trusted: Path | None = None) -> tuple[PseudoMasksConf
     if source is None:
         return _without_masks(config, tagged), run.tuning
     found = find_trusted(source, tagged)
-    bench = Bench(config, tagged, _model(config, tagged), found)
+    model = _model(config, tagged, start(config.runtime, config.seed))
+    bench = Bench(config, tagged, model, found)
     choices = bench.compare()
     first = choices[0]
     top = max(choices[1:], key=lambda one: one.miou)
@@ -81,9 +82,8 @@ def _without_masks(config: RunConfig, tagged: TaggedDataset) -> PseudoMasksConfi
     samples = [sample for sample in tagged.samples if sample.tags]
     drawn = np.random.default_rng(config.seed).permutation(len(samples))[:LOOKED_AT]
     runtime = start(config.runtime, config.seed)
-    share = positive_share(
-        _model(config, tagged), [samples[i] for i in drawn], runtime, config.data.max_side
-    )
+    model = _model(config, tagged, runtime)
+    share = positive_share(model, [samples[i] for i in drawn], runtime, config.data.max_side)
     usual, now = PseudoMasksConfig(), config.pseudo_masks
     assert usual.border is not None
     walks, border = now.walks or usual.walks, now.border or usual.border
@@ -116,11 +116,12 @@ def find_trusted(source: Path, tagged: TaggedDataset) -> list[tuple[Sample, NDAr
     return found
 
 
-def _model(config: RunConfig, tagged: TaggedDataset) -> TagClassifier:
-    device = start(config.runtime, config.seed).device
+def _model(config: RunConfig, tagged: TaggedDataset, runtime: Runtime) -> TagClassifier:
     weights = Run(config.run).model("train_cls")
     model: TagClassifier
-    model, _ = load_trained(weights, "classifier", build_classifier, device, tagged.class_names)
+    model, _ = load_trained(
+        weights, "classifier", build_classifier, runtime.device, tagged.class_names
+    )
     check_walks(config.pseudo_masks.seeding, model)
     return model
 

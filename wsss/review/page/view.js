@@ -182,12 +182,7 @@ export class View {
       c.lineTo(x, y);
     }
     if (this.pointer) c.lineTo(this.pointer.x, this.pointer.y);
-    c.lineWidth = 3;
-    c.strokeStyle = "#000a";
-    c.stroke();
-    c.lineWidth = 1.5;
-    c.strokeStyle = "#fff";
-    c.stroke();
+    strokeTwice(c, 3, "#000a", 1.5);
     this.draft.forEach((point, i) => {
       const { x, y } = this.toScreen(point);
       c.beginPath();
@@ -201,11 +196,16 @@ export class View {
     if (!this.radius || !this.pointer) return;
     c.beginPath();
     c.arc(this.pointer.x, this.pointer.y, this.radius * this.scale, 0, 7);
-    c.lineWidth = 2.5;
-    c.strokeStyle = "#0008";
-    c.stroke();
-    c.lineWidth = 1.2;
-    c.strokeStyle = "#fff";
-    c.stroke();
+    strokeTwice(c, 2.5, "#0008", 1.2);
   }
+}
+
+// white on a darker edge: seen on any image
+function strokeTwice(c, edge, colour, line) {
+  c.lineWidth = edge;
+  c.strokeStyle = colour;
+  c.stroke();
+  c.lineWidth = line;
+  c.strokeStyle = "#fff";
+  c.stroke();
 }
