@@ -5,16 +5,15 @@ scores differ by them. Only what scores opens true masks, so only that comes her
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsss.config.schema import TruthRule
-from wsss.data.mask_io import write_class_names, write_mask
+from wsss.data.mask_io import VOC_FOLDERS, Track, write_class_names, write_mask
 from wsss.errors import WsssError
 from wsss.formats.coco import CocoAnnotation, Id, instance_mask, stream_coco
 from wsss.formats.coco_layout import annotations_file, read_split
@@ -22,11 +21,8 @@ from wsss.run.fingerprint import content_digest
 
 FOLDER = "true_masks"
 
-MASKS = "SegmentationClass"
+MASKS = VOC_FOLDERS[1]
 """Folder of the masks, as VOC calls it."""
-
-Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
-"""Iterates with progress: items, title, how many."""
 
 
 def semantic_mask(

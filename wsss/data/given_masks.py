@@ -1,24 +1,19 @@
 """Masks that a person gives, in any of the formats, as PNGs of the run's own classes."""
 
 import hashlib
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsss.data.image_header import read_header
 from wsss.data.images import Sample, TaggedDataset
-from wsss.data.mask_io import check_values, write_mask
+from wsss.data.mask_io import Track, check_values, write_mask
 from wsss.errors import WsssError
 from wsss.formats.image_index import index_of, resolve_all
 from wsss.formats.mask_registry import read_masks
 from wsss.labels import describe_unknown
 from wsss.run.fingerprint import path_digest
-
-Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
-"""Iterates with progress: items, title, how many."""
 
 
 class GivenMasks:

@@ -5,8 +5,9 @@ everywhere: mode P, value = class index with background 0, 255 = void or not con
 """
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,12 @@ from wsss.data.image_header import open_image
 from wsss.errors import WsssError
 from wsss.files import write_atomic, write_text
 from wsss.labels import CLASS_NAMES_FILE, IGNORE_INDEX, class_lines
+
+VOC_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
+"""Where VOC's layout has masks; the first has more of them."""
+
+Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
+"""Iterates with progress: items, title, how many."""
 
 _INDEX_MODES = ("1", "P", "L", "I", "I;16", "I;16B", "I;16L", "I;16N")
 

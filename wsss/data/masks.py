@@ -16,22 +16,20 @@ from torch.utils.data import Dataset
 
 from wsss.config import DataConfig
 from wsss.data import augment
-from wsss.data.coco_truth import MASKS, Track, about_masks, make_masks
+from wsss.data.coco_truth import about_masks, make_masks
 from wsss.data.given_masks import GivenMasks
 from wsss.data.image_header import read_header
 from wsss.data.images import TaggedDataset, read_image
-from wsss.data.mask_io import read_mask
+from wsss.data.mask_io import VOC_FOLDERS, Track, read_mask
 from wsss.errors import WsssError
 from wsss.formats.coco_layout import is_coco
 from wsss.labels import IGNORE_INDEX
 from wsss.run.fingerprint import path_digest
 
-_FOLDERS = ("SegmentationClassAug", MASKS)
-
 
 def has_masks(root: Path) -> bool:
     """Whether a data set in VOC layout comes with true masks."""
-    return any((root / folder).is_dir() for folder in _FOLDERS)
+    return any((root / folder).is_dir() for folder in VOC_FOLDERS)
 
 
 def masks_root(data: DataConfig) -> Path | None:
@@ -136,13 +134,13 @@ def without_masks(root: Path, ids: Iterable[str]) -> list[str]:
 
 def find_mask(root: Path, id: str) -> Path | None:
     """The true mask of an image; None where it has none."""
-    paths = (root / folder / f"{id}.png" for folder in (*_FOLDERS, ""))
+    paths = (root / folder / f"{id}.png" for folder in (*VOC_FOLDERS, ""))
     return next((path for path in paths if path.is_file()), None)
 
 
 def _shown(root: Path) -> str:
     """Where masks are looked for, for a sentence."""
-    return f"{root / _FOLDERS[0]} or {root / _FOLDERS[1]}" if has_masks(root) else str(root)
+    return f"{root / VOC_FOLDERS[0]} or {root / VOC_FOLDERS[1]}" if has_masks(root) else str(root)
 
 
 def read_pair(

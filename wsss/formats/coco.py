@@ -65,13 +65,14 @@ class CocoAnnotation(NamedTuple):
 
 Entry = CocoImage | CocoCategory | CocoAnnotation
 
-_FILE = "_annotations.coco.json"  # as Roboflow calls it, beside the images
+ROBOFLOW = "_annotations.coco.json"
+"""Name of the file beside the images, as Roboflow calls it."""
 
 
 def recognises(path: Path, start: str) -> bool:
     """Whether a file is JSON whose outermost brackets are an object, or a folder has Roboflow's."""
     if path.is_dir():
-        return (path / _FILE).is_file()
+        return (path / ROBOFLOW).is_file()
     return _START.match(start) is not None and path.suffix.lower() not in (".jsonl", ".ndjson")
 
 
@@ -118,7 +119,7 @@ def read_tags(path: Path, class_names: Sequence[str] | None = None) -> TagList:
 
 def file_of(path: Path) -> Path:
     """The JSON itself, where Roboflow's folder was named."""
-    return path / _FILE if path.is_dir() else path
+    return path / ROBOFLOW if path.is_dir() else path
 
 
 def class_list(categories: Mapping[Id, CocoCategory], used: Collection[Id]) -> list[str]:

@@ -10,14 +10,14 @@ from wsss.formats.tag_list import Collector, TagList
 from wsss.formats.text import clean
 from wsss.formats.xml_stream import stream_xml
 
-_FILE = "annotations.xml"
+FILE = "annotations.xml"
 _ROOT = re.compile(r"(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<annotations[\s>]", re.DOTALL)
 
 
 def recognises(path: Path, start: str) -> bool:
     """Whether it is an XML, or a folder with `annotations.xml`, as CVAT's archive has it."""
     if path.is_dir():
-        return (path / _FILE).is_file()
+        return (path / FILE).is_file()
     return path.suffix.lower() == ".xml" or _ROOT.match(start) is not None
 
 
@@ -46,7 +46,7 @@ def read_tags(path: Path, class_names: Sequence[str] | None = None) -> TagList:
 
 def file_of(path: Path) -> Path:
     """The XML itself, where the folder of the archive was named."""
-    return path / _FILE if path.is_dir() else path
+    return path / FILE if path.is_dir() else path
 
 
 def labels_of(meta: ET.Element) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss.errors import WsssError
-from wsss.formats.cvat import file_of, labels_of, name_of
+from wsss.formats.cvat import FILE, file_of, labels_of, name_of
 from wsss.formats.instances import Instance, Shape, Size, paint, values_of
 from wsss.formats.mask_list import MaskList, MaskToWrite, Writing
 from wsss.formats.polygons import fill, joined
@@ -19,7 +19,6 @@ from wsss.formats.target import Target
 from wsss.formats.text import clean, excerpt
 from wsss.formats.xml_stream import stream_xml
 
-FILE = "annotations.xml"
 _PAINTED = ("mask", "polygon")
 
 

@@ -7,7 +7,9 @@ from typing import NamedTuple
 from wsss.data.find_images import find_files
 from wsss.errors import WsssError
 from wsss.formats import (
+    coco,
     coco_masks,
+    cvat,
     cvat_masks,
     label_studio_masks,
     labelme,
@@ -84,9 +86,9 @@ def _recognise(path: Path) -> str:
 
 def _of_folder(path: Path) -> str:
     for name, kind in (
-        (cvat_masks.FILE, "CVAT for images 1.1"),
+        (cvat.FILE, "CVAT for images 1.1"),
         (coco_masks.FILE, "COCO JSON"),
-        ("_annotations.coco.json", "COCO JSON"),
+        (coco.ROBOFLOW, "COCO JSON"),
         (label_studio_masks.FILE, "Label Studio JSON"),
     ):
         if (path / name).is_file():

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from wsss.data.find_images import find_files, without_suffix
 from wsss.data.image_header import open_image
-from wsss.data.mask_io import encode_mask, palette, read_mask
+from wsss.data.mask_io import VOC_FOLDERS, encode_mask, palette, read_mask
 from wsss.errors import WsssError
 from wsss.formats.instances import Size
 from wsss.formats.mask_list import MaskList, MaskToWrite, Writing
@@ -17,7 +17,6 @@ from wsss.formats.text import clean, excerpt, read_text
 from wsss.formats.voc import read_class_names
 from wsss.labels import BACKGROUND, CLASS_NAMES_FILE, IGNORE_INDEX, class_lines
 
-_VOC = ("SegmentationClassAug", "SegmentationClass")
 _COLOURS = "labelmap.txt"  # as CVAT writes it beside masks in colours
 
 
@@ -27,7 +26,7 @@ def read_masks(path: Path) -> MaskList:
     Their values mean what `class_names.txt` says, or else the run's own classes. Masks in colours,
     as CVAT exports them, mean what `labelmap.txt` says.
     """
-    folder = next((path / name for name in _VOC if (path / name).is_dir()), path)
+    folder = next((path / name for name in VOC_FOLDERS if (path / name).is_dir()), path)
     files = {without_suffix(name): folder / name for name in sorted(find_files(folder, (".png",)))}
     if not files:
         raise WsssError(f"{folder} holds no PNG; expected <image>.png with class indices there.")

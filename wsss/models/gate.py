@@ -7,8 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from wsss.config import RunConfig
 from wsss.engine.checkpoint import load_trained, read_metadata
 from wsss.models.classifier import TagClassifier, build_classifier
+from wsss.run.state import Run
 from wsss.seeding.cam import resize, scaled_size
 
 GATE_FILE = "classifier.safetensors"
@@ -56,6 +58,25 @@ def load_gate(weights: Path, class_names: Sequence[str], device: torch.device) -
         return None
     model, metadata = load_trained(weights, "classifier", build_classifier, device, class_names)
     return Gate(model, torch.tensor(metadata["least"], device=device))
+
+
+def gate_of(
+    config: RunConfig, class_names: Sequence[str], device: torch.device, weights: Path | None = None
+) -> Gate | None:
+    """The gate of a segmenter where `evaluate.gate` asks for one.
+
+    Args:
+        config: of the run whose classifier it is.
+        class_names: of the segmenter.
+        device: where it computes.
+        weights: of another classifier, in place of the run's.
+
+    Raises:
+        WsssError: as `load_gate`.
+    """
+    if not config.evaluate.gate:
+        return None
+    return load_gate(weights or Run.of_round(config, 1).model("train_cls"), class_names, device)
 
 
 def has_thresholds(weights: Path) -> bool:

@@ -44,6 +44,24 @@ class SoftSeeds(NamedTuple):
     seed: Tensor
     likely: Tensor = torch.empty(0)
 
+    def above(
+        self,
+        scores: Tensor,
+        background: float | str,
+        size: tuple[int, ...],
+        levels: Mapping[int, float] = {},
+    ) -> Tensor:
+        """How much each label stands out by its scores, (L, H, W): see `margins`.
+
+        Args:
+            scores: `cam` or `seed`.
+            background: threshold, or the name of a rule.
+            size: (H, W).
+            levels: mask value of a class → its level.
+        """
+        own = [levels.get(label, 0.0) for label in self.labels]
+        return margins(scores.float(), background, size, own)
+
     def save(self, path: Path) -> None:
         """Write them as .npz."""
         labels = np.array(self.labels, np.uint8)
@@ -133,8 +151,7 @@ def seed_probs(
         background: whether a pixel may be none of the tags.
         levels: mask value of a class → its level.
     """
-    own = [levels.get(label, 0.0) for label in soft.labels]
-    above = margins(soft.seed.float(), settings.background, size, own)
+    above = soft.above(soft.seed, settings.background, size, levels)
     return seed_probabilities(above, settings.sharpness, background)
 
 

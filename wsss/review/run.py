@@ -57,7 +57,7 @@ def run(
     token = choose_token(host, token)
     run = Run(config.run)
     tagged, _ = open_stage(config.data, config.seed, "pseudo_masks")
-    folder = run.root / "pseudo_masks"
+    folder = run.pseudo_masks
     engine = engine_of(config, tagged.class_names)
     session = Session(run, tagged, read_scores(folder), engine, _user(), config.data.background)
 
@@ -82,7 +82,7 @@ def run(
         if browser:
             webbrowser.open(address)
         server.serve(session, bound, names_of(host), token)
-    return run.root / "trusted"
+    return run.trusted_masks
 
 
 def choose_token(host: str, token: str | None) -> str | None:

@@ -96,7 +96,7 @@ class Store:
         self.layout, self.tagged = layout, tagged
         self._given = {sample.id: sample.tags for sample in tagged.samples}
         self._thread = Lock()
-        self._lock = layout.root / "review" / ".lock"
+        self._lock = layout.review / ".lock"
         self._refuse_other_classes()
         self.log: list[str] = []
         self.records = {sample.id: self._read(sample.id) for sample in tagged.samples}
@@ -158,7 +158,7 @@ class Store:
                 path.unlink(missing_ok=True)
             else:
                 # before the record: a server killed between the two leaves the mask that counts
-                write_class_names(self.layout.root / "trusted", self.tagged.class_names)
+                write_class_names(self.layout.trusted_masks, self.tagged.class_names)
                 write_mask(path, mask, origin=f"wsss review {old.version + 1} {decision}")
             tags = self._tags(image_id, edits)
             new = {
@@ -246,7 +246,7 @@ class Store:
         write_text(self.layout.review_tags, text.getvalue())
 
     def _refuse_other_classes(self) -> None:
-        path = self.layout.root / "trusted" / CLASS_NAMES_FILE
+        path = self.layout.trusted_masks / CLASS_NAMES_FILE
         expected = class_lines(self.tagged.class_names)
         if path.is_file() and path.read_text(encoding="utf-8").splitlines() != expected:
             raise WsssError(

@@ -96,21 +96,26 @@ class Layout:
 
     def trusted(self, image_id: str) -> Path:
         """Mask of an image that a person accepted."""
-        return self.root / "trusted" / f"{image_id}.png"
+        return self.trusted_masks / f"{image_id}.png"
+
+    @property
+    def review(self) -> Path:
+        """Folder of what people did to masks."""
+        return self.root / "review"
 
     def review_record(self, image_id: str) -> Path:
         """What a person did to an image's mask."""
-        return self.root / "review" / "images" / f"{image_id}.json"
+        return self.review / "images" / f"{image_id}.json"
 
     @property
     def review_journal(self) -> Path:
         """Every decision of a review, one JSON object per line."""
-        return self.root / "review" / "journal.jsonl"
+        return self.review / "journal.jsonl"
 
     @property
     def review_tags(self) -> Path:
         """CSV of all images' tags, once a person changed some."""
-        return self.root / "review" / "tags.csv"
+        return self.review / "tags.csv"
 
     @property
     def trusted_copies(self) -> Path:

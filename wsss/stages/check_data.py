@@ -19,7 +19,7 @@ from wsss.data.check_masks import check_masks
 from wsss.data.describe import describe_data
 from wsss.data.given_masks import GivenMasks
 from wsss.data.images import TaggedDataset
-from wsss.data.masks import has_masks, mask_path, true_masks
+from wsss.data.masks import mask_path, masks_root, true_masks
 from wsss.data.open import open_tagged
 from wsss.engine.progress import track
 from wsss.errors import WsssError
@@ -183,7 +183,7 @@ def _check_source(data: DataConfig, verify: bool) -> list[str]:
     splits = tuple(dict.fromkeys((data.train_split, data.mask_split, *scored)))
     if is_coco(data.root):
         return check_coco(data, splits, scored, verify)
-    own = data.masks is None and has_masks(data.root)
+    own = masks_root(data) is not None
     return check_voc(data.root, splits, own, verify, scored)
 
 

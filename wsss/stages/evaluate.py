@@ -47,7 +47,7 @@ from wsss.report.failures import against_tags
 from wsss.report.sheet import Caption, contact_sheet, mask_over
 from wsss.run.state import Run
 from wsss.seeding.cam import resize
-from wsss.seeding.masks import margins, seed_mask
+from wsss.seeding.masks import seed_mask
 from wsss.seeding.walks import Walk
 
 Kind = Literal["cam", "seeds", "pseudo-masks", "predictions"]
@@ -227,8 +227,7 @@ def _score_seeds(
         labels = torch.tensor(soft.labels, dtype=torch.uint8)
         for key, confusion, sweep in zip(keys, matrices, sweeps, strict=True):
             maps = (soft.cam if key == "cam" else soft.seed).float()
-            own = [levels.get(label, 0.0) for label in soft.labels] if key == "seed" else None
-            above = margins(maps, rule, size, own)
+            above = soft.above(maps, rule, size, {} if key == "cam" else levels)
             confusion.update(target, seed_mask(above, labels, background))
             sweep.update(target, resize(maps[None], size)[0], labels)
     found = []

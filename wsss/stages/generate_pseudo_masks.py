@@ -51,7 +51,6 @@ from wsss.run.state import Run, Work
 from wsss.seeding.masks import (
     among_tags,
     harden,
-    margins,
     mix_in,
     refine,
     seed_mask,
@@ -259,10 +258,9 @@ class FromSeeds:
     def _walked(self, soft: SoftSeeds) -> Tensor:
         """What the walk changed: the disagreement of the plain CAM's hard seed with the seed's."""
         size, rule = tuple(soft.seed.shape[-2:]), self.settings.background
-        levels = [self.levels.get(label, 0.0) for label in soft.labels]
         values = torch.arange(1, len(soft.labels) + 1, device=soft.seed.device)
         cam, seed = (
-            seed_mask(margins(scores.float(), rule, size, levels), values, self.background)
+            seed_mask(soft.above(scores, rule, size, self.levels), values, self.background)
             for scores in (soft.cam, soft.seed)
         )
         return disagreement(cam, seed, len(soft.labels))

@@ -45,7 +45,7 @@ from wsss.engine.team import Team
 from wsss.errors import WsssError
 from wsss.export.load import CARD_FILE, model_files, open_network
 from wsss.files import real_path
-from wsss.models.gate import GATE_FILE, Gate, load_gate
+from wsss.models.gate import GATE_FILE, Gate, gate_of
 from wsss.models.inference import Prediction, predict_images
 from wsss.models.segmenter import build_segmenter
 from wsss.report.overlay import write_overlay
@@ -230,13 +230,12 @@ def _engine(
     model: Path | None = None,
 ) -> _Engine:
     """A segmenter with the classifier of its run, or the one that lies beside its file."""
-    gate, classifier = None, Run.of_round(config, 1).model("train_cls")
+    classifier = Run.of_round(config, 1).model("train_cls")
     if model is not None:
         run = model.is_dir() and not (model / CARD_FILE).is_file()
         beside = model if model.is_dir() else model.parent
         classifier = Run(model).model("train_cls") if run else beside / GATE_FILE
-    if config.evaluate.gate:
-        gate = load_gate(classifier, names, runtime.device)
+    gate = gate_of(config, names, runtime.device, classifier)
     files = weights if gate is None else [*weights, classifier]
     return _Engine(runtime, network, gate, content_digest(files))
 

@@ -27,7 +27,7 @@ from wsss.engine.progress import track
 from wsss.engine.runtime import Runtime, start
 from wsss.errors import WsssError
 from wsss.files import names_below, write_atomic
-from wsss.models.gate import Gate, load_gate
+from wsss.models.gate import Gate, gate_of
 from wsss.models.inference import predict_images
 from wsss.models.segmenter import Segmenter, build_segmenter
 from wsss.models.soft_seeds import RunSeeds
@@ -35,7 +35,7 @@ from wsss.report.failures import KINDS, against_tags, failures
 from wsss.report.sheet import Caption, contact_sheet, heat, mask_over, slots_over
 from wsss.run.state import Run
 from wsss.seeding.cam import resize, scaled_size
-from wsss.seeding.masks import margins, seed_mask
+from wsss.seeding.masks import seed_mask
 from wsss.seeding.walks import blocks_of
 
 Cell = NDArray[np.uint8]
@@ -76,10 +76,7 @@ def run(
         network, card = load_trained(
             run.model("train_seg"), "segmenter", build_segmenter, runtime.device
         )
-        classifier = Run.of_round(config, 1).model("train_cls")
-        wanted = config.evaluate.gate
-        gate = load_gate(classifier, card["class_names"], runtime.device) if wanted else None
-        segmenter = network, gate
+        segmenter = network, gate_of(config, card["class_names"], runtime.device)
     if segmenter is not None and not ids:
         shown = count - min(FALSE_ALARMS, count // 4)
         samples, others = samples[:shown], samples[shown:]
@@ -218,8 +215,7 @@ def _making(
     names = [block for walk in walks for block in blocks_of(walk.block, output.assignments)]
     chosen = output.assignments[[*names, config.train_cls.slot_block][0]]
     levels = config.pseudo_masks.levels_by_value(seeds.class_names)
-    own = [levels.get(label, 0.0) for label in sample.labels]
-    above = margins(soft.seed.float(), config.pseudo_masks.background, image.shape[:2], own)
+    above = soft.above(soft.seed, config.pseudo_masks.background, image.shape[:2], levels)
     return [
         heat(soft.cam.float().numpy().max(axis=0, initial=0), image),
         slots_over(chosen.logits[0].argmax(0).reshape(chosen.grid).cpu().numpy(), image),
