@@ -56,18 +56,33 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
             values that are no index of 8 bits.
     """
     with open_image(path, "mask") as file:
-        mode = file.mode
-        values = np.array(file) if mode in _INDEX_MODES else None
-    if values is None:
+        return indices_of(file, f"The mask {path}")
+
+
+def indices_of(image: Image.Image, what: str) -> NDArray[np.uint8]:
+    """The class indices of a mask that was opened.
+
+    Args:
+        image: indexed or grey, of any depth.
+        what: it is, for the sentence.
+
+    Returns:
+        (H, W) uint8.
+
+    Raises:
+        WsssError: it holds colours, or values that are no index of 8 bits.
+    """
+    if image.mode not in _INDEX_MODES:
         raise WsssError(
-            f"The mask {path} has mode {mode}; expected class indices, 8 bits per pixel (mode P or "
+            f"{what} has mode {image.mode}; expected class indices, 8 bits per pixel (mode P or "
             "L): convert colours to indices first."
         )
+    values = np.array(image)
     if values.dtype not in (np.uint8, np.bool_):
         strange = values[(values < 0) | (values > IGNORE_INDEX)]
         if strange.size:
             raise WsssError(
-                f"The mask {path} holds the value {strange[0]}; expected class indices of 8 bits, "
+                f"{what} holds the value {strange[0]}; expected class indices of 8 bits, "
                 "0 to 254 and 255 where void: write the classes' own indices."
             )
     return values.astype(np.uint8, copy=False)

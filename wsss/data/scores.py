@@ -38,12 +38,20 @@ class Doubt(NamedTuple):
 
 
 def read_doubt(path: Path) -> Doubt | None:
-    """What a mask's note says; None where there is no mask, or no note."""
+    """What a mask's note says; None where there is no mask, or no such note.
+
+    A note of another form, as other versions may have written it, is none.
+    """
     text = read_note(path)
     if text is None:
         return None
-    said = json.loads(text)
-    return Doubt(said["parts"], {int(label): value for label, value in said["tags"].items()})
+    try:
+        said = json.loads(text)
+        parts = {str(name): float(value) for name, value in said["parts"].items()}
+        tags = {int(label): float(value) for label, value in said["tags"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return Doubt(parts, tags)
 
 
 def write_scores(folder: Path, names: Sequence[str]) -> Path:

@@ -27,6 +27,7 @@ READERS: dict[str, Callable[[Path], MaskList]] = {
     "CVAT for images 1.1": cvat_masks.read_masks,
     "YOLO polygons with data.yaml": yolo_masks.read_masks,
     "LabelMe JSON": labelme.read_masks,
+    "Parquet of datasets": parquet.read_masks,
     "PNGs of class indices": png_masks.read_masks,
 }
 """By what people call them."""
@@ -79,6 +80,8 @@ def _recognise(path: Path) -> str:
         return "CVAT for images 1.1"
     if suffix in (".yaml", ".yml"):
         return "YOLO polygons with data.yaml"
+    if suffix == parquet.SUFFIX:
+        return "Parquet of datasets"
     if suffix == ".json":
         return "Label Studio JSON" if _first(path) == "[" else "COCO JSON"
     raise _unknown(path)
@@ -93,6 +96,8 @@ def _of_folder(path: Path) -> str:
     ):
         if (path / name).is_file():
             return kind
+    if parquet.recognises(path):
+        return "Parquet of datasets"
     if yolo.recognises(path, ""):
         return "YOLO polygons with data.yaml"
     if next(find_files(path, (".png",)), None) is not None:

@@ -11,25 +11,27 @@ from wsss.labels import MAX_FOREGROUND
 
 _STEPS = 18  # of each channel among which colours are chosen
 _LIGHTNESS = (42.0, 88.0)  # CIELAB's L of a colour that shows on dark images and on light ones
-_ENOUGH = 28.0
-"""CIELAB distance from which on two colours in one image are told apart at a glance."""
+_LIGHTNESS_COUNTS = 0.6  # half transparent, a colour takes on the lightness of what is under it
+_ENOUGH = 0.11
+"""Distance from which on two colours in one image are told apart at a glance."""
 
 
 @cache
 def display_colours() -> NDArray[np.uint8]:
     """A colour for each value of a mask from 1 on; the first n are far apart, for every n.
 
-    Each is the one of greatest CIELAB distance to black, white, grey and all before it.
+    Each is the one of greatest distance to black, white, grey and all before it, in OKLab with
+    lightness scaled down: two greens, a dark and a bright one, look alike over a photograph.
 
     Returns:
         (254, 3) uint8 RGB.
     """
     levels = np.linspace(0, 255, _STEPS).round().astype(np.uint8)
     candidates = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(-1, 3)
-    known = _lab(candidates)
-    bright = (known[:, 0] >= _LIGHTNESS[0]) & (known[:, 0] <= _LIGHTNESS[1])
-    candidates, known = candidates[bright], known[bright]
-    avoided = _lab(np.array([[0, 0, 0], [128, 128, 128], [255, 255, 255]], np.uint8))
+    lightness = cv2.cvtColor(candidates[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0, :, 0]
+    candidates = candidates[(lightness >= _LIGHTNESS[0]) & (lightness <= _LIGHTNESS[1])]
+    known = _appearance(candidates)
+    avoided = _appearance(np.array([[0, 0, 0], [128, 128, 128], [255, 255, 255]], np.uint8))
     distance = np.linalg.norm(known[:, None] - avoided, axis=-1).min(axis=1)
     chosen = []
     for _ in range(MAX_FOREGROUND):
@@ -49,7 +51,7 @@ def colours_of(labels: Sequence[int]) -> dict[int, tuple[int, int, int]]:
         labels: mask values, 1 to 254.
     """
     colours = display_colours()
-    known = _lab(colours)
+    known = _appearance(colours)
     taken: list[int] = []
     for label in labels:
         own = label - 1
@@ -61,7 +63,25 @@ def colours_of(labels: Sequence[int]) -> dict[int, tuple[int, int, int]]:
     return {label: tuple(colour) for label, colour in zip(labels, found, strict=True)}
 
 
-def _lab(colours: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(n, 3) RGB → CIELAB."""
-    converted = cv2.cvtColor(colours[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    return np.asarray(converted[0], np.float32)
+def _appearance(colours: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """(n, 3) RGB → OKLab (Ottosson 2020), its lightness scaled down."""
+    values = colours / 255
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    lab = np.cbrt(linear @ _TO_CONES.T) @ _TO_OKLAB.T
+    return np.asarray(lab * (_LIGHTNESS_COUNTS, 1, 1), np.float64)
+
+
+_TO_CONES = np.array(
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+)
+_TO_OKLAB = np.array(
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+)

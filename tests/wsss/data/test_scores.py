@@ -43,6 +43,28 @@ def test_read_doubt_of_a_mask_without_a_note_is_none(tmp_path: Path) -> None:
     assert read_doubt(tmp_path / "a.png") is None and read_doubt(tmp_path / "b.png") is None
 
 
+@pytest.mark.parametrize(
+    "note",
+    [
+        "",
+        "no JSON",
+        "[" * 100_000,
+        "[]",
+        "7",
+        '{"unsure": 0.1}',
+        '{"parts": [0.1], "tags": {}}',
+        '{"parts": {"unsure": 0.1}, "tags": ["cat"]}',
+        '{"parts": {"unsure": null}, "tags": {}}',
+        '{"parts": {"unsure": 0.1}, "tags": {"cat": 0.5}}',
+    ],
+)
+def test_a_note_of_another_form_is_none(tmp_path: Path, note: str) -> None:
+    write_mask(tmp_path / "old.png", MASK, note=note)
+    write(tmp_path / "new.png", 0.1)
+    assert read_doubt(tmp_path / "old.png") is None
+    assert [row["id"] for row in rows(write_scores(tmp_path, ["cat"]))] == ["new"]
+
+
 def test_write_scores_lists_the_most_uncertain_first(tmp_path: Path) -> None:
     for name, value in (("b", 0.1), ("sub/a", 0.3), ("c", 0.2)):
         write(tmp_path / f"{name}.png", value)

@@ -229,6 +229,40 @@ def test_hf_parquet_holds_images_masks_and_tags(tmp_path: Path) -> None:
         written(tmp_path / "again", "hf")
 
 
+def test_hf_parquet_comes_back_exactly(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    folder = written(tmp_path, "hf", images=tmp_path / "photos")
+    for place in (folder, folder / "data", folder / "data/train-00000.parquet"):
+        found = read_back(place)
+        assert read_masks(place).classes == CLASSES and set(found) == set(MASKS)
+        for id_, mask in found.items():
+            np.testing.assert_array_equal(mask, MASKS[id_])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda rows: [{"image": row["image"]} for row in rows], "no annotation.bytes"),
+        (lambda rows: [{**row, "image": {"bytes": b"", "path": ""}} for row in rows], "no image"),
+        (lambda rows: [rows[0], rows[0]], "of another row"),
+        (lambda rows: [{**rows[0], "annotation": {"bytes": b"x", "path": ""}}], "does not decode"),
+        (None, "can't be read as Parquet"),
+    ],
+)
+def test_a_malformed_parquet_is_one_sentence(tmp_path: Path, change: Any, said: str) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pyarrow = pytest.importorskip("pyarrow")
+    path = written(tmp_path, "hf", images=tmp_path / "photos") / "data/train-00000.parquet"
+    if change is None:
+        path.write_bytes(path.read_bytes()[:-9])
+    else:
+        rows = change(parquet.read_table(path).to_pylist())
+        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    with pytest.raises(WsssError, match=said):
+        listed = read_masks(path)
+        listed.read(listed.names[0], (60, 80))
+
+
 def test_brush_of_hand_sized_mask() -> None:
     mask = np.array([[False, True], [True, True]])
     code = encode_brush(mask)
