@@ -161,6 +161,25 @@ def among_tags(probs: Tensor, labels: Sequence[int]) -> Tensor:
     return torch.cat([probs[:1], (1 - probs[:1]) * shares])
 
 
+def at_true_rates(probs: Tensor, background_odds: float) -> Tensor:
+    """Probabilities of a network that learned as if half of all pixels were background.
+
+    A loss that gives background and foreground half of the weight each multiplies the odds of the
+    background by foreground / background pixels; this takes it back, or objects come out too large.
+    Menon et al., "Long-tail learning via logit adjustment" (ICLR 2021), do so for classes.
+
+    Args:
+        probs: (L + 1, H, W), background first, sums to 1.
+        background_odds: background pixels / foreground pixels of the masks it was trained on; 1
+            where its loss was no such balance.
+
+    Returns:
+        (L + 1, H, W), sums to 1.
+    """
+    weighted = torch.cat([background_odds * probs[:1], probs[1:]])
+    return weighted / weighted.sum(dim=0)
+
+
 def mix_in(probs: Tensor, mask: Tensor, labels: Sequence[int], weight: float) -> Tensor:
     """(1 − w) · probabilities + w · a mask, where the mask says anything.
 

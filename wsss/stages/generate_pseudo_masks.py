@@ -50,6 +50,7 @@ from wsss.models.soft_seeds import SoftSeeds, seed_probs, soft_seeds
 from wsss.run.state import Run, Work
 from wsss.seeding.masks import (
     among_tags,
+    at_true_rates,
     harden,
     mix_in,
     refine,
@@ -280,23 +281,22 @@ class FromSegmenter:
         self.settings, self.watch = config.self_training, watch
         self.autocast = network_autocast(runtime)
         weights = self.former.model("train_seg")
-        self.model, _ = load_trained(
+        self.model, metadata = load_trained(
             weights, "segmenter", build_segmenter, runtime.device, class_names
         )
+        self.background_odds = float(metadata.get("background_odds", 1.0))
 
     def __call__(self, samples: Sequence[Sample], pixels: Tensor) -> list[Origin]:
         """Of images (B, 3, H, W) uint8 of one shape."""
         view = View(self.settings.scales, self.settings.flip)
         with self.watch("network"), self.autocast():
             (probs,) = predict_views(self.model, normalise_pixels(pixels), [view])
-        return [
-            self._origin(among_tags(own, sample.labels), sample)
-            for own, sample in zip(probs, samples, strict=True)
-        ]
+        return [self._origin(own, sample) for own, sample in zip(probs, samples, strict=True)]
 
     def _origin(self, probs: Tensor, sample: Sample) -> Origin:
         """With the former round's mask of the image mixed in, where there is one."""
         path, labels = self.former.pseudo_mask(sample.id), sample.labels
+        probs = at_true_rates(among_tags(probs, labels), self.background_odds)
         unknown, unasked = probs.new_tensor(torch.nan), probs.new_empty(0)
         # a round may take images that the former left out
         if not path.is_file():

@@ -31,6 +31,9 @@ from wsss.models.mask_loss import mask_loss
 from wsss.models.segmenter import Segmenter, build_segmenter, segmenter_metadata
 from wsss.run.state import Run, Work
 
+_COUNTED = 1000
+"""Masks whose pixels are counted, at most."""
+
 
 def run(config: RunConfig, overwrite: bool = False) -> Path:
     """Train the segmenter of a run, or go on with it; returns the path of its weights."""
@@ -48,6 +51,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
         metadata = segmenter_metadata(config, tagged.class_names)
         model = _build(config, metadata).to(runtime.device)
     team.once(lambda: _check_newer_masks(work.run, dataset, tagged.class_names))
+    metadata["background_odds"] = team.once(lambda: _background_odds(config, dataset))
 
     def loss_function(trained: nn.Module, batch: Sequence[Tensor]) -> Tensor:
         image, mask, vouched = batch
@@ -95,6 +99,20 @@ def _refuse_newer_masks(run: Run, tagged: TaggedDataset) -> None:
             f"{len(newer)} of {len(masks)} pseudo-masks, {newer[0]} first, are newer than the "
             f"segmenter of {run.root}: add --overwrite to `wsss train-seg` to train on them."
         )
+
+
+def _background_odds(config: RunConfig, dataset: MaskTrainingSet) -> float:
+    """Background pixels / foreground pixels of a sample of the masks, where the loss hides it.
+
+    1 where the loss doesn't balance them, or one of them is missing.
+    """
+    if not (config.train_seg.loss.balanced and config.data.background):
+        return 1.0
+    step = -(-len(dataset) // _COUNTED)
+    masks = [read_mask(mask) for _, mask in dataset.pairs[::step]]
+    background = sum(int((mask == 0).sum()) for mask in masks)
+    foreground = sum(int(((mask != 0) & (mask != IGNORE_INDEX)).sum()) for mask in masks)
+    return background / foreground if background and foreground else 1.0
 
 
 def _newer(paths: Sequence[Path], mark: Path) -> list[Path]:
