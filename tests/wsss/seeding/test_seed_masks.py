@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from wsss.crf import DenseCRF
+from wsss.models.mask_loss import balanced_mean, cross_entropy
 from wsss.seeding.masks import (
     among_tags,
+    at_true_rates,
     harden,
     margins,
     mix_in,
@@ -145,3 +147,25 @@ def test_refine_asks_only_where_labels_compete() -> None:
     assert found[0][1, 2, 2] < 0.5 and found[0][1, 2, 6] > 0.9
     torch.testing.assert_close(found[0].sum(0), torch.ones(6, 8))
     assert refine([image], [probs], None)[0] is probs
+
+
+def test_at_true_rates_multiplies_the_odds_of_the_background() -> None:
+    probs = torch.tensor([[[0.5, 0.2, 1.0]], [[0.5, 0.2, 0.0]], [[0.0, 0.6, 0.0]]])
+    expected = torch.tensor([[[0.75, 3 / 7, 1.0]], [[0.25, 1 / 7, 0.0]], [[0.0, 3 / 7, 0.0]]])
+    torch.testing.assert_close(at_true_rates(probs, 3.0), expected)
+    assert torch.equal(at_true_rates(probs, 1.0), probs)
+
+
+def test_at_true_rates_undoes_a_balanced_loss() -> None:
+    # 9 of 12 pixels that look the same are background: the balanced loss is least at a half
+    target = torch.tensor([0] * 9 + [1] * 3).reshape(1, 3, 4)
+    logit = torch.zeros((), requires_grad=True)
+    balanced_mean(cross_entropy(_same(logit), target), target).backward()
+    assert logit.grad is not None and abs(float(logit.grad)) < 1e-6
+    probs = at_true_rates(_same(logit.detach())[0].softmax(dim=0), 9 / 3)
+    torch.testing.assert_close(probs[0], torch.full((3, 4), 9 / 12))
+
+
+def _same(logit: torch.Tensor) -> torch.Tensor:
+    """Logits (1, 2, 3, 4) of one value for the background and 0 for the class."""
+    return torch.stack([logit.expand(3, 4), torch.zeros(3, 4)])[None]

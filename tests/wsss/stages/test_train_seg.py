@@ -10,7 +10,9 @@ import pytest
 
 from wsss.config import RunConfig
 from wsss.data.mask_io import read_mask, write_mask
+from wsss.engine.checkpoint import read_metadata
 from wsss.errors import WsssError
+from wsss.labels import IGNORE_INDEX
 from wsss.run.state import Run
 from wsss.stages import train_seg
 
@@ -43,6 +45,20 @@ def test_train_seg_trains_on_edited_masks_when_overwriting(run: RunConfig) -> No
     before = Run(run.run).model("train_seg").read_bytes()
     edit(run, 3)
     assert train_seg.run(run, overwrite=True).read_bytes() != before
+
+
+def test_train_seg_notes_the_odds_of_the_background_where_its_loss_hides_them(
+    run: RunConfig,
+) -> None:
+    edit(run, 2)
+    paths = (run.run / "pseudo_masks").glob("*.png")
+    labels = np.concatenate([read_mask(path).ravel() for path in paths])
+    known = labels[labels != IGNORE_INDEX]
+    for balanced, odds in ((True, np.sum(known == 0) / np.sum(known > 0)), (False, 1.0)):
+        loss = run.train_seg.loss.model_copy(update={"balanced": balanced})
+        settings = run.train_seg.model_copy(update={"loss": loss})
+        path = train_seg.run(run.model_copy(update={"train_seg": settings}), overwrite=True)
+        assert read_metadata(path, "segmenter")["background_odds"] == pytest.approx(odds)
 
 
 def test_train_seg_refuses_an_edited_mask_of_an_unknown_class(run: RunConfig) -> None:
