@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from wsss import recipes
 from wsss.config import RunConfig, load, quoted, save
 from wsss.config.schema import Location
@@ -116,7 +118,7 @@ class Run(Layout):
         old.pop(_COMPUTED, None)
         before, now = old.pop(_DIGEST, None), (digests or {}).get(stage)
         other = before is not None and now is not None and before != now
-        changed = _differences(old, settings_of(config, stage))
+        changed = _differences(_completed(old, config, stage), settings_of(config, stage))
         return [*changed, *([(_DIGEST, before, now)] if other else [])]
 
     @property
@@ -316,6 +318,23 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
         }
         sections[name] = section.model_copy(update=paths)
     return config.model_copy(update=sections)
+
+
+def _completed(noted: dict[str, Any], config: RunConfig, stage: str) -> dict[str, Any]:
+    """Noted settings with those that did not exist yet at their defaults: so the stage was made.
+
+    They come back as they are where the program of today can't read them.
+    """
+    values = {name: noted[name] for name in noted if isinstance(noted[name], dict)}
+    try:
+        sections = {
+            name: type(getattr(config, name)).model_validate(value)
+            for name, value in values.items()
+        }
+        known = settings_of(config.model_copy(update=sections), stage)
+    except (AttributeError, ValidationError):
+        return noted
+    return {**noted, **{name: known[name] for name in values if name in known}}
 
 
 def _differences(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:

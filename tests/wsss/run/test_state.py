@@ -105,6 +105,27 @@ def test_work_accepts_what_no_stage_depends_on(begun: Run, setting: str) -> None
     assert read_config(begun.root) == config(begun.root, setting)
 
 
+def test_work_takes_settings_that_an_earlier_version_did_not_have_at_their_defaults(
+    begun: Run,
+) -> None:
+    path = begun.settings("train_seg")
+    noted = json.loads(path.read_text())
+    del noted["data"]["background"], noted["train_seg"]["loss"]["balanced"]
+    path.write_text(json.dumps(noted))
+    check(begun.root)
+    with pytest.raises(WsssError, match=r"loss\.balanced=True, now it is False"):
+        check(begun.root, "train_seg.loss.balanced=false")
+
+
+def test_work_refuses_a_setting_that_is_no_more(begun: Run) -> None:
+    path = begun.settings("train_seg")
+    noted = json.loads(path.read_text())
+    noted["train_seg"]["layer_decay"] = 0.5
+    path.write_text(json.dumps(noted))
+    with pytest.raises(WsssError, match=r"train_seg\.layer_decay=0\.5, now it is None"):
+        check(begun.root)
+
+
 @pytest.mark.parametrize("stage", ["pseudo_masks", "train_seg"])
 def test_work_compares_the_scored_split_where_it_decides_which_images_get_masks(
     begun: Run, stage: str
