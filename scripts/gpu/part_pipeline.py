@@ -102,7 +102,7 @@ def settings(job: Job, recipe: Recipe, voc: Path) -> RunConfig:
 
 
 def one(job: Job, recipe: Recipe, voc: Path) -> None:
-    """Rows of a recipe's stages, and their sum for the whole set."""
+    """Rows of a recipe's stages, and their sum for the whole set; one that fails ends none."""
     full = load(ROOT / "configs" / f"{recipe.config}.yaml")
     config = settings(job, recipe, voc)
     minutes: dict[str, float] = {}
@@ -111,42 +111,46 @@ def one(job: Job, recipe: Recipe, voc: Path) -> None:
         ("generate-pseudo-masks", generate_pseudo_masks.run, None),
         ("train-seg", train_seg.run, full.train_seg),
     ):
-        rate, told = timed(title, lambda stage=stage: stage(config))
-        if section is None:
-            units, unit, per = TRAIN_AUG, "images/s", ""
-        else:
-            units = int(section.epochs * TRAIN_AUG / section.batch_size)
-            unit = "steps/s"
-            trained = getattr(config, title.replace("-", "_"))
-            per = f"batches of {trained.batch_size} at {trained.crop}²"
-        minutes[title] = units / rate / 60
-        job.row(
-            f"{recipe.name}, {title}",
-            f"{rate:.1f} {unit}",
-            f"{told or per}; {units} of them {minutes[title]:.1f} min",
-        )
+        with job.attempt(f"{recipe.name}, {title}"):
+            rate, told = timed(title, lambda stage=stage: stage(config))
+            if section is None:
+                units, unit, per = TRAIN_AUG, "images/s", ""
+            else:
+                units = int(section.epochs * TRAIN_AUG / section.batch_size)
+                unit = "steps/s"
+                trained = getattr(config, title.replace("-", "_"))
+                per = f"batches of {trained.batch_size} at {trained.crop}²"
+            minutes[title] = units / rate / 60
+            job.row(
+                f"{recipe.name}, {title}",
+                f"{rate:.1f} {unit}",
+                f"{told or per}; {units} of them {minutes[title]:.1f} min",
+            )
     for title, changes in (
         ("predict", {"scales": (1.0,), "flip": False, "crf": "none"}),
         ("predict, scales, flip and CRF",
          {"scales": config.evaluate.test_scales, "flip": True, "crf": config.evaluate.test_crf}),
     ):  # fmt: skip
-        config.evaluate = config.evaluate.model_copy(update={**changes, "fast": True})
-        rate, told = timed("predict", lambda: predict.run_split(config))
-        minutes[title] = VAL / rate / 60
+        with job.attempt(f"{recipe.name}, {title}"):
+            config.evaluate = config.evaluate.model_copy(update={**changes, "fast": True})
+            rate, told = timed("predict", lambda: predict.run_split(config))
+            minutes[title] = VAL / rate / 60
+            job.row(
+                f"{recipe.name}, {title}",
+                f"{rate:.1f} images/s",
+                f"{told}; {VAL} of them {minutes[title]:.1f} min",
+            )
+    with job.attempt(f"{recipe.name}, evaluate"):
+        start = time.perf_counter()
+        evaluate.run(config, "predictions")
+        count = len((voc / "ImageSets/Segmentation/val.txt").read_text().split())
+        job.row(f"{recipe.name}, evaluate", f"{count / (time.perf_counter() - start):.1f} images/s")
+    if len(minutes) == 5:
         job.row(
-            f"{recipe.name}, {title}",
-            f"{rate:.1f} images/s",
-            f"{told}; {VAL} of them {minutes[title]:.1f} min",
+            f"{recipe.name}, VOC 2012 (an estimate)",
+            f"{sum(minutes.values()):.0f} min",
+            "best published 124 min on one RTX 3090 (ExCEL); aim under 60 for glnet_4g",
         )
-    start = time.perf_counter()
-    evaluate.run(config, "predictions")
-    count = len((voc / "ImageSets/Segmentation/val.txt").read_text().split())
-    job.row(f"{recipe.name}, evaluate", f"{count / (time.perf_counter() - start):.1f} images/s")
-    job.row(
-        f"{recipe.name}, VOC 2012 (an estimate)",
-        f"{sum(minutes.values()):.0f} min",
-        "best published 124 min on one RTX 3090 (ExCEL); aim under 60 for glnet_4g",
-    )
 
 
 def timed(title: str, work: Callable[[], object]) -> tuple[float, str]:
@@ -179,9 +183,10 @@ def listening(title: str, marks: list[tuple[float, int]], usages: list[Usage]) -
             marks.append((time.perf_counter(), units))
         advance(self, units, **values)
 
-    def process(*arguments: Any) -> Usage:
-        usages.append(before[0](*arguments))
-        return usages[-1]
+    def process(*arguments: Any) -> tuple[Usage, list[Any]]:
+        usage, left_out = before[0](*arguments)
+        usages.append(usage)
+        return usage, left_out
 
     Tracker.advance = noted  # type: ignore[method-assign]
     for module in modules:

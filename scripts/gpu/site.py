@@ -10,8 +10,9 @@ from pathlib import Path
 
 from gpu.facts import ROOT
 
-NEEDED = ("pydantic", "annotated_types", "typer", "rich", "safetensors", "yaml", "jinja2", "cv2",
-          "scipy", "timm", "torchvision", "segmentation_models_pytorch", "pytest")  # fmt: skip
+NEEDED = ("torch", "torchvision", "timm", "segmentation_models_pytorch", "numpy", "scipy", "cv2",
+          "PIL", "yaml", "pydantic", "annotated_types", "typer", "rich", "safetensors", "jinja2",
+          "filelock", "pycocotools", "pytest")  # fmt: skip
 
 
 def install(folder: Path, more: Sequence[str] = ()) -> dict[str, str]:
@@ -41,6 +42,13 @@ def install(folder: Path, more: Sequence[str] = ()) -> dict[str, str]:
         if done.returncode:
             raise SystemExit(f"pip can't install the wheels of {folder}: its words are above.")
         paths.append(site)
+        lacking = [name for name in missing if not _holds(Path(site), name)]
+        if lacking:
+            print(f"No wheel holds {', '.join(lacking)}: parts may fail.", file=sys.stderr)
     before = os.environ.get("PYTHONPATH")
     path = os.pathsep.join([*paths, *([before] if before else [])])
     return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def _holds(site: Path, module: str) -> bool:
+    return (site / module).is_dir() or any(site.glob(f"{module}.*"))

@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from gpu import check, prepare
+from gpu import check, prepare, site
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -110,6 +111,15 @@ def test_wheels_are_what_is_needed_and_not_there() -> None:
     assert prepare.closure(["torch"], {"torch"}) == []
 
 
+def test_wheels_and_modules_cover_the_dependencies_of_the_project() -> None:
+    text = (SCRIPT.parents[1] / "pyproject.toml").read_text()
+    listed = text.partition("\ndependencies = [")[2].partition("]\n")[0]
+    needed = {re.split("[>=<]", line.strip(' ",'))[0] for line in listed.split()}
+    assert needed == set(prepare.PROJECT) and len(needed) > 10
+    imported = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
+    assert {imported.get(name, name.replace("-", "_")) for name in needed} <= set(site.NEEDED)
+
+
 def test_prepare_leaves_folders_of_others_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,13 +142,14 @@ def test_prepare_copies_a_sample_in_voc_layout(synthetic: Path, tmp_path: Path) 
 @pytest.mark.slow
 def test_parts_run_without_a_gpu(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPT), "--device", "cpu", "--tiny", "--out", str(tmp_path)]
-    command += ["--parts", "crf,pipeline,profile", "--folder", str(tmp_path / "absent")]
+    command += ["--parts", "tests,crf,pipeline,profile", "--folder", str(tmp_path / "absent")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith((tmp_path / "table.md").read_text())
     parts = json.loads((tmp_path / "results.json").read_text())["parts"]
     assert {name: part["state"] for name, part in parts.items()} == {
+        "tests": "done",
         "pipeline": "done",
         "crf": "done",
         "profile": "done",

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset
 
-from wsss.engine.loop import _gradients, train
+from wsss.engine.loop import _apart, _gradients, train
 from wsss.engine.precision import Precision
 from wsss.engine.runtime import Runtime
 from wsss.engine.schedule import Schedule
@@ -116,9 +118,14 @@ def test_gpu_training_cut_short_ends_as_an_unbroken_one(gpu: torch.device, tmp_p
         torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-3, msg=name)
 
 
-def test_gpu_training_in_bfloat16_learns_as_in_float32(gpu: torch.device, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_gpu_training_in_half_the_bits_learns_as_in_float32(
+    gpu: torch.device, tmp_path: Path, precision: Precision
+) -> None:
+    if gpu.type == "cpu" and precision == "fp16":
+        pytest.skip("a CPU doesn't train in fp16")
     exact, _ = fit(tmp_path / "fp32", gpu)
-    found, _ = fit(tmp_path / "bf16", gpu, precision="bf16")
+    found, _ = fit(tmp_path / precision, gpu, precision=precision)
     assert found == pytest.approx(exact, rel=0.1)
 
 
@@ -133,7 +140,8 @@ def test_gpu_gradients_of_one_distributed_process_equal_those_without(
         def loss(net: nn.Module, batch: Sequence[Tensor]) -> Tensor:
             return model.loss(net(batch[0]), batch[1], 0.5)
 
-        _gradients(Runtime(gpu), trained, parts, loss, schedule)
+        scaler, apart = GradScaler(gpu.type, enabled=False), partial(_apart, trained)
+        _gradients(Runtime(gpu), trained, parts, loss, schedule, scaler, apart)
         return [p.grad for p in model.parameters() if p.grad is not None]
 
     plain = classifier().to(gpu)
