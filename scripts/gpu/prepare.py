@@ -29,7 +29,8 @@ THERE = {
 }  # fmt: skip
 """Packages that images with PyTorch and the Hugging Face libraries hold."""
 
-PLATFORMS = tuple(f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 24, 17, 12)) + (
+PLATFORMS = (
+    *(f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 24, 17, 12)),
     "manylinux2014_x86_64",
 )
 _MACHINE = {"python_version": "3.12", "python_full_version": "3.12.0", "platform_system": "Linux",

@@ -64,6 +64,13 @@ def to_device(images: Sequence[NDArray[np.uint8]], device: torch.device) -> Tens
     return stacked.permute(0, 3, 1, 2).contiguous()
 
 
+def from_device(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors of one type on the CPU, by one copy of all: each copy waits for the device."""
+    whole = torch.cat([one.flatten() for one in tensors]).cpu()
+    parts = whole.split([one.numel() for one in tensors])
+    return [part.view(one.shape) for part, one in zip(parts, tensors, strict=True)]
+
+
 Autocast = Callable[[], AbstractContextManager[Any]]
 """A new context in which a network runs."""
 

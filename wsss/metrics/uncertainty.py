@@ -29,28 +29,45 @@ def unsure(probs: Tensor) -> Tensor:
     return 1 - probs.amax(dim=0).mean()
 
 
-def disagreement(first: Tensor, second: Tensor, labels: int) -> Tensor:
-    """1 − the mean IoU of two label maps over the labels that either has.
+def overlaps(first: Tensor, second: Tensor, labels: int) -> Tensor:
+    """Pixels that two label maps share, and that either has, of each label.
 
     Args:
-        first: (H, W) integers in 0…`labels`.
+        first: (H, W) integers; what is not in 0…`labels` is no label.
         second: the same.
         labels: largest label.
 
     Returns:
-        Scalar.
+        (2, `labels` + 1) counts.
     """
-    values = torch.arange(labels + 1, device=first.device)[:, None, None]
-    one, other = first == values, second == values
-    either = (one | other).flatten(1).sum(dim=1)
-    both = (one & other).flatten(1).sum(dim=1)
-    return 1 - (both / either.clamp_min(1))[either > 0].mean()
+    others = labels + 1
+    rows, columns = (one.flatten().long().clamp_max(others) for one in (first, second))
+    size = others + 1
+    joint = _counts(rows * size + columns, size**2).view(size, size)
+    both = joint.diagonal()
+    either = joint.sum(dim=0) + joint.sum(dim=1) - both
+    return torch.stack([both, either])[:, :others]
+
+
+def disagreement(counts: Tensor) -> float:
+    """1 − the mean IoU of two label maps over the labels that either has; nan if there are none.
+
+    Args:
+        counts: (2, labels) of `overlaps`, on the CPU.
+    """
+    both, either = counts
+    return float(1 - (both / either.clamp_min(1))[either > 0].mean())
 
 
 def areas(found: Tensor, labels: int) -> Tensor:
-    """Share of the image that each label has; (H, W) integers → (`labels` + 1,)."""
-    counts = torch.bincount(found.flatten().long(), minlength=labels + 1)[: labels + 1]
-    return counts / found.numel()
+    """Share of the image that each label has; (H, W) in 0…`labels` → (`labels` + 1,)."""
+    return _counts(found.flatten().long(), labels + 1) / found.numel()
+
+
+def _counts(values: Tensor, size: int) -> Tensor:
+    """How often each of 0…size − 1 is there; `torch.bincount` would wait for a device."""
+    ones = torch.ones((), dtype=torch.long, device=values.device).expand_as(values)
+    return torch.zeros(size, dtype=torch.long, device=values.device).scatter_add_(0, values, ones)
 
 
 def missing(shares: Sequence[float], expected: Sequence[float]) -> float:

@@ -8,9 +8,8 @@ from torch import Tensor
 
 from wsss.data.scores import Doubt
 from wsss.labels import IGNORE_INDEX
-from wsss.metrics.uncertainty import areas, disagreement, missing, unsure
-
-_SIGNS = ("unsure", "before", "refined")
+from wsss.metrics.uncertainty import areas, disagreement, missing, overlaps, unsure
+from wsss.seeding.indexing import index_tensor
 
 
 def signs_of(
@@ -28,27 +27,34 @@ def signs_of(
         probs: (L + 1, H, W), those after it.
         mask: (H, W), the labels they became, 255 where not confident.
         labels: L mask values of the image's tags.
-        before: scalar, how far the mask's source differs from its own source; nan where unknown.
+        before: (2, L + 1), the `overlaps` of the mask's source with its own source; 0 if unknown.
         likely: (L,) the classifier's probabilities of the tags; empty where it wasn't asked.
 
     Returns:
-        (3 + L,), or (3 + 2L,) with the classifier's probabilities.
+        (5 + 5L,), or (5 + 6L,) with the classifier's probabilities.
     """
-    refined = disagreement(first.argmax(dim=0), probs.argmax(dim=0), len(labels))
-    parts = torch.stack([unsure(probs), before, refined])
-    return torch.cat([parts, areas(mask, IGNORE_INDEX)[list(labels)], likely])
+    refined = overlaps(first.argmax(dim=0), probs.argmax(dim=0), len(labels))
+    shares = areas(mask, IGNORE_INDEX).index_select(0, index_tensor(labels, mask.device))
+    return torch.cat([unsure(probs)[None], before.flatten(), refined.flatten(), shares, likely])
 
 
-def doubt_of(labels: Sequence[int], signs: Sequence[float]) -> Doubt:
+def doubt_of(labels: Sequence[int], signs: Tensor) -> Doubt:
     """What is noted of a mask: from its image's tags as mask values, and what `signs_of` says."""
-    known = zip(_SIGNS, signs, strict=False)
-    parts = {name: value for name, value in known if not math.isnan(value)}
-    shares = signs[len(_SIGNS) :][: len(labels)]
-    likely = signs[len(_SIGNS) + len(labels) :]
-    parts["missing"] = missing(shares, [1.0] * len(labels))
-    if likely:
-        parts["doubted"] = 1 - min(likely)
-    return Doubt(parts, dict(zip(labels, likely, strict=False)))
+    count = len(labels)
+    found, overlapping, shares, likely = signs.split(
+        [1, 4 * (count + 1), count, len(signs) - 5 * (count + 1)]
+    )
+    before, refined = overlapping.view(2, 2, count + 1)
+    known = {
+        "unsure": found.item(),
+        "before": disagreement(before),
+        "refined": disagreement(refined),
+    }
+    parts = {name: value for name, value in known.items() if not math.isnan(value)}
+    parts["missing"] = missing(shares.tolist(), [1.0] * count)
+    if len(likely):
+        parts["doubted"] = 1 - min(likely.tolist())
+    return Doubt(parts, dict(zip(labels, likely.tolist(), strict=False)))
 
 
 PRESENT = 0.5
@@ -64,31 +70,29 @@ def prediction_signs(first: Tensor | None, probs: Tensor) -> Tensor:
         probs: (L + 1, H, W), those that the mask is made of.
 
     Returns:
-        (3 + L,).
+        (2 + L,), or (4 + 3L,) with those before a CRF.
     """
-    found = probs.argmax(dim=0)
-    refined = probs.new_tensor(math.nan)
+    found, labels = probs.argmax(dim=0), len(probs) - 1
+    parts = [unsure(probs)[None], areas(found, labels)]
     if first is not None:
-        refined = disagreement(first.argmax(dim=0), found, len(probs) - 1)
-    return torch.cat([torch.stack([unsure(probs), refined]), areas(found, len(probs) - 1)])
+        parts.append(overlaps(first.argmax(dim=0), found, labels).flatten())
+    return torch.cat(parts)
 
 
-def doubt_of_prediction(
-    labels: Sequence[int], signs: Sequence[float], likely: Sequence[float]
-) -> Doubt:
+def doubt_of_prediction(labels: Sequence[int], signs: Tensor, likely: Sequence[float]) -> Doubt:
     """What is noted of a predicted mask.
 
     Args:
         labels: L mask values that it may hold.
-        signs: of `prediction_signs`.
+        signs: of `prediction_signs`, on the CPU.
         likely: C probabilities by the classifier; none where there is none.
     """
-    parts = {"unsure": signs[0]}
-    if not math.isnan(signs[1]):
-        parts["refined"] = signs[1]
+    parts, size = {"unsure": signs[0].item()}, len(labels) + 1
+    if len(signs) > 1 + size:
+        parts["refined"] = disagreement(signs[1 + size :].view(2, size))
     if not likely:
         return Doubt(parts)
-    shares = dict(zip(labels, signs[3:], strict=True))
+    shares = dict(zip(labels, signs[2 : 1 + size].tolist(), strict=True))
     every = range(1, len(likely) + 1)
     expected = [sure if sure >= PRESENT else 0.0 for sure in likely]
     parts["missing"] = missing([shares.get(label, 0.0) for label in every], expected)

@@ -23,7 +23,7 @@ class Gate(NamedTuple):
 
     Attributes:
         model: in eval mode.
-        least: (C,) probabilities.
+        least: (C,) probabilities, on the CPU.
     """
 
     model: TagClassifier
@@ -57,7 +57,7 @@ def load_gate(weights: Path, class_names: Sequence[str], device: torch.device) -
     if not has_thresholds(weights):
         return None
     model, metadata = load_trained(weights, "classifier", build_classifier, device, class_names)
-    return Gate(model, torch.tensor(metadata["least"], device=device))
+    return Gate(model, torch.tensor(metadata["least"]))
 
 
 def gate_of(

@@ -13,10 +13,11 @@ from wsss.config import PredictionMode
 from wsss.crf import make_crf
 from wsss.data import augment
 from wsss.data.scores import Doubt
-from wsss.engine.inference import Autocast
+from wsss.engine.inference import Autocast, from_device
 from wsss.models.doubts import doubt_of_prediction, prediction_signs
 from wsss.models.gate import Gate
 from wsss.seeding.cam import fold_flip, resize, scaled_size, with_flip
+from wsss.seeding.indexing import index_tensor
 from wsss.seeding.masks import Refiner, refine, without_others
 
 UNLIKELY = 0.01
@@ -181,23 +182,26 @@ def predict_images(
     images = augment.normalise_pixels(pixels)
     with autocast():
         probs = dict(zip(views, predict_views(model, images, views, tile), strict=True))
-        likely = None if gate is None else gate.probabilities(images)
+        likely = None if gate is None else gate.probabilities(images).cpu()
     allowed = _allowed(len(images), probs[views[0]].shape[1] - 1, likely, gate)
     made: list[list[Prediction]] = [[] for _ in sizes]
     for mode in modes:
         seen = probs[View(mode.scales, mode.flip)]
         first = [without_others(one, own) for one, own in zip(seen, allowed, strict=True)]
         found = refine_likely(list(pixels), first, make_crf(mode.crf))
-        # all of them before the first is copied, which waits for a device
-        channels = [label_at(one, size) for one, size in zip(found, sizes, strict=True)]
-        signs = [
-            prediction_signs(None if mode.crf == "none" else one, last)
-            for one, last in zip(first, found, strict=True)
-        ]
+        channels = from_device(
+            [label_at(one, size) for one, size in zip(found, sizes, strict=True)]
+        )
+        signs = from_device(
+            [
+                prediction_signs(None if mode.crf == "none" else one, last)
+                for one, last in zip(first, found, strict=True)
+            ]
+        )
         for i, (channel, own) in enumerate(zip(channels, allowed, strict=True)):
-            mask = np.array([0, *own], np.uint8)[channel.cpu().numpy()]
+            mask = np.array([0, *own], np.uint8)[channel.numpy()]
             sure = [] if likely is None else likely[i].tolist()
-            made[i].append(Prediction(mask, doubt_of_prediction(own, signs[i].tolist(), sure)))
+            made[i].append(Prediction(mask, doubt_of_prediction(own, signs[i], sure)))
     return made
 
 
@@ -207,7 +211,7 @@ def _allowed(
     """Mask values that each image may hold beside background."""
     if likely is None or gate is None:
         return [list(range(1, classes + 1))] * images
-    return [[int(i) + 1 for i in row.nonzero()] for row in (likely >= gate.least).cpu()]
+    return [[int(i) + 1 for i in row.nonzero()] for row in likely >= gate.least]
 
 
 def refine_likely(
@@ -229,17 +233,18 @@ def refine_likely(
         return list(probs)
     # a pixel's likeliest class is kept, however many there are
     limits = [min(UNLIKELY, 0.5 / len(prob)) for prob in probs]
-    tops = [prob.flatten(1).amax(1).tolist() for prob in probs]
+    tops = from_device([prob.flatten(1).amax(1) for prob in probs])
     chosen = [
-        [label for label, top in enumerate(own) if label == 0 or top >= limit]
+        [label for label, top in enumerate(own.tolist()) if label == 0 or top >= limit]
         for own, limit in zip(tops, limits, strict=True)
     ]
-    kept = [prob[labels] for prob, labels in zip(probs, chosen, strict=True)]
+    indices = [index_tensor(own, prob.device) for own, prob in zip(chosen, probs, strict=True)]
+    kept = [prob.index_select(0, own) for prob, own in zip(probs, indices, strict=True)]
     refined = refine(images, [own / own.sum(dim=0) for own in kept], refiner)
-    whole = [torch.zeros_like(prob) for prob in probs]
-    for out, labels, own in zip(whole, chosen, refined, strict=True):
-        out[labels] = own
-    return whole
+    return [
+        torch.zeros_like(prob).index_copy_(0, labels, own)
+        for prob, labels, own in zip(probs, indices, refined, strict=True)
+    ]
 
 
 def label_at(probs: Tensor, size: tuple[int, int]) -> Tensor:
@@ -261,6 +266,6 @@ def label_at(probs: Tensor, size: tuple[int, int]) -> Tensor:
     labels = torch.zeros(size, dtype=torch.uint8, device=probs.device)
     for label in range(1, len(probs)):
         plane = resize(probs[None, label : label + 1], size)[0, 0]
-        labels[plane > best] = label
+        labels.masked_fill_(plane > best, label)
         best = torch.maximum(best, plane)
     return labels

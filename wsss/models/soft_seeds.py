@@ -24,6 +24,7 @@ from wsss.files import names_below
 from wsss.models.classifier import TagClassifier, build_classifier
 from wsss.models.multiscale import observe, seed_size
 from wsss.run.state import Run
+from wsss.seeding.indexing import index_tensor
 from wsss.seeding.maps import score_maps
 from wsss.seeding.masks import margins, seed_probabilities
 from wsss.seeding.walks import Seeding
@@ -113,7 +114,7 @@ def soft_seeds(
     size = seed_size(pixels.shape[-2], pixels.shape[-1])
     cam = seed = torch.zeros(*mask.shape, *size)
     likely = torch.zeros(mask.shape)
-    if mask.any():
+    if any(tags):
         with watch("network"), autocast():
             evidence = observe(model, normalise_pixels(pixels), settings.scales, settings.flip)
         with watch("cam"):
@@ -122,14 +123,15 @@ def soft_seeds(
             seed = score_maps(evidence, mask, settings.seeding, size)
         with watch("scores"):
             likely = torch.stack([one.logits for one in evidence]).mean(dim=0).sigmoid()
+    indices = [index_tensor(own, cam.device) for own in tags]
     return [
         SoftSeeds(
             [tag + 1 for tag in own],
-            cam[i, list(own)].half(),
-            seed[i, list(own)].half(),
-            likely[i, list(own)],
+            cam[i].index_select(0, index).half(),
+            seed[i].index_select(0, index).half(),
+            likely[i].index_select(0, index),
         )
-        for i, own in enumerate(tags)
+        for i, (own, index) in enumerate(zip(tags, indices, strict=True))
     ]
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from glmix.clustering import SlotAssignment
 from wsss.seeding.cam import fold_flip, merge_scales, resize
+from wsss.seeding.indexing import index_tensor
 from wsss.seeding.walks import Border, Seeding, Walk, blocks_of, min_max
 
 
@@ -36,8 +37,10 @@ class Evidence(NamedTuple):
     def of_tagged(self, tags: Tensor) -> "Evidence":
         """Class activation of the classes that any image is tagged with, 0 where an image isn't."""
         own = tagged(tags)
-        mask = tags[:, own].repeat(2 if self.flipped else 1, 1).to(self.cam.device)
-        return self._replace(cam=self.cam[:, own] * mask[..., None, None])
+        mask = tags[:, own].repeat(2 if self.flipped else 1, 1)
+        mask = mask.to(self.cam.device, non_blocking=True)
+        cam = self.cam.index_select(1, index_tensor(own, self.cam.device))
+        return self._replace(cam=cam * mask[..., None, None])
 
     def folded(self, maps: Tensor) -> Tensor:
         """(B, C, h, w) means of maps with those of mirror images, where there are any."""
@@ -45,7 +48,7 @@ class Evidence(NamedTuple):
 
 
 def tagged(tags: Tensor) -> list[int]:
-    """Indices of the classes that any of B images is tagged with; tags (B, C) in {0, 1}."""
+    """Indices of the classes that any of B images has; tags (B, C) in {0, 1}, on the CPU."""
     return tags.any(dim=0).nonzero().flatten().tolist()
 
 
@@ -83,8 +86,7 @@ def lower_at_border(evidence: Sequence[Evidence], scores: Tensor, border: Border
 def _scatter(scores: Tensor, tags: Tensor) -> Tensor:
     """Maps of the tagged classes (B, L, H, W) among all of them (B, C, H, W)."""
     full = scores.new_zeros(*tags.shape, *scores.shape[-2:])
-    full[:, tagged(tags)] = scores
-    return full
+    return full.index_copy_(1, index_tensor(tagged(tags), full.device), scores)
 
 
 def walked(evidence: Evidence, walks: Sequence[Walk]) -> Tensor:

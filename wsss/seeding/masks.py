@@ -11,6 +11,7 @@ from torch import Tensor
 
 from wsss.labels import IGNORE_INDEX
 from wsss.seeding.cam import resize
+from wsss.seeding.indexing import index_tensor
 from wsss.seeding.thresholds import thresholds
 
 Refiner = Callable[[list[Tensor], list[Tensor]], list[Tensor]]
@@ -117,7 +118,7 @@ def harden(
         (H, W) uint8.
     """
     best, index = probs.max(dim=0)
-    values = torch.tensor([0 if background else IGNORE_INDEX, *labels], device=probs.device)
+    values = index_tensor([0 if background else IGNORE_INDEX, *labels], probs.device)
     return torch.where(best >= confidence, values[index], IGNORE_INDEX).to(torch.uint8)
 
 
@@ -133,7 +134,7 @@ def without_others(probs: Tensor, labels: Sequence[int]) -> Tensor:
     """
     if len(labels) == len(probs) - 1:
         return probs
-    own = probs[[0, *labels]]
+    own = probs.index_select(0, index_tensor([0, *labels], probs.device))
     total = own.sum(dim=0, keepdim=True)
     background = torch.zeros_like(own)
     background[0] = 1
@@ -155,7 +156,7 @@ def among_tags(probs: Tensor, labels: Sequence[int]) -> Tensor:
     """
     if not labels:
         return torch.ones_like(probs[:1])
-    own = probs[list(labels)]
+    own = probs.index_select(0, index_tensor(labels, probs.device))
     total = own.sum(dim=0, keepdim=True)
     shares = torch.where(total > 0, own / total.clamp_min(1e-30), 1 / len(own))
     return torch.cat([probs[:1], (1 - probs[:1]) * shares])
@@ -194,6 +195,6 @@ def mix_in(probs: Tensor, mask: Tensor, labels: Sequence[int], weight: float) ->
     Returns:
         (L + 1, H, W), sums to 1.
     """
-    values = torch.tensor([0, *labels], device=mask.device)
+    values = index_tensor([0, *labels], mask.device)
     said = mask == values[:, None, None]
     return torch.where(said.any(dim=0), (1 - weight) * probs + weight * said, probs)

@@ -71,14 +71,19 @@ def _fit(weights: Tensor, centres: Tensor, least: float) -> tuple[Tensor, Tensor
 def _histogram(scores: Tensor, bins: int) -> tuple[Tensor, Tensor]:
     """(C, bins) counts of (C, …) scores in 0…1 and the bins' centres (bins,), in double precision.
 
-    In single precision where a device knows no other (Apple's): counts stay exact below 2²⁴.
+    Where a device knows none, counts stay exact below 2²⁴.
     """
     flat = (scores.flatten(1) * bins).long().clamp(0, bins - 1)
-    dtype = torch.float32 if scores.device.type == "mps" else torch.float64
+    dtype = _wide(scores.device)
     histogram = torch.zeros(len(scores), bins, device=scores.device, dtype=dtype)
     histogram.scatter_add_(1, flat, torch.ones_like(flat, dtype=dtype))
     centres = (torch.arange(bins, device=scores.device, dtype=dtype) + 0.5) / bins
     return histogram, centres
+
+
+def _wide(device: torch.device) -> torch.dtype:
+    """Double precision; single where a device knows no other (Apple's)."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 RULES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -107,17 +112,17 @@ def thresholds(
         found = scores.new_full((len(scores),), background)
     for i, level in enumerate(levels or ()):
         if level:
-            found[i] = moved(scores[i], float(found[i]), level)
+            found[i] = moved(scores[i], found[i], level)
     return found
 
 
-def moved(scores: Tensor, threshold: float, level: float) -> float:
-    """The threshold above which 2^level times as much of a score map lies.
+def moved(scores: Tensor, threshold: Tensor | float, level: float) -> Tensor:
+    """The threshold above which 2^level times as much of a score map lies, a scalar.
 
     Args:
         scores: (h, w) in 0…1.
         threshold: in 0…1.
         level: more area above 0, less below it.
     """
-    share = float((scores > threshold).float().mean()) * 2.0**level
-    return float(scores.flatten().float().quantile(min(max(1 - share, 0.0), 1.0)))
+    share = (scores > threshold).float().mean().to(_wide(scores.device)) * 2.0**level
+    return scores.flatten().float().quantile((1 - share).clamp(0, 1).float())

@@ -29,6 +29,7 @@ from wsss.engine.inference import (
     Loaded,
     Steps,
     costly_first,
+    from_device,
     load,
     network_autocast,
     process,
@@ -40,7 +41,7 @@ from wsss.engine.stage_work import begin, take_on
 from wsss.errors import WsssError
 from wsss.files import names_below, write_atomic
 from wsss.labels import IGNORE_INDEX
-from wsss.metrics.uncertainty import disagreement
+from wsss.metrics.uncertainty import overlaps
 from wsss.models.classifier import build_classifier
 from wsss.models.doubts import doubt_of, signs_of
 from wsss.models.inference import View, predict_views
@@ -48,6 +49,7 @@ from wsss.models.multiscale import check_walks
 from wsss.models.segmenter import build_segmenter
 from wsss.models.soft_seeds import SoftSeeds, seed_probs, soft_seeds
 from wsss.run.state import Run, Work
+from wsss.seeding.indexing import index_tensor
 from wsss.seeding.masks import (
     among_tags,
     at_true_rates,
@@ -108,8 +110,7 @@ def run(
                 signs_of(one.probs, prob, mask, one.labels, one.before, one.likely)
                 for one, prob, mask in zip(origins, probs, masks, strict=True)
             ]
-            said = torch.cat(signs).cpu().split([len(own) for own in signs])
-        # one copy of a batch: each waits for a device
+            said = from_device(signs)
         made = zip(batch, masks.cpu().numpy(), [one.soft for one in origins], said, strict=True)
         return [Made(*one) for one in made]
 
@@ -119,7 +120,7 @@ def run(
             write_atomic(work.run.seed(sample.id), soft.save)
         # last: an image with a mask is finished
         mask = resize_mask(made.mask, made.loaded.size)
-        note = doubt_of(sample.labels, made.signs.tolist()).note()
+        note = doubt_of(sample.labels, made.signs).note()
         write_mask(work.run.pseudo_mask(sample.id), mask, note=note)
 
     steps = Steps(
@@ -212,8 +213,8 @@ class Origin(NamedTuple):
         labels: L mask values of its tags.
         probs: (L + 1, H, W), background first, each pixel summing to 1.
         soft: seeds of the first round.
-        before: scalar, how far it differs from the plain CAM, or from the former round's mask;
-            nan where there is none.
+        before: (2, L + 1), its `overlaps` with the plain CAM, or with the former round's mask; 0
+            where there is none.
         likely: (L,), the classifier's probabilities of the tags; empty where it wasn't asked.
     """
 
@@ -257,14 +258,14 @@ class FromSeeds:
         ]
 
     def _walked(self, soft: SoftSeeds) -> Tensor:
-        """What the walk changed: the disagreement of the plain CAM's hard seed with the seed's."""
+        """What the walk changed: the overlaps of the plain CAM's hard seed with the seed's."""
         size, rule = tuple(soft.seed.shape[-2:]), self.settings.background
         values = torch.arange(1, len(soft.labels) + 1, device=soft.seed.device)
         cam, seed = (
             seed_mask(soft.above(scores, rule, size, self.levels), values, self.background)
             for scores in (soft.cam, soft.seed)
         )
-        return disagreement(cam, seed, len(soft.labels))
+        return overlaps(cam, seed, len(soft.labels))
 
 
 class FromSegmenter:
@@ -297,15 +298,17 @@ class FromSegmenter:
         """With the former round's mask of the image mixed in, where there is one."""
         path, labels = self.former.pseudo_mask(sample.id), sample.labels
         probs = at_true_rates(among_tags(probs, labels), self.background_odds)
-        unknown, unasked = probs.new_tensor(torch.nan), probs.new_empty(0)
+        unknown, unasked = probs.new_zeros(2, len(labels) + 1), probs.new_empty(0)
         # a round may take images that the former left out
         if not path.is_file():
             return Origin(labels, probs, None, unknown, unasked)
         old = torch.from_numpy(resize_mask(read_mask(path), (probs.shape[1], probs.shape[2])))
-        old = old.to(probs.device)
-        channel = torch.full((256,), IGNORE_INDEX, device=probs.device)
-        channel[[0, *labels]] = torch.arange(len(labels) + 1, device=probs.device)
-        before = disagreement(channel[old.long()], probs.argmax(dim=0), len(labels))
+        old = old.to(probs.device, non_blocking=True)
+        channel = [IGNORE_INDEX] * 256
+        for i, value in enumerate((0, *labels)):
+            channel[value] = i
+        known = index_tensor(channel, probs.device)[old.long()]
+        before = overlaps(known, probs.argmax(dim=0), len(labels))
         if self.settings.former_masks:
             probs = mix_in(probs, old, labels, self.settings.former_masks)
         return Origin(labels, probs, None, before, unasked)

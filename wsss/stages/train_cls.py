@@ -15,11 +15,11 @@ from scipy.special import expit
 from torch import Tensor, nn
 
 from wsss.config import RunConfig
-from wsss.data.augment import limit_side, normalise, normalise_pixels
+from wsss.data.augment import normalise_pixels
 from wsss.data.check_images import without_damaged
-from wsss.data.images import TaggedDataset, read_image
+from wsss.data.images import TaggedDataset
 from wsss.data.tags import TagTrainingSet
-from wsss.engine.inference import dealt
+from wsss.engine.inference import Loaded, Steps, load, process, to_device
 from wsss.engine.runtime import Runtime, join, start
 from wsss.engine.stage_work import take_on
 from wsss.engine.train_stage import deliver, train_stage
@@ -74,7 +74,7 @@ def _train(work: Work, runtime: Runtime, model: TagClassifier, train: TaggedData
         images, tags = batch
         output = cast(ClassifierOutput, trained(normalise_pixels(images)))
         # a mean over this process's images, of which others may have one more
-        share = len(tags) / team.total(tags.new_tensor(len(tags)))
+        share = len(tags) / team.total(tags.new_full((), len(tags)))
         return model.loss(output, tags, settings.slot_loss) * share
 
     train_stage(work, runtime, model, model.backbone, dataset, loss_function)
@@ -86,11 +86,20 @@ def _score(
 ) -> dict[str, Any]:
     """MAP at scale 1, whole images, no flip; and the least probabilities of classes."""
     scores: dict[int, NDArray[np.float32]] = {}
-    for index in dealt(range(len(held)), runtime.team, "mAP of held images"):
-        image = normalise(limit_side(read_image(held.samples[index].path), max_side))[None]
+
+    def compute(batch: list[tuple[int, Loaded]]) -> list[tuple[int, NDArray[np.float32]]]:
+        pixels = to_device([one.image for _, one in batch], runtime.device)
         with runtime.autocast():
-            logits = whole_image_logits(model, image.to(runtime.device))
-        scores[index] = logits[0].cpu().numpy()
+            logits = whole_image_logits(model, normalise_pixels(pixels))
+        return [(i, own) for (i, _), own in zip(batch, logits.cpu().numpy(), strict=True)]
+
+    steps = Steps(
+        lambda i: (i, load(held.samples[i], max_side)),
+        lambda one: one[1].image.shape,
+        compute,
+        lambda one: scores.update([one]),
+    )
+    process(range(len(held)), steps, runtime, "mAP of held images")
     for others in runtime.team.gather(scores):
         scores |= others
     in_order = np.stack([scores[index] for index in range(len(held))])

@@ -9,6 +9,7 @@ from wsss.metrics.uncertainty import (
     combine,
     disagreement,
     missing,
+    overlaps,
     unsure,
 )
 
@@ -18,17 +19,24 @@ def test_unsure_is_what_the_likeliest_labels_lack() -> None:
     assert unsure(probs).item() == pytest.approx(1 - 0.7)
 
 
-def test_disagreement_is_one_minus_the_mean_iou() -> None:
+def test_overlaps_are_pixels_that_both_and_that_either_has() -> None:
     first = torch.tensor([[0, 0, 1, 1]])
     second = torch.tensor([[0, 1, 1, 1]])
+    assert overlaps(first, second, 2).tolist() == [[1, 2, 0], [2, 3, 0]]
+
+
+def test_overlaps_leave_values_out_that_are_no_label() -> None:
+    first = torch.tensor([[0, 255, 1, 255]], dtype=torch.uint8)
+    second = torch.tensor([[0, 255, 2, 1]])
+    assert overlaps(first, second, 1).tolist() == [[1, 0], [1, 2]]
+
+
+def test_disagreement_is_one_minus_the_mean_iou() -> None:
     # background 1 of 2, label 1 2 of 3; label 2 is in neither
-    assert disagreement(first, second, 2).item() == pytest.approx(1 - (1 / 2 + 2 / 3) / 2)
-    assert disagreement(first, first, 2).item() == 0
-    assert disagreement(first * 0, first * 0, 0).item() == 0
-
-
-def test_disagreement_leaves_values_out_that_are_no_label() -> None:
-    assert disagreement(torch.tensor([[0, 255, 1]]), torch.tensor([[0, 255, 1]]), 1).item() == 0
+    counts = torch.tensor([[1, 2, 0], [2, 3, 0]])
+    assert disagreement(counts) == pytest.approx(1 - (1 / 2 + 2 / 3) / 2)
+    assert disagreement(torch.tensor([[4.0], [4.0]])) == 0
+    assert np.isnan(disagreement(torch.zeros(2, 3)))
 
 
 def test_areas_are_shares_of_the_image() -> None:

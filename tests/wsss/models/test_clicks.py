@@ -92,9 +92,9 @@ def test_a_level_makes_more_or_less_of_a_tag(
 
 def test_moved_threshold_has_twice_the_area_above_it() -> None:
     scores = torch.arange(100).view(10, 10) / 100
-    assert moved(scores, 0.795, 1.0) == pytest.approx(0.594, abs=0.01)
-    assert moved(scores, 0.795, -1.0) == pytest.approx(0.89, abs=0.01)
-    assert moved(scores, 0.5, 9.0) == 0.0
+    assert float(moved(scores, 0.795, 1.0)) == pytest.approx(0.594, abs=0.01)
+    assert float(moved(scores, 0.795, -1.0)) == pytest.approx(0.89, abs=0.01)
+    assert float(moved(scores, 0.5, 9.0)) == 0.0
 
 
 def test_tags_can_be_changed_without_opening_the_image_again(
