@@ -17,10 +17,12 @@ from wsss.data.masks import has_truth, masks_root, true_masks, with_truth, witho
 from wsss.data.open import choose_masked, list_ids, open_tagged
 from wsss.engine.progress import track
 from wsss.engine.runtime import start
+from wsss.engine.train_stage import few_steps
 from wsss.errors import WsssError
 from wsss.models.classifier import TagClassifier, new_classifier
 from wsss.models.multiscale import check_walks
 from wsss.models.segmenter import Segmenter, build_segmenter, segmenter_metadata
+from wsss.run.state import Run
 from wsss.stages import evaluate
 
 Opened = Callable[[str], TaggedDataset]
@@ -99,6 +101,9 @@ def _say_how_long(
     found = estimate.estimate(config, tagged, len(masked), predicted, networks, runtime)
     if found:
         print(f"estimate, by a few images here: {estimate.describe(found)}", file=sys.stderr)
+    warning = few_steps("train_seg", config.train_seg, len(masked))
+    if warning and not Run(config.run).finished("train_seg"):  # the classifier's comes at once
+        print(warning, file=sys.stderr)
 
 
 def _check_splits(config: RunConfig, opened: Opened, scored: Sequence[str]) -> tuple[str, ...]:

@@ -55,8 +55,9 @@ def train_stage(
     title = stage.replace("_", "-")
     check_batch(schedule, runtime, title)
     _check_shapes(model, settings, runtime, title)
-    if schedule.steps < FEW and runtime.is_main:
-        print(_short(stage, title, settings, schedule.steps, images), file=sys.stderr)
+    warning = few_steps(stage, settings, images)
+    if warning and runtime.is_main:
+        print(warning, file=sys.stderr)
     groups = parameter_groups(
         model,
         backbone,
@@ -116,11 +117,14 @@ def _check_shapes(model: nn.Module, settings: OptimConfig, runtime: Runtime, tit
         return
 
 
-def _short(stage: str, title: str, settings: OptimConfig, steps: int, images: int) -> str:
-    """The warning about a training of few steps."""
+def few_steps(stage: str, settings: OptimConfig, images: int) -> str | None:
+    """The warning about a training of few steps; None where there are enough."""
+    steps = schedule_of(settings, images).steps
+    if steps >= FEW:
+        return None
     enough = math.ceil(FEW * settings.batch_size / max(1, images))
     return (
-        f"{title} has only {steps} steps ({images} images, batches of "
+        f"{stage.replace('_', '-')} has only {steps} steps ({images} images, batches of "
         f"{settings.batch_size}, {settings.epochs:g} epochs), too few to learn much: "
         f"{stage}.epochs={enough} would give {FEW}."
     )

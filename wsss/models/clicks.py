@@ -15,6 +15,7 @@ from wsss.errors import WsssError
 from wsss.labels import IGNORE_INDEX
 from wsss.models.classifier import TagClassifier
 from wsss.models.multiscale import check_walks, observe, seed_size
+from wsss.models.start_mask import STRENGTH, Answer, Start, start_from
 from wsss.seeding.cam import resize
 from wsss.seeding.clicks import Click, ClickRules, Likeness, certain, corrected
 from wsss.seeding.maps import Evidence, score_maps
@@ -82,6 +83,7 @@ class OpenImage:
             self._refine = None if crf is None else crf.of_image(pixels[0])
         self._scores: dict[int, Tensor] = {}
         self._alike: dict[tuple[float, float], Tensor] = {}
+        self._started: tuple[NDArray[np.uint8], tuple[Start, Answer] | None] | None = None
 
     @torch.inference_mode()
     def mask(
@@ -90,6 +92,7 @@ class OpenImage:
         levels: Mapping[int, float] = {},
         tags: Sequence[int] | None = None,
         painted: NDArray[np.uint8] | None = None,
+        start: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.uint8]:
         """The mask that follows from all that is known.
 
@@ -99,6 +102,9 @@ class OpenImage:
                 its seed covers 2^level times the area; 0 leaves it.
             tags: class indices from 0, in place of those that the image was opened with.
             painted: (H, W) of the full-size image: labels that are certain, 255 elsewhere.
+            start: (H, W) of the full-size image: the mask before anything is said, in place of that
+                by the tags that the image was opened with. Where they differ it counts like clicks
+                that can be taken back; what nothing changes stays as it is.
 
         Returns:
             (H, W) uint8 of the full-size image; 255 where no label is likely enough.
@@ -107,26 +113,57 @@ class OpenImage:
             WsssError: a click outside the image or of no class, or a painting of another size.
         """
         self._check(clicks, painted)
-        own = sorted({tag + 1 for tag in (self.tags if tags is None else tags)})
-        said = {click.label for click in clicks}
-        if painted is not None:
-            said |= set(np.unique(painted).tolist())
-        labels = [*own, *sorted(said - {0, IGNORE_INDEX, *own})]
-        mask = np.full(self.computed, 0 if self.background else IGNORE_INDEX, np.uint8)
-        if labels:
-            known = certain(
-                [self._reduced(click) for click in clicks],
-                self.computed,
-                self.rules.radius * min(self.computed),
-            )
-            if painted is not None:
-                small = torch.from_numpy(resize_mask(painted, self.computed))
-                known = torch.where(small != IGNORE_INDEX, small, known)
-            mask = self._solve(labels, set(own), clicks, levels, known)
-        full = resize_mask(mask, self.size)
+        own = self.tags if tags is None else tags
+        found = None if start is None else self._of_start(start)
+        if found is None:
+            answer = self._answer(own, clicks, levels, painted)
+            full = resize_mask(answer.mask, self.size)
+        else:
+            shown, before = found
+            answer = self._answer(own, clicks, levels, painted, shown)
+            removed = {tag + 1 for tag in self.tags} - {tag + 1 for tag in own}
+            full = shown.changed(before, answer, removed)
         if painted is not None:
             full = np.where(painted != IGNORE_INDEX, painted, full)
         return full
+
+    def _of_start(self, mask: NDArray[np.uint8]) -> tuple[Start, Answer] | None:
+        """A mask to start from, and what it comes to; None where it is the seeds' own."""
+        if self._started is None or not np.array_equal(self._started[0], mask):
+            seeds = resize_mask(self._answer(self.tags).mask, self.size)
+            device = self.evidence[0].cam.device
+            start = start_from(mask.copy(), seeds, self.tags, self.grid, device)
+            found = None if start is None else (start, self._answer(self.tags, start=start))
+            self._started = mask.copy(), found
+        return self._started[1]
+
+    def _answer(
+        self,
+        tags: Sequence[int],
+        clicks: Sequence[Click] = (),
+        levels: Mapping[int, float] = {},
+        painted: NDArray[np.uint8] | None = None,
+        start: Start | None = None,
+    ) -> Answer:
+        own = {tag + 1 for tag in tags}
+        said = {click.label for click in clicks}
+        if painted is not None:
+            said |= set(np.unique(painted).tolist())
+        if start is not None:
+            said |= set(start.foreign)
+        labels = [*sorted(own), *sorted(said - {0, IGNORE_INDEX, *own})]
+        if not labels:
+            mask = np.full(self.computed, 0 if self.background else IGNORE_INDEX, np.uint8)
+            return Answer(mask, mask, np.zeros(self.computed, np.bool_))
+        known = certain(
+            [self._reduced(click) for click in clicks],
+            self.computed,
+            self.rules.radius * min(self.computed),
+        )
+        if painted is not None:
+            small = torch.from_numpy(resize_mask(painted, self.computed))
+            known = torch.where(small != IGNORE_INDEX, small, known)
+        return self._solve(labels, own, clicks, levels, known, start)
 
     def _solve(
         self,
@@ -135,9 +172,13 @@ class OpenImage:
         clicks: Sequence[Click],
         levels: Mapping[int, float],
         known: Tensor,
-    ) -> NDArray[np.uint8]:
+        start: Start | None,
+    ) -> Answer:
         above = torch.stack(
-            [self._margin(label, levels.get(label, 0.0), label in seeded) for label in labels]
+            [
+                self._margin(label, levels.get(label, 0.0), label in seeded, labels, start)
+                for label in labels
+            ]
         )
         above = torch.cat([torch.zeros_like(above[:1]), above])
         first = 0 if self.background else 1  # of the labels that compete
@@ -150,21 +191,32 @@ class OpenImage:
         probs = logits.softmax(dim=0)
         known = known.to(probs.device)
         sure = known != IGNORE_INDEX
-        values = torch.tensor([0, *labels], device=probs.device)
+        values = torch.tensor([0, *labels], device=probs.device, dtype=torch.uint8)
         probs = torch.where(sure, (known == values[:, None, None]).float(), probs)
+        likeliest = values[probs.argmax(dim=0)]
         if self._refine is not None and several:
             probs = torch.cat([probs[:first], self._refine(probs[first:])])
         mask = harden(probs, labels, self.settings.confidence, self.background)
-        return torch.where(sure, known, mask).cpu().numpy()
+        mask = torch.where(sure, known, mask)
+        return Answer(mask.cpu().numpy(), likeliest.cpu().numpy(), sure.cpu().numpy())
 
-    def _margin(self, label: int, level: float, seeded: bool) -> Tensor:
-        """(h, w) on the grid of the seeds: score − threshold."""
-        if not seeded:
-            return torch.full(self.grid, UNSEEDED, device=self.evidence[0].cam.device)
-        scores = self._seed(label)
-        own = [self.levels.get(label, 0.0)]
-        threshold = float(thresholds(scores[None], self.settings.background, own))
-        return scores - (moved(scores, threshold, level) if level else threshold)
+    def _margin(
+        self, label: int, level: float, seeded: bool, labels: Sequence[int], start: Start | None
+    ) -> Tensor:
+        """(h, w) on the grid of the seeds: score − threshold, or what the start says instead."""
+        threshold = moved_by = 0.0
+        scores = torch.full(self.grid, UNSEEDED, device=self.evidence[0].cam.device)
+        if seeded:
+            scores = self._seed(label)
+            own = [self.levels.get(label, 0.0)]
+            threshold = float(thresholds(scores[None], self.settings.background, own))
+        if seeded and level:
+            moved_by = moved(scores, threshold, level) - threshold
+        found = scores - threshold
+        if start is not None:
+            asked = 2 * STRENGTH * self.rules.target / self.settings.sharpness
+            found = start.margin(label, labels, asked, found)
+        return found - moved_by
 
     def _seed(self, label: int) -> Tensor:
         """(h, w) scores in 0…1 of a class, rounded as stage 2 keeps them."""

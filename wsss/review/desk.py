@@ -40,8 +40,10 @@ class Engine(Protocol):
         clicks: Sequence[Click] = ...,
         levels: Mapping[int, float] = ...,
         tags: Sequence[int] | None = ...,
+        *,
+        start: NDArray[np.uint8] | None = ...,
     ) -> NDArray[np.uint8]:
-        """(H, W) of the full-size image."""
+        """(H, W) of the full-size image; of a start, only what was said since changes."""
 
 
 OpenEngine = Callable[[Pixels, Sequence[int]], Engine]
@@ -62,7 +64,7 @@ class Opened:
     image: Pixels
     open_engine: OpenEngine
     _lock: Lock = field(default_factory=Lock)
-    _last: tuple[Edits, NDArray[np.uint8]] | None = None
+    _last: tuple[Edits, NDArray[np.uint8] | None, NDArray[np.uint8]] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -87,19 +89,27 @@ class Opened:
     def _engine(self) -> Engine:
         return self.open_engine(self.image, self.sample.tags)
 
-    def ready(self) -> None:
+    def ready(self, start: Path | None) -> None:
         """Make everything that a click needs."""
+        _ = self.jpeg
         with self._lock:
-            _ = self.jpeg, self._engine
+            self._engine.mask(start=self.read_start(start))
 
-    def regrow(self, edits: Edits) -> NDArray[np.uint8]:
+    def read_start(self, start: Path | None) -> NDArray[np.uint8] | None:
+        """The mask before any edit; None where it is missing or of another size."""
+        if start is None or not start.is_file():
+            return None
+        mask = read_mask(start)
+        return mask if mask.shape == self.size else None
+
+    def regrow(self, edits: Edits, start: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
         """(H, W) mask by the engine, before paint; one is made at a time, the last one is kept."""
         edits = edits._replace(paint=())
         with self._lock:
-            if self._last is None or self._last[0] != edits:
-                mask = self._engine.mask(edits.clicks, edits.levels, edits.tags)
-                self._last = edits, mask
-            return self._last[1]
+            if self._last is None or not _same(self._last[:2], (edits, start)):
+                mask = self._engine.mask(edits.clicks, edits.levels, edits.tags, start=start)
+                self._last = edits, start, mask
+            return self._last[2]
 
 
 class Desk:
@@ -148,12 +158,17 @@ class Desk:
             self.open_engine = open_engine
             self._opened.clear()
 
-    def prepare(self, image_id: str) -> None:
-        """Open an image in the background, because it will be asked for."""
+    def prepare(self, image_id: str, start: Path | None) -> None:
+        """Open an image in the background, because it will be asked for.
+
+        Args:
+            image_id: of an image of the run.
+            start: the mask before any edit.
+        """
 
         def ready() -> None:
             with suppress(WsssError):  # said when it is asked for
-                self.open(image_id).ready()
+                self.open(image_id).ready(start)
 
         self._ahead.submit(ready)
 
@@ -163,20 +178,18 @@ class Desk:
         Args:
             image_id: of an image of the run.
             edits: what the actions come to.
-            start: the mask before them, unless clicks, levels or tags make another one. Where it
-                is missing or of another size, the engine makes one.
+            start: the mask before them; where it is missing or of another size, the engine makes
+                one.
 
         Returns:
             (H, W) uint8 of the full-size image.
         """
         opened = self.open(image_id)
         paint, unsure = painted(edits.paint, opened.size)
-        if start is not None and not edits.regrown and start.is_file():
-            mask = read_mask(start)
-            if mask.shape == opened.size:
-                return _over(mask, paint, unsure)
-        grown = self._engines.submit(opened.regrow, edits).result()
-        return _over(grown, paint, unsure)
+        mask = opened.read_start(start)
+        if mask is None or edits.regrown:
+            mask = self._engines.submit(opened.regrow, edits, mask).result()
+        return _over(mask, paint, unsure)
 
     def shown(self, image_id: str, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A mask at the size that its image is shown at."""
@@ -207,6 +220,15 @@ class Desk:
         """Start nothing more."""
         for threads in (self._ahead, self._engines):
             threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _same(
+    one: tuple[Edits, NDArray[np.uint8] | None], other: tuple[Edits, NDArray[np.uint8] | None]
+) -> bool:
+    (edits, start), (edits_too, start_too) = one, other
+    if start is None or start_too is None:
+        return edits == edits_too and start is start_too
+    return edits == edits_too and np.array_equal(start, start_too)
 
 
 def _over(

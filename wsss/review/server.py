@@ -123,7 +123,7 @@ def make_app(session: Session, guard: Middleware) -> Starlette:
         return JSONResponse(session.row(work.id))
 
     async def prepare(request: Request) -> Response:
-        session.desk.prepare(known(_Body.model_validate_json(await _body(request)).id))
+        session.prepare(known(_Body.model_validate_json(await _body(request)).id))
         return Response(status_code=204)
 
     def calibrate(request: Request) -> Response:

@@ -147,6 +147,10 @@ class Session:
             "actions": [action.model_dump() for action in record.actions],
         }
 
+    def prepare(self, image_id: str) -> None:
+        """Open an image in the background; see `Desk.prepare`."""
+        self.desk.prepare(image_id, self._start(image_id))
+
     def mask(self, image_id: str, actions: Sequence[Action]) -> NDArray[np.uint8]:
         """(H, W) uint8 that actions come to, at the size that the image is shown at."""
         return self.desk.shown(image_id, self._whole_mask(image_id, actions)[1])
@@ -189,15 +193,18 @@ class Session:
     ) -> tuple[Edits, NDArray[np.uint8]]:
         edits = self._check(image_id, actions)
         record = self.store.records[image_id]
-        start = self.layout.pseudo_mask(image_id)
-        if record.decision == "accepted":
-            as_decided = not record.changed and record.actions == tuple(actions)
-            if as_decided:
-                nothing = sum_up((), self.desk.samples[image_id].tags)
-                return edits, self.desk.mask(image_id, nothing, self.layout.trusted(image_id))
-            if record.how == "auto":
-                start = self.layout.trusted(image_id)
-        return edits, self.desk.mask(image_id, edits, start)
+        as_decided = not record.changed and record.actions == tuple(actions)
+        if record.decision == "accepted" and as_decided:
+            nothing = sum_up((), self.desk.samples[image_id].tags)
+            return edits, self.desk.mask(image_id, nothing, self.layout.trusted(image_id))
+        return edits, self.desk.mask(image_id, edits, self._start(image_id))
+
+    def _start(self, image_id: str) -> Path:
+        """The mask that a person's actions start from."""
+        record, foreign = self.store.records[image_id], self.layout.review_start(image_id)
+        if record.decision == "accepted" and record.how == "auto":
+            return self.layout.trusted(image_id)
+        return foreign if foreign.is_file() else self.layout.pseudo_mask(image_id)
 
     def _check(self, image_id: str, actions: Sequence[Action]) -> Edits:
         """What actions come to.

@@ -3,12 +3,14 @@
 review/images/<id>.json   an image's actions, decision and version
 review/journal.jsonl      one line per decision: who, when, what, how
 review/tags.csv           tags of all images, once a person changed one
+review/starts/<id>.png    masks of other programs that lay in trusted/, as they were
 trusted/<id>.png          accepted masks, beside class_names.txt; rejected ones: 255 all over
 """
 
 import csv
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -24,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from wsss.data.images import TaggedDataset
 from wsss.data.mask_io import read_origin, write_class_names, write_mask
 from wsss.errors import WsssError
-from wsss.files import make_folder, write_text
+from wsss.files import make_folder, write_atomic, write_text
 from wsss.labels import CLASS_NAMES_FILE, class_lines
 from wsss.review.edits import Actions, Edits, How
 from wsss.run.layout import Layout
@@ -154,6 +156,9 @@ class Store:
             if decision == "skipped" and old.decision == "accepted":
                 return old
             path = self.layout.trusted(image_id)
+            if path.is_file() and _stamp(path)[0] == 0:  # another program's
+                start = self.layout.review_start(image_id)
+                write_atomic(start, lambda target: shutil.copyfile(path, target))
             if mask is None:
                 path.unlink(missing_ok=True)
             else:

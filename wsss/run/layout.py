@@ -7,7 +7,8 @@ pseudo_masks/<id>.png  masks in the VOC palette, 255 where not confident; class_
                        scores.csv, how uncertain each is
 train_seg/             model.safetensors, log.jsonl, settings.json, done.json
 trusted/<id>.png       masks that a person accepted, at the image's size; class_names.txt
-review/                what was done to them: images/<id>.json, journal.jsonl, tags.csv
+review/                what was done to them: images/<id>.json, journal.jsonl, tags.csv;
+                       starts/<id>.png, masks of other programs as they were before it
 predictions/<split>/   <id>.png; <split>.<column>/ for the other columns of an evaluation
 evaluation/            <of>_<split>.json, confusion_<split>.csv
 ablation/              ablation.json, ablation.md; rows/<row>.npz, counts so far
@@ -106,6 +107,10 @@ class Layout:
     def review_record(self, image_id: str) -> Path:
         """What a person did to an image's mask."""
         return self.review / "images" / f"{image_id}.json"
+
+    def review_start(self, image_id: str) -> Path:
+        """Mask of another program that a person changed, as it was."""
+        return self.review / "starts" / f"{image_id}.png"
 
     @property
     def review_journal(self) -> Path:

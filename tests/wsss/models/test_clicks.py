@@ -81,6 +81,48 @@ def test_clicks_may_come_in_any_order(
     assert np.array_equal(image.mask(clicks), image.mask(clicks[::-1]))
 
 
+def halves(size: tuple[int, int], label: int) -> NDArray[np.uint8]:
+    mask: NDArray[np.uint8] = np.zeros(size, np.uint8)
+    mask[: size[0] // 2] = label
+    return mask
+
+
+def test_a_start_that_is_the_seeds_own_mask_changes_nothing(
+    finished: RunConfig, model: TagClassifier, samples: tuple[Sample, ...]
+) -> None:
+    image, label = opened(finished, model, samples[0]), samples[0].tags[0] + 1
+    clicks = [Click(40, 9, 0), Click(20, 30, label)]
+    own = image.mask()
+    assert np.array_equal(image.mask(start=own), own)
+    assert np.array_equal(image.mask(clicks, start=own), image.mask(clicks))
+
+
+def test_a_start_stays_where_nothing_is_said(
+    finished: RunConfig, model: TagClassifier, samples: tuple[Sample, ...]
+) -> None:
+    image, label = opened(finished, model, samples[0]), samples[0].tags[0] + 1
+    start = halves(image.size, label)
+    assert np.array_equal(image.mask(start=start), start)
+    clicked = image.mask([Click(40, 9, 0)], start=start)
+    assert clicked[9, 40] == 0 and (clicked[:32] == label).any() and not clicked[40:].any()
+    assert np.array_equal(image.mask(start=start), start)
+    other = halves(image.size, 0)
+    assert np.array_equal(image.mask(start=other), other)
+
+
+def test_a_start_loses_a_removed_tag_and_keeps_labels_without_one(
+    finished: RunConfig, model: TagClassifier, samples: tuple[Sample, ...]
+) -> None:
+    sample = samples[0]
+    label = sample.tags[0] + 1
+    other = next(tag for tag in range(len(model.bias)) if tag not in sample.tags) + 1
+    image = opened(finished, model, sample)
+    assert label not in image.mask(tags=[], start=halves(image.size, label))
+    start = halves(image.size, other)
+    clicked = image.mask([Click(40, 60, label)], start=start)
+    assert clicked[60, 40] == label and (clicked[:20] == other).mean() > 0.5
+
+
 def test_a_level_makes_more_or_less_of_a_tag(
     finished: RunConfig, model: TagClassifier, samples: tuple[Sample, ...]
 ) -> None:

@@ -60,7 +60,27 @@ def test_mask_of_paint_changes_what_is_painted_alone(session: Session) -> None:
 def test_mask_of_a_click_is_grown_and_paint_lies_on_it(session: Session) -> None:
     mask = session.mask("sub/b", [*GROWN, *PAINT, *actions(stroke(0, (1.5, 11.5), radius=0.5))])
     assert mask[11, :3].tolist() == [2, 0, 2]
-    assert (mask[:6, :8] == 0).all()
+    assert (mask[6:11, :8] == 2).all()
+
+
+def test_mask_of_a_click_starts_from_the_mask_that_is_shown(session: Session) -> None:
+    before, after = session.mask("sub/b", ()), session.mask("sub/b", GROWN)
+    changed = before != after
+    assert changed[6:, :8].all() and changed.sum() == 6 * 8
+
+
+@pytest.mark.parametrize("work", [GROWN, PAINT])
+def test_mask_of_another_program_stays_the_start_of_what_is_done_to_it(
+    session: Session, tmp_path: Path, work: Any
+) -> None:
+    own = np.full(SIZE, 1, np.uint8)
+    write_mask(session.layout.trusted("sub/b"), own)
+    again = make_session(tmp_path, {"sub/b": (0, 1)})
+    again.decide("sub/b", 0, "", work, "accepted")
+    assert (again.mask("sub/b", work) == 1).any()
+    again.decide("sub/b", 1, "", work, "rejected")
+    again.decide("sub/b", 2, "", work, "open")
+    np.testing.assert_array_equal(again.mask("sub/b", ()), own)
 
 
 def test_mask_of_the_same_clicks_is_made_once(session: Session) -> None:
@@ -284,7 +304,7 @@ def test_damaged_image_is_said_when_it_is_opened(session: Session) -> None:
     session.desk.samples["a"].path.write_bytes(b"no image")
     with pytest.raises(WsssError, match=r"a\.png"):
         session.item("a")
-    session.desk.prepare("a")  # in the background nobody is told
+    session.prepare("a")  # in the background nobody is told
     session.desk.close()
 
 
