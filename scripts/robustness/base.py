@@ -10,8 +10,14 @@ from PIL import Image
 
 from wsss.config import load, quoted
 from wsss.data.mask_io import read_mask, write_mask
+from wsss.data.open import open_stage
 from wsss.data.synthetic import write_synthetic_voc
 from wsss.models.backbone import create_backbone
+from wsss.review.edits import ClickAction
+from wsss.review.run import engine_of
+from wsss.review.session import Session
+from wsss.run.layout import Layout
+from wsss.run.state import open_run
 from wsss.stages import export
 from wsss.stages.voc_archive import FOLDER
 
@@ -57,6 +63,7 @@ def prepare(box: Path, finished: Path | None = None, exported: bool = False) -> 
     write_synthetic_voc(box / "VOC", train=12, val=4, size=64)
     (box / "tiny.yaml").write_text(TINY)
     _write_run(box, finished)
+    _write_review(box)
     images = sorted((box / "VOC" / "JPEGImages").glob("train_*"))
     for id_, source in zip(TAGS, images, strict=False):
         photo = box / "own" / "photos" / f"{id_}.jpg"
@@ -80,6 +87,19 @@ def _write_run(box: Path, finished: Path | None) -> None:
     text = (run / "config.yaml").read_text()
     root = load(run / "config.yaml").data.root
     (run / "config.yaml").write_text(text.replace(str(root), str(box / "VOC")))
+
+
+def _write_review(box: Path) -> None:
+    """Masks of the run that a person accepted, one with a click and one without."""
+    config = open_run(box / "run")
+    tagged, _ = open_stage(config.data, config.seed, "pseudo_masks")
+    session = Session(Layout(box / "run"), tagged, {}, engine_of(config, tagged.class_names))
+    some = [sample for sample in tagged.samples if sample.tags][:5]
+    click = ClickAction(kind="click", x=20, y=20, label=some[0].tags[0] + 1)
+    for sample in some:
+        session.decide(sample.id, 0, "ada", (click,) * (sample is some[0]), "accepted")
+    session.keep(some[1].id, 1, "ada", (click.model_copy(update={"label": 0}),))
+    session.close()
 
 
 def _write_labels(box: Path) -> None:

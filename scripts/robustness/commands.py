@@ -167,6 +167,24 @@ COMMANDS = (
         cost=0.3,
     ),
     _command(
+        "review {run} --port 0",
+        {*_LISTED, "run", "classifier", "pseudo mask", "review", "scores of masks"},
+        ("run/trusted/**", "run/review/**"),
+        0.5,
+    ),
+    _command(
+        "tune {run}",
+        {*_LISTED, "run", "classifier", "review"},
+        ("run/**",),
+        4,
+    ),
+    _command(
+        "tune {run} --trusted {voc}/SegmentationClassAug --keep",
+        {*_LISTED, "run", "classifier", "train mask"},
+        ("run/tuning.json",),
+        3,
+    ),
+    _command(
         "ablate-clicks {run} --clicks 2 --methods slots ablate.images=2",
         {"run", "classifier", "train mask"},
         ("run/ablation/**",),

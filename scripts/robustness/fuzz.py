@@ -63,7 +63,10 @@ class Fuzzer:
             dearest: seconds that a command takes at most, where a cheaper one reads the input.
         """
         from robustness import commands, kinds
+        from robustness.visit import visit
+        from wsss.review import server
 
+        server.serve = visit  # it would wait for a browser
         self.base, self.box, self.seed = work / "base", work / "box", seed
         there = {name: (self.base / path).exists() for name, path in commands.PLACES.items()}
         self.dearest = dearest

@@ -25,6 +25,11 @@ _KINDS = {
     "seeds/*.npz": "seeds",
     "pseudo_masks/*.png": "pseudo mask",
     "pseudo_masks/class_names.txt": "run",
+    "pseudo_masks/scores.csv": "scores of masks",
+    "trusted/*.png": "review",
+    "trusted/class_names.txt": "review",
+    "review/images/*.json": "review",
+    "review/journal.jsonl": "review",
     "predictions/val/*.png": "segmenter",
     "ablation/rows/*.npz": "counts",
 }

@@ -48,4 +48,5 @@ STEPS = (
     Step("export", ("export", "run", "--to", "safetensors")),
     Step("export to a hub", ("export", "run", "--to", "hub")),
     Step("run", ("run", "config.yaml", "run=whole")),
+    Step("tune", ("tune", "whole", "--trusted", "VOC/SegmentationClassAug")),
 )
