@@ -204,19 +204,18 @@ class OpenImage:
         self, label: int, level: float, seeded: bool, labels: Sequence[int], start: Start | None
     ) -> Tensor:
         """(h, w) on the grid of the seeds: score − threshold, or what the start says instead."""
-        threshold = moved_by = 0.0
-        scores = torch.full(self.grid, UNSEEDED, device=self.evidence[0].cam.device)
+        found = torch.full(self.grid, UNSEEDED, device=self.evidence[0].cam.device)
+        shift = torch.zeros_like(found[0, 0])  # by the level
         if seeded:
             scores = self._seed(label)
             own = [self.levels.get(label, 0.0)]
-            threshold = float(thresholds(scores[None], self.settings.background, own))
-        if seeded and level:
-            moved_by = moved(scores, threshold, level) - threshold
-        found = scores - threshold
+            threshold = thresholds(scores[None], self.settings.background, own)[0]
+            found = scores - threshold
+            shift = threshold - moved(scores, threshold, level) if level else shift
         if start is not None:
             asked = 2 * STRENGTH * self.rules.target / self.settings.sharpness
             found = start.margin(label, labels, asked, found)
-        return found - moved_by
+        return found + shift
 
     def _seed(self, label: int) -> Tensor:
         """(h, w) scores in 0…1 of a class, rounded as stage 2 keeps them."""
