@@ -28,7 +28,9 @@ print(json.dumps(found))
 
 def facts(environment: Mapping[str, str]) -> dict[str, str]:
     """Names and versions as the parts see them."""
-    found: dict[str, str] = json.loads(_output(sys.executable, "-c", _ASK, env=environment) or "{}")
+    # packages may print when they are imported
+    said = _output(sys.executable, "-c", _ASK, env=environment).splitlines()
+    found: dict[str, str] = json.loads(said[-1]) if said else {}
     if "capability" in found:
         query = ("--query-gpu=driver_version", "--format=csv,noheader")
         found["driver"] = (_output("nvidia-smi", *query) or "?").splitlines()[0]

@@ -109,6 +109,11 @@ class GivenMasks:
                 )
         return self._values[mask]
 
+    def _digest(self) -> str:
+        """Of what the masks are made of."""
+        made = f"{path_digest(self.source)} {self._tagged.class_names}".encode()
+        return hashlib.sha256(made).hexdigest()[:16]
+
     def problems(self) -> list[str]:
         """What is wrong with the masks, each by itself."""
         found = []
@@ -135,8 +140,7 @@ class GivenMasks:
             WsssError: as `read`, or they can't be written.
         """
         place = self.in_place
-        made = f"{path_digest(self.source)} {self._tagged.class_names}".encode()
-        to = place or folder / hashlib.sha256(made).hexdigest()[:16]
+        to = place or folder / self._digest()
         for sample in track(self.samples, title, len(self.samples)):
             path = to / f"{sample.id}.png"
             if place is not None:

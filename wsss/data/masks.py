@@ -24,7 +24,7 @@ from wsss.data.mask_io import VOC_FOLDERS, Track, read_mask
 from wsss.errors import WsssError
 from wsss.formats.coco_layout import is_coco
 from wsss.labels import IGNORE_INDEX
-from wsss.run.fingerprint import path_digest
+from wsss.run.fingerprint import listing_digest
 
 
 def has_masks(root: Path) -> bool:
@@ -65,7 +65,7 @@ def with_truth(data: DataConfig, tagged: TaggedDataset) -> TaggedDataset:
     """
     if data.masks is None:
         return tagged
-    return replace(tagged, samples=_given(data.masks, path_digest(data.masks), tagged).samples)
+    return replace(tagged, samples=_given(data.masks, listing_digest(data.masks), tagged).samples)
 
 
 def true_masks(data: DataConfig, split: str, tagged: TaggedDataset, track: Track) -> Path:
@@ -84,7 +84,7 @@ def true_masks(data: DataConfig, split: str, tagged: TaggedDataset, track: Track
     """
     require_truth(data)
     if data.masks is not None:
-        given = _given(data.masks, path_digest(data.masks), tagged)
+        given = _given(data.masks, listing_digest(data.masks), tagged)
         given.require_some()
         return given.write(data.masks.with_name(f"{data.masks.name}.wsss"), track, "true masks")
     coco = _coco_root(data)

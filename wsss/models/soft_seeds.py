@@ -16,7 +16,14 @@ from wsss.config import PseudoMasksConfig, RunConfig
 from wsss.data.augment import normalise_pixels
 from wsss.data.images import Sample
 from wsss.engine.checkpoint import load_trained
-from wsss.engine.inference import Autocast, load, network_autocast, to_device
+from wsss.engine.inference import (
+    Autocast,
+    Loaded,
+    from_device,
+    load,
+    network_autocast,
+    to_device,
+)
 from wsss.engine.profile import Stopwatch
 from wsss.engine.runtime import Runtime
 from wsss.errors import WsssError
@@ -197,11 +204,25 @@ class RunSeeds:
 
     def __call__(self, sample: Sample) -> SoftSeeds:
         """The seeds of an image, on the CPU."""
+        return self.of([self.read(sample)])[0]
+
+    def read(self, sample: Sample) -> SoftSeeds | Loaded:
+        """The seeds of an image where they are kept, else the image that they are made of."""
         kept = SoftSeeds.load(self.run.seed(sample.id), sample.labels)
-        if kept is not None:
-            return kept
-        pixels = to_device([load(sample, self.max_side).image], self.runtime.device)
+        return load(sample, self.max_side) if kept is None else kept
+
+    def of(self, given: Sequence[SoftSeeds | Loaded]) -> list[SoftSeeds]:
+        """The seeds, on the CPU, of what `read` gave: all kept, or all images of one shape."""
+        images = [one for one in given if isinstance(one, Loaded)]
+        if not images:
+            return [one for one in given if isinstance(one, SoftSeeds)]
+        pixels = to_device([one.image for one in images], self.runtime.device)
         watch, autocast = Stopwatch(self.runtime.device), network_autocast(self.runtime)
-        model, tags = self.classifier, [sample.tags]
-        (soft,) = soft_seeds(model, pixels, tags, self.settings, watch, autocast)
-        return soft._replace(cam=soft.cam.cpu(), seed=soft.seed.cpu())
+        tags = [one.sample.tags for one in images]
+        softs = soft_seeds(self.classifier, pixels, tags, self.settings, watch, autocast)
+        cams = from_device([soft.cam for soft in softs])
+        seeds = from_device([soft.seed for soft in softs])
+        return [
+            soft._replace(cam=cam, seed=seed)
+            for soft, cam, seed in zip(softs, cams, seeds, strict=True)
+        ]

@@ -42,6 +42,13 @@ def path_digest(path: Path) -> str:
     return whole.hexdigest()[:16]
 
 
+def listing_digest(path: Path) -> str:
+    """The digest of names, sizes and times of change: of a file, or of all files below a folder."""
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("[!.]*") if p.is_file())
+    known = [(file.relative_to(path).as_posix(), *_size_and_time(file)) for file in files]
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
+
+
 def _size_and_time(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_size, found.st_mtime_ns

@@ -10,15 +10,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from wsss.config import DataConfig, RunConfig
 from wsss.config.schema import PredictConfig, SeedsConfig, ViewsConfig
 from wsss.data.given_masks import GivenMasks
-from wsss.data.images import TaggedDataset
+from wsss.data.images import Sample, TaggedDataset
 from wsss.data.mask_io import read_mask
 from wsss.data.masks import (
     about_truth,
@@ -30,7 +31,7 @@ from wsss.data.masks import (
     with_truth,
 )
 from wsss.data.open import open_tagged
-from wsss.engine.inference import dealt
+from wsss.engine.inference import Loaded, Steps, dealt, process
 from wsss.engine.progress import track
 from wsss.engine.runtime import Runtime, join, start
 from wsss.errors import WsssError
@@ -40,7 +41,7 @@ from wsss.metrics.confusion import ConfusionMatrix
 from wsss.metrics.split_scores import SplitScores, summary
 from wsss.metrics.threshold_sweep import ThresholdSweep
 from wsss.models.gate import has_thresholds
-from wsss.models.soft_seeds import RunSeeds
+from wsss.models.soft_seeds import RunSeeds, SoftSeeds
 from wsss.report.columns import percent
 from wsss.report.confusion import confusion_csv, confusion_image
 from wsss.report.failures import against_tags
@@ -221,15 +222,27 @@ def _score_seeds(
         seeds.require(tagged.samples)
     matrices = [ConfusionMatrix(len(names), unsure=_unsure(config)) for _ in keys]
     sweeps = [ThresholdSweep(len(names), SWEEP) for _ in keys]
-    for sample in dealt(tagged.samples, team, "evaluate"):
+
+    def read(sample: Sample) -> _Scored:
         target = read_target(sample.path, mask_path(root, sample.id), background)
-        soft, size = seeds(sample), (target.shape[0], target.shape[1])
-        labels = torch.tensor(soft.labels, dtype=torch.uint8)
-        for key, confusion, sweep in zip(keys, matrices, sweeps, strict=True):
-            maps = (soft.cam if key == "cam" else soft.seed).float()
-            above = soft.above(maps, rule, size, {} if key == "cam" else levels)
-            confusion.update(target, seed_mask(above, labels, background))
-            sweep.update(target, resize(maps[None], size)[0], labels)
+        return _Scored(target, seeds.read(sample))
+
+    def count(batch: list[_Scored]) -> list[_Scored]:
+        for one, soft in zip(batch, seeds.of([one.given for one in batch]), strict=True):
+            target, size = one.target, (one.target.shape[0], one.target.shape[1])
+            labels = torch.tensor(soft.labels, dtype=torch.uint8)
+            for key, confusion, sweep in zip(keys, matrices, sweeps, strict=True):
+                maps = (soft.cam if key == "cam" else soft.seed).float()
+                above = soft.above(maps, rule, size, {} if key == "cam" else levels)
+                confusion.update(target, seed_mask(above, labels, background))
+                sweep.update(target, resize(maps[None], size)[0], labels)
+        return batch
+
+    # counted where it is computed: counts are not for several threads
+    steps: Steps[Sample, _Scored, _Scored] = Steps(
+        read, lambda one: one.shape, count, lambda one: None
+    )
+    process(tagged.samples, steps, runtime, "evaluate")
     found = []
     for confusion, sweep in zip(matrices, sweeps, strict=True):
         team.add_up(*confusion.counts, *sweep.counts)
@@ -237,6 +250,18 @@ def _score_seeds(
         # without background there is nothing to part from by a threshold
         found.append({**scores, **(_oracle(sweep) if background else {})})
     return found
+
+
+class _Scored(NamedTuple):
+    """A true mask (H, W), and the seeds of its image or the image that they are made of."""
+
+    target: NDArray[np.uint8]
+    given: SoftSeeds | Loaded
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the image; none where the seeds are kept."""
+        return self.given.image.shape if isinstance(self.given, Loaded) else ()
 
 
 def _oracle(sweep: ThresholdSweep) -> dict[str, Any]:

@@ -6,8 +6,9 @@ Reads label PNGs or maps and the images of the same names; writes `<out>/<name>.
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from wsss.data.find_images import describe_left_out, find_images, likely_images
 from wsss.data.image_header import open_image
 from wsss.data.images import IMAGE_SUFFIXES, read_image
 from wsss.data.mask_io import read_mask, read_origin, refuse_to_replace, write_mask
-from wsss.engine.inference import dealt
+from wsss.engine.inference import Steps, from_device, process, to_device
 from wsss.engine.runtime import join, start
 from wsss.errors import WsssError, first_line
 from wsss.files import real_path
@@ -73,7 +74,7 @@ def run(
     crf = DenseCRF(preset, backend=cast(Backend, backend), downsample=downsample)
     team = join()
     with team.together():
-        where = start(RuntimeConfig(device=device), 0).device
+        runtime = start(RuntimeConfig(device=device), 0)
     settings = {
         "preset": preset,
         "backend": backend,
@@ -82,17 +83,36 @@ def run(
     }
     todo = team.once(lambda: _todo(_pair(_find_masks(masks), images), out, settings, overwrite))
     team.require_one_folder(out)
-    for mask, image_path, target, origin in dealt(todo, team, "refine"):
-        refined = refine(mask, image_path, crf, gt_prob, where)
-        write_mask(target, refined, _palette(mask), origin)
-    team.gather(None)  # the masks of all are written
+    steps: Steps[_Wanted, _Read, _Refined] = Steps(
+        partial(_read_both, gt_prob=gt_prob),
+        lambda one: one.image.shape,
+        partial(_refine, crf=crf, device=runtime.device),
+        _write,
+    )
+    process(todo, steps, runtime, "refine")
     return out
+
+
+class _Wanted(NamedTuple):
+    """A mask to refine.
+
+    Attributes:
+        mask: its file.
+        image: of the same name.
+        target: file of the refined mask.
+        origin: what that is made of.
+    """
+
+    mask: Path
+    image: Path
+    target: Path
+    origin: str
 
 
 def _todo(
     pairs: Sequence[tuple[Path, Path]], out: Path, settings: Mapping[str, object], overwrite: bool
-) -> list[tuple[Path, Path, Path, str]]:
-    """Mask, image, refined mask and its origin, of those that aren't refined."""
+) -> list[_Wanted]:
+    """Those that aren't refined."""
     todo = []
     for mask, image_path in pairs:
         target = out / f"{mask.stem}.png"
@@ -103,37 +123,66 @@ def _todo(
             )
         origin = origin_of([mask, image_path], settings)
         if overwrite or read_origin(target) != origin:
-            todo.append((mask, image_path, target, origin))
+            todo.append(_Wanted(mask, image_path, target, origin))
     if not overwrite:
-        refuse_to_replace(target for _, _, target, _ in todo)
-    _refuse_void_for_a_class([mask for mask, *_ in todo])
+        refuse_to_replace(one.target for one in todo)
+    _refuse_void_for_a_class([one.mask for one in todo])
     return todo
 
 
-def refine(
-    mask: Path,
-    image_path: Path,
-    crf: DenseCRF,
-    gt_prob: float,
-    device: torch.device,
-) -> NDArray[np.uint8]:
-    """One refined mask: (H, W) uint8 labels; 255 only where the mask is unsure everywhere."""
-    image = torch.from_numpy(read_image(image_path)).permute(2, 0, 1)
-    probs, own = _read(mask, gt_prob)
-    if probs.shape[1:] != image.shape[1:]:
-        (height, width), (image_height, image_width) = probs.shape[1:], image.shape[1:]
+class _Read(NamedTuple):
+    """A mask and its image in memory.
+
+    Attributes:
+        wanted: what is refined.
+        image: (H, W, 3) uint8 RGB.
+        probs: (L, H, W) of its own labels.
+        labels: L of them; none where the mask is unsure everywhere.
+    """
+
+    wanted: _Wanted
+    image: NDArray[np.uint8]
+    probs: Tensor
+    labels: list[int]
+
+
+class _Refined(NamedTuple):
+    wanted: _Wanted
+    mask: NDArray[np.uint8]
+
+
+def _read_both(wanted: _Wanted, gt_prob: float) -> _Read:
+    image = read_image(wanted.image)
+    probs, own = _read(wanted.mask, gt_prob)
+    if probs.shape[1:] != image.shape[:2]:
+        (height, width), (image_height, image_width) = probs.shape[1:], image.shape[:2]
         raise WsssError(
-            f"The mask {mask} is {width}×{height} and its image {image_path} is "
+            f"The mask {wanted.mask} is {width}×{height} and its image {wanted.image} is "
             f"{image_width}×{image_height}; expected one size: resize the mask."
         )
-    if not own:
-        return np.full(probs.shape[1:], IGNORE_INDEX, np.uint8)
+    return _Read(wanted, image, probs, own)
+
+
+def _refine(batch: Sequence[_Read], crf: DenseCRF, device: torch.device) -> list[_Refined]:
+    """Refined masks, (H, W) uint8 labels; 255 only where a mask is unsure everywhere."""
+    some = [one for one in batch if one.labels]
+    pixels = list(to_device([one.image for one in some], device)) if some else []
+    probs = [one.probs.to(device, non_blocking=True) for one in some]
     try:
-        marginals = crf([image.to(device)], [probs.to(device)])[0]
+        marginals = crf(pixels, probs) if some else []
     except WsssError as error:
-        raise WsssError(f"The mask {mask} can't be refined: {error}") from error
-    labels = torch.tensor(own, dtype=torch.uint8)
-    return labels[marginals.argmax(0).cpu()].numpy()
+        raise WsssError(f"The mask {some[0].wanted.mask} can't be refined: {error}") from error
+    best = from_device([one.argmax(0) for one in marginals]) if some else []
+    found = {
+        id(one): torch.tensor(one.labels, dtype=torch.uint8)[index].numpy()
+        for one, index in zip(some, best, strict=True)
+    }
+    unsure = np.full(batch[0].image.shape[:2], IGNORE_INDEX, np.uint8)
+    return [_Refined(one.wanted, found.get(id(one), unsure)) for one in batch]
+
+
+def _write(made: _Refined) -> None:
+    write_mask(made.wanted.target, made.mask, _palette(made.wanted.mask), made.wanted.origin)
 
 
 def _refuse_void_for_a_class(masks: Sequence[Path]) -> None:

@@ -161,3 +161,18 @@ def test_a_mask_carries_its_origin(tmp_path: Path) -> None:
     assert path.read_bytes() == plain
     path.write_bytes(plain[:20])
     assert mask_io.read_origin(path) is None
+
+
+@pytest.mark.parametrize("damage", ["note", "cut", "signature"])
+def test_note_of_a_damaged_head_is_none(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "a.png"
+    mask_io.write_mask(path, np.zeros((2, 3), np.uint8), note="what is said")
+    assert mask_io.read_note(path) == "what is said"
+    whole = path.read_bytes()
+    damaged = {
+        "note": whole.replace(b"is said", b"was not"),
+        "cut": whole[:30],
+        "signature": b"?" + whole[1:],
+    }
+    path.write_bytes(damaged[damage])
+    assert mask_io.read_note(path) is None
