@@ -292,7 +292,9 @@ def _predict(
         compute,
         _write,
     )
-    process(todo, steps, runtime, "predict", config.data.skip_damaged)
+    usage, _ = process(todo, steps, runtime, "predict", config.data.skip_damaged)
+    if usage.images and runtime.is_main:
+        print(f"predict  {usage}", file=sys.stderr)
 
 
 Targets = Mapping[PredictionMode, tuple[Path, str]]

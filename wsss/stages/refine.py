@@ -89,7 +89,9 @@ def run(
         partial(_refine, crf=crf, device=runtime.device),
         _write,
     )
-    process(todo, steps, runtime, "refine")
+    usage, _ = process(todo, steps, runtime, "refine")
+    if usage.images and runtime.is_main:
+        print(f"refine  {usage}", file=sys.stderr)
     return out
 
 
