@@ -193,7 +193,7 @@ class OpenImage:
         sure = known != IGNORE_INDEX
         values = torch.tensor([0, *labels], device=probs.device, dtype=torch.uint8)
         probs = torch.where(sure, (known == values[:, None, None]).float(), probs)
-        likeliest = values[probs.argmax(dim=0)]
+        likeliest = known if start is None else values[probs.argmax(dim=0)]  # nobody asks
         if self._refine is not None and several:
             probs = torch.cat([probs[:first], self._refine(probs[first:])])
         mask = harden(probs, labels, self.settings.confidence, self.background)

@@ -20,7 +20,7 @@ class Answer(NamedTuple):
 
     Attributes:
         mask: (H, W) uint8.
-        likeliest: (H, W) uint8 labels before the CRF.
+        likeliest: (H, W) uint8 labels before the CRF, where there is a start.
         sure: (H, W) bool, where somebody said the label itself.
     """
 

@@ -1,18 +1,19 @@
 """Colours to show classes with, as far apart as they can be; masks on disk keep VOC's palette."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import quadratic_assignment
 
 from wsss.labels import MAX_FOREGROUND
 
 _STEPS = 18  # of each channel among which colours are chosen
 _LIGHTNESS = (42.0, 88.0)  # CIELAB's L of a colour that shows on dark images and on light ones
 _LIGHTNESS_COUNTS = 0.6  # half transparent, a colour takes on the lightness of what is under it
-_ENOUGH = 0.11
+_ENOUGH = 0.2
 """Distance from which on two colours in one image are told apart at a glance."""
 
 
@@ -61,6 +62,35 @@ def colours_of(labels: Sequence[int]) -> dict[int, tuple[int, int, int]]:
         taken.append(own)
     found = colours[taken].tolist()
     return {label: tuple(colour) for label, colour in zip(labels, found, strict=True)}
+
+
+def colours_among(classes: int, images: Iterable[Sequence[int]]) -> NDArray[np.uint8]:
+    """The first of `display_colours`, dealt so that classes of one image are far apart.
+
+    The sum over images and pairs of their classes of 1/distance² is made small, as an assignment
+    problem (Vogelstein et al. 2015, "Fast approximate quadratic programming").
+
+    Args:
+        classes: how many.
+        images: class indices from 0 of every image.
+
+    Returns:
+        (classes, 3) uint8 RGB.
+    """
+    colours = display_colours()[:classes]
+    together = np.zeros((classes, classes))
+    for tags in images:
+        together[np.ix_(tags, tags)] += 1
+    np.fill_diagonal(together, 0)
+    if not together.any():
+        return colours
+    known = _appearance(colours)
+    near = 1 / (np.square(known[:, None] - known).sum(axis=-1) + np.eye(classes))
+    np.fill_diagonal(near, 0)
+    dealt = quadratic_assignment(
+        together, near, method="faq", options={"rng": np.random.default_rng(0)}
+    )
+    return colours[dealt.col_ind]
 
 
 def _appearance(colours: NDArray[np.uint8]) -> NDArray[np.float64]:

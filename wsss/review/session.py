@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from wsss.data.images import TaggedDataset
 from wsss.errors import WsssError
 from wsss.labels import BACKGROUND, IGNORE_INDEX
-from wsss.report.colours import display_colours
+from wsss.report.colours import colours_among
 from wsss.review.calibration import ENOUGH, Calibration
 from wsss.review.desk import Desk, OpenEngine
 from wsss.review.edits import Action, Actions, Edits, sum_up
@@ -53,8 +53,11 @@ class Session:
         self.desk = Desk(tagged.samples, open_engine)
         self.made = 0
         self.calibration: Calibration | None = None
-        # background black, 255 grey
-        self.colours = np.vstack([(0, 0, 0), display_colours(), (160, 160, 160)]).astype(np.uint8)
+        # background black, all that is no class grey
+        self.colours = np.full((IGNORE_INDEX + 1, 3), 160, np.uint8)
+        classes = len(tagged.class_names)
+        own = colours_among(classes, (sample.tags for sample in tagged.samples))
+        self.colours[: classes + 1] = np.vstack([np.zeros((1, 3), np.uint8), own])
         self.renew(scores, open_engine)
 
     def renew(self, scores: dict[str, float], open_engine: OpenEngine) -> None:

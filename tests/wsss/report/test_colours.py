@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from wsss.report.colours import colours_of, display_colours
+from wsss.report.colours import colours_among, colours_of, display_colours
 
 
 def lab(colours: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -29,6 +29,19 @@ def test_first_display_colours_are_far_apart(count: int, least: float) -> None:
     assert least_distance(display_colours()[:count]) > least
 
 
+def test_colours_among_tell_classes_of_one_image_apart() -> None:
+    colours = display_colours()[:20]
+    distance = np.linalg.norm(lab(colours)[:, None] - lab(colours), axis=-1) + 999 * np.eye(20)
+    alike = divmod(int(distance.argmin()), 20)
+    found = colours_among(20, [alike, alike, (0, 1)])
+    assert least_distance(found[list(alike)]) > 60
+    assert {tuple(c) for c in found.tolist()} == {tuple(c) for c in colours.tolist()}
+
+
+def test_colours_among_classes_that_are_never_together_are_their_own() -> None:
+    np.testing.assert_array_equal(colours_among(4, [(0,), (3,), ()]), display_colours()[:4])
+
+
 def test_display_colours_of_car_and_person_differ_in_hue() -> None:
     known = lab(display_colours()[:20])
     hues = np.degrees(np.arctan2(known[:, 2], known[:, 1]))
@@ -37,7 +50,7 @@ def test_display_colours_of_car_and_person_differ_in_hue() -> None:
 
 def test_colours_of_labels_are_their_own_where_those_are_far_apart() -> None:
     colours = display_colours()
-    for labels in ([1, 2, 20], [7], [20, 3]):
+    for labels in ([1, 2, 3], [7], [20, 5]):
         assert colours_of(labels) == {label: tuple(colours[label - 1]) for label in labels}
     assert colours_of([]) == {}
 
