@@ -153,7 +153,7 @@ def test_click_grows_a_region_and_a_right_click_background(
     record = wait_for(session, THIRD, version=2)
     assert record.actions[1].label == 0
     page.wait_for_function(
-        "() => document.querySelector('[data-label=\"2\"] .area').textContent === '31 %'"
+        "() => document.querySelector('[data-label=\"2\"] .area').textContent === '25 %'"
     )
     x, y = position(page, 0.1, 0.9).values()
     box = page.locator("#canvas").bounding_box()
