@@ -14,7 +14,7 @@ from wsss.errors import WsssError
 from wsss.files import write_text
 from wsss.report.protocols import check_classes, protocol_page
 from wsss.report.tables import show_ceiling, show_classes, show_summary, show_tuning
-from wsss.run.state import config_of_round
+from wsss.run.state import Run, config_of_round
 from wsss.stages import (
     evaluate,
     generate_pseudo_masks,
@@ -97,9 +97,13 @@ def tuned_masks(config: RunConfig, trusted: Path | None = None, keep: bool = Fal
     team = join()
     settings, path = team.once(lambda: tune.run(config, trusted))
     team.once(lambda: show_tuning(path))
-    if settings != config.pseudo_masks and not keep:
+    other = settings != config.pseudo_masks
+    run = Run(config.run)
+    # of a start that was killed while it made masks the settings are kept already
+    unfinished = run.settings("pseudo_masks").is_file() and not run.finished("pseudo_masks")
+    if (other or unfinished) and not keep:
         tuned = config.model_copy(update={"pseudo_masks": settings})
-        generate_pseudo_masks.run(tuned, overwrite=True)
+        generate_pseudo_masks.run(tuned, overwrite=other)
     return path
 
 

@@ -19,8 +19,16 @@ from robustness import child, trouble
 from robustness.digest import without_notes
 from robustness.stages import CONFIG, STEPS, Step
 
-# times, what was said, and what a finished stage leaves no trace of
-_DIFFERS = ("*.jsonl", "*/done.json", "*/.lock*", "*/checkpoint.pt", "*/ablation/*")
+# times, what was said, what a finished stage leaves no trace of, and what a choice was compared
+# with, which is the former choice when it is made again
+_DIFFERS = (
+    "*.jsonl",
+    "*/done.json",
+    "*/.lock*",
+    "*/checkpoint.pt",
+    "*/ablation/*",
+    "*/tuning.json",
+)
 Contents = dict[str, int]
 """File → sum of its bytes."""
 

@@ -61,6 +61,19 @@ def test_tune_takes_what_suits_the_trusted_masks_and_remakes_masks(
         assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
+def test_tune_that_was_killed_while_it_made_masks_makes_the_rest(
+    telling: RunConfig, tmp_path: Path
+) -> None:
+    run, folder = Run(telling.run), trust(telling, tmp_path / "trusted")
+    pipeline.tuned_masks(telling, folder)
+    masks = {path.name: path.read_bytes() for path in run.pseudo_masks.glob("*.png")}
+    run.done("pseudo_masks").unlink()  # as a start that is killed leaves it
+    run.pseudo_mask("train_00003").unlink()
+    pipeline.tuned_masks(open_run(telling.run), folder)
+    assert run.finished("pseudo_masks")
+    assert masks == {path.name: path.read_bytes() for path in run.pseudo_masks.glob("*.png")}
+
+
 def test_tune_keeps_everything_where_asked_to(telling: RunConfig, tmp_path: Path) -> None:
     masks = Run(telling.run).pseudo_masks
     before = {path: path.stat().st_mtime_ns for path in masks.glob("*.png")}
