@@ -253,7 +253,13 @@ class Store:
     def _refuse_other_classes(self) -> None:
         path = self.layout.trusted_masks / CLASS_NAMES_FILE
         expected = class_lines(self.tagged.class_names)
-        if path.is_file() and path.read_text(encoding="utf-8").splitlines() != expected:
+        if not path.exists():
+            return
+        try:
+            found = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            found = []
+        if found != expected:
             raise WsssError(
                 f"{path} names other classes than the run's {', '.join(expected[1:6])}, …; "
                 "expected the same, because masks hold their numbers: move the folder away, or "

@@ -273,10 +273,14 @@ def test_record_that_is_none_is_named(session: Session, tmp_path: Path) -> None:
         make_session(tmp_path, {"a": (0,)})
 
 
-def test_folder_of_other_classes_is_refused(session: Session, tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [b"0 background\n1 cow\n", b"\x80", None])
+def test_folder_of_other_classes_is_refused(
+    session: Session, tmp_path: Path, names: bytes | None
+) -> None:
     session.decide("a", 0, "", (), "accepted")
     path = session.layout.root / "trusted" / "class_names.txt"
-    path.write_text(path.read_text().replace("cat", "cow"))
+    path.unlink()
+    path.mkdir() if names is None else path.write_bytes(names)
     with pytest.raises(WsssError, match=r"trusted.*other classes"):
         make_session(tmp_path, {"a": (0,)})
 
