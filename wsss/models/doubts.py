@@ -33,7 +33,7 @@ def signs_of(
     Returns:
         (5 + 5L,), or (5 + 6L,) with the classifier's probabilities.
     """
-    refined = overlaps(first.argmax(dim=0), probs.argmax(dim=0), len(labels))
+    refined = overlaps(first.max(dim=0).indices, probs.max(dim=0).indices, len(labels))
     shares = areas(mask, IGNORE_INDEX).index_select(0, index_tensor(labels, mask.device))
     return torch.cat([unsure(probs)[None], before.flatten(), refined.flatten(), shares, likely])
 
@@ -72,10 +72,10 @@ def prediction_signs(first: Tensor | None, probs: Tensor) -> Tensor:
     Returns:
         (2 + L,), or (4 + 3L,) with those before a CRF.
     """
-    found, labels = probs.argmax(dim=0), len(probs) - 1
+    found, labels = probs.max(dim=0).indices, len(probs) - 1
     parts = [unsure(probs)[None], areas(found, labels)]
     if first is not None:
-        parts.append(overlaps(first.argmax(dim=0), found, labels).flatten())
+        parts.append(overlaps(first.max(dim=0).indices, found, labels).flatten())
     return torch.cat(parts)
 
 

@@ -261,7 +261,7 @@ def label_at(probs: Tensor, size: tuple[int, int]) -> Tensor:
         (H, W) uint8.
     """
     if tuple(probs.shape[1:]) == tuple(size):
-        return probs.argmax(dim=0).to(torch.uint8)
+        return probs.max(dim=0).indices.to(torch.uint8)
     best = resize(probs[None, :1], size)[0, 0].clone()
     labels = torch.zeros(size, dtype=torch.uint8, device=probs.device)
     for label in range(1, len(probs)):

@@ -308,7 +308,7 @@ class FromSegmenter:
         for i, value in enumerate((0, *labels)):
             channel[value] = i
         known = index_tensor(channel, probs.device)[old.long()]
-        before = overlaps(known, probs.argmax(dim=0), len(labels))
+        before = overlaps(known, probs.max(dim=0).indices, len(labels))
         if self.settings.former_masks:
             probs = mix_in(probs, old, labels, self.settings.former_masks)
         return Origin(labels, probs, None, before, unasked)

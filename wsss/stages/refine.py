@@ -174,7 +174,7 @@ def _refine(batch: Sequence[_Read], crf: DenseCRF, device: torch.device) -> list
         marginals = crf(pixels, probs) if some else []
     except WsssError as error:
         raise WsssError(f"The mask {some[0].wanted.mask} can't be refined: {error}") from error
-    best = from_device([one.argmax(0) for one in marginals]) if some else []
+    best = from_device([one.max(dim=0).indices for one in marginals]) if some else []
     found = {
         id(one): torch.tensor(one.labels, dtype=torch.uint8)[index].numpy()
         for one, index in zip(some, best, strict=True)
