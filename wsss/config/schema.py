@@ -301,6 +301,8 @@ class TrainSegConfig(OptimConfig):
     """Range of the random scale before the crop."""
     jitter: float = Field(0.3, ge=0, le=1)
     """Strength of the colour jitter; 0 for none."""
+    paste: float = Field(0.0, ge=0, le=1)
+    """Share of crops that the objects of another image are pasted on; none without background."""
     ema: float = Field(0.998, ge=0, lt=1)
     """Decay of the average of weights that is kept; 0 keeps the last ones."""
     loss: MaskLossConfig = Field(default_factory=MaskLossConfig)

@@ -235,6 +235,28 @@ def joint_scale_crop_flip(
     return cut, cut_mask
 
 
+def paste_objects(
+    image: Image, mask: NDArray[np.uint8], source: Image, labels: NDArray[np.uint8]
+) -> tuple[Image, NDArray[np.uint8]]:
+    """An image with the objects of another one in front of it, and the mask of both.
+
+    Ghiasi et al., "Simple Copy-Paste is a Strong Data Augmentation Method" (CVPR 2021); with masks
+    that may be wrong, Olsson et al., "ClassMix" (WACV 2021). Objects come to lie on surroundings
+    that say nothing of them.
+
+    Args:
+        image: (H, W, 3) uint8; left as it is.
+        mask: (H, W) uint8.
+        source: (H, W, 3) uint8.
+        labels: (H, W) uint8, mask of the source; 0 and 255 are not pasted.
+
+    Returns:
+        (H, W, 3) uint8 and (H, W) uint8.
+    """
+    objects = (labels != 0) & (labels != IGNORE_INDEX)
+    return np.where(objects[..., None], source, image), np.where(objects, labels, mask)
+
+
 def _random_window(
     shape: tuple[int, ...], side: int, rng: np.random.Generator
 ) -> tuple[int, int, int]:

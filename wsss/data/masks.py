@@ -221,6 +221,7 @@ class MaskTrainingSet(Dataset[MaskSample]):
         scale: tuple[float, float] = (0.5, 2.0),
         flip: bool = True,
         jitter: float = 1.0,
+        paste: float = 0.0,
         max_side: int | None = None,
         trusted: Collection[Path] = (),
     ) -> None:
@@ -233,6 +234,7 @@ class MaskTrainingSet(Dataset[MaskSample]):
             scale: range of the magnification.
             flip: mirror every other sample.
             jitter: strength of the colour jitter; 0 = none.
+            paste: share of crops that the objects of another image are pasted on.
             max_side: larger images and masks are reduced to this long side first.
             trusted: the mask files that a person vouches for.
         """
@@ -244,6 +246,7 @@ class MaskTrainingSet(Dataset[MaskSample]):
         self.scale = scale
         self.flip = flip
         self.jitter = jitter
+        self.paste = paste
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -252,10 +255,20 @@ class MaskTrainingSet(Dataset[MaskSample]):
         """(epoch, index) → a crop of an image."""
         epoch, i = index
         rng = np.random.default_rng((self.seed, epoch, i))
-        image, mask = read_pair(*self.pairs[i], self.max_side)
+        image, mask = self._crop(i, rng)
+        vouched = self.pairs[i][1] in self.trusted
+        if self.paste and rng.random() < self.paste:
+            other = int(rng.integers(len(self.pairs)))
+            # a mask is trusted as a whole
+            if vouched == (self.pairs[other][1] in self.trusted):
+                image, mask = augment.paste_objects(image, mask, *self._crop(other, rng))
+        trusted = torch.tensor(vouched)
+        return MaskSample(augment.as_pixels(image), torch.from_numpy(mask), trusted)
+
+    def _crop(
+        self, i: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         image, mask = augment.joint_scale_crop_flip(
-            image, mask, self.size, rng, self.scale, self.flip
+            *read_pair(*self.pairs[i], self.max_side), self.size, rng, self.scale, self.flip
         )
-        image = augment.colour_jitter(image, rng, self.jitter)
-        vouched = torch.tensor(self.pairs[i][1] in self.trusted)
-        return MaskSample(augment.as_pixels(image), torch.from_numpy(mask), vouched)
+        return augment.colour_jitter(image, rng, self.jitter), mask

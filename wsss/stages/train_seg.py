@@ -151,6 +151,7 @@ def _crops(work: Work, tagged: TaggedDataset, trusted: Mapping[str, Path]) -> Ma
         config.seed,
         scale=settings.scale,
         jitter=settings.jitter,
+        paste=settings.paste if config.data.background else 0.0,
         max_side=config.data.max_side,
         trusted=trusted.values(),
     )

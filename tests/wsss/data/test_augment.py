@@ -191,3 +191,13 @@ def test_scale_magnifies(
     image, mask = np.zeros((32, 32, 3), np.uint8), np.ones((32, 32), np.uint8)
     _, cut_mask = augment.joint_scale_crop_flip(image, mask, 32, rng, scale)
     assert (cut_mask == 1).mean() == share
+
+
+def test_paste_objects_covers_the_image_by_what_the_other_mask_names() -> None:
+    image, source = np.zeros((1, 4, 3), np.uint8), np.full((1, 4, 3), 9, np.uint8)
+    mask, labels = np.array([[1, 0, 255, 2]], np.uint8), np.array([[3, 4, 5, 0]], np.uint8)
+    labels[0, 0] = 255
+    both, found = augment.paste_objects(image, mask, source, labels)
+    assert both[0, :, 0].tolist() == [0, 9, 9, 0]
+    assert found.tolist() == [[1, 4, 5, 2]]
+    assert not image.any() and mask.tolist() == [[1, 0, 255, 2]]

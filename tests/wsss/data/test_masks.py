@@ -2,6 +2,7 @@
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,3 +104,45 @@ def test_a_sample_follows_from_seed_epoch_and_index(pair: tuple[Path, Path]) -> 
         assert torch.equal(a, b)
     assert not torch.equal(first[(4, 0)][0], first[(5, 0)][0])
     assert not torch.equal(first[(4, 0)][0], first[(4, 1)][0])
+
+
+@pytest.fixture
+def two_pairs(tmp_path: Path) -> list[tuple[Path, Path]]:
+    """A grey image of background, and a white one of class 5 with background in its upper half."""
+    pairs = []
+    for name, grey, labels in (("empty", 100, (0, 0)), ("full", 255, (0, 5))):
+        image, mask = np.full((16, 16, 3), grey, np.uint8), np.zeros((16, 16), np.uint8)
+        mask[8:] = labels[1]
+        image[:8] = 100
+        pairs.append((tmp_path / f"{name}_image.png", tmp_path / f"{name}.png"))
+        Image.fromarray(image).save(pairs[-1][0])
+        mask_io.write_mask(pairs[-1][1], mask)
+    return pairs
+
+
+def pasted(pairs: list[tuple[Path, Path]], **settings: Any) -> list[bool]:
+    """Of 40 crops of the first image, whether another's object lies on it."""
+    data = MaskTrainingSet(pairs, 16, 0, scale=(1, 1), jitter=0, **settings)
+    found = []
+    for epoch in range(40):
+        image, mask, _ = data[(epoch, 0)]
+        assert torch.equal(mask == 5, image[0] == 255)
+        found.append(bool((mask == 5).any()))
+    return found
+
+
+def test_objects_of_other_images_are_pasted_on_a_share_of_the_crops(
+    two_pairs: list[tuple[Path, Path]],
+) -> None:
+    assert not any(pasted(two_pairs))
+    # every other image that is drawn is the same one
+    assert 10 <= sum(pasted(two_pairs, paste=1.0)) <= 30
+    assert 2 <= sum(pasted(two_pairs, paste=0.5)) <= 18
+
+
+def test_an_object_is_not_pasted_where_a_person_vouches_for_one_of_the_masks(
+    two_pairs: list[tuple[Path, Path]],
+) -> None:
+    for pair in two_pairs:
+        assert not any(pasted(two_pairs, paste=1.0, trusted=[pair[1]]))
+    assert any(pasted(two_pairs, paste=1.0, trusted=[mask for _, mask in two_pairs]))
