@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,7 +58,10 @@ def main() -> None:
             checkouts["there"] = arguments.against.resolve()
         logs = {name: Path(folder) / f"{name}.log" for name in checkouts}
         workers = {name: start(path, logs[name]) for name, path in checkouts.items()}
-        listed = {name: parts(Path(folder) / name, data, arguments) for name in checkouts}
+        listed = {
+            name: parts(Path(folder) / name, data, arguments, _kept_seeds(path))
+            for name, path in checkouts.items()
+        }
         seconds: dict[tuple[str, str], float] = defaultdict(lambda: float("inf"))
         peaks: dict[tuple[str, str], float] = defaultdict(float)
         for _ in range(arguments.rounds):
@@ -73,8 +77,17 @@ def main() -> None:
     show([part for part in listed["here"] if part.unit], seconds, peaks, list(checkouts))
 
 
-def parts(run: Path, data: Path, arguments: argparse.Namespace) -> list[Part]:
-    """The commands in their order; those without a unit aren't timed."""
+def _kept_seeds(checkout: Path) -> list[str]:
+    """The setting by which a checkout keeps seeds; earlier ones always did."""
+    schema = checkout / "wsss" / "config" / "schema.py"
+    asks = schema.is_file() and "keep_seeds" in schema.read_text()
+    return ["pseudo_masks.keep_seeds=true"] if asks else []
+
+
+def parts(
+    run: Path, data: Path, arguments: argparse.Namespace, more: Sequence[str] = ()
+) -> list[Part]:
+    """The commands in their order, with more settings; those without a unit aren't timed."""
     images, steps = arguments.images, arguments.steps
     training = f"epochs: {steps * BATCH / images}, batch_size: {BATCH}, crop: 192"
     settings = [
@@ -86,6 +99,7 @@ def parts(run: Path, data: Path, arguments: argparse.Namespace) -> list[Part]:
         f"train_seg={{{training}}}",
         "evaluate.fast=true",
         f"runtime={{device: cpu, precision: {arguments.precision}}}",
+        *more,
     ]
     folder = str(data / "JPEGImages")
     masks = ["--images", folder, "--out", f"{run}_masks", "--overwrite"]
