@@ -30,8 +30,7 @@ class Target:
     written: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Read what an earlier start noted."""
-        make_folder(self.folder)
+        """Read what an earlier start noted; the folder is made with its first file."""
         try:
             self._former = dict(json.loads((self.folder / _NOTE).read_text("utf-8")))
         except (OSError, ValueError, TypeError):

@@ -1,6 +1,7 @@
 """Masks out and in again: exact where the format can be, else within a pixel of the contour."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -227,6 +228,15 @@ def test_hf_parquet_holds_images_masks_and_tags(tmp_path: Path) -> None:
     assert [row["tags"] for row in rows] == [[0, 1], [0, 1], []]
     with pytest.raises(WsssError, match="--images"):
         written(tmp_path / "again", "hf")
+
+
+def test_hf_without_pyarrow_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(WsssError, match=r"pip install 'wsss\[formats\]'"):
+        written(tmp_path / "made", "hf")
+    assert not (tmp_path / "made").exists()
 
 
 def test_hf_parquet_comes_back_exactly(tmp_path: Path) -> None:
