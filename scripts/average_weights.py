@@ -38,8 +38,10 @@ def average(out: Path, paths: list[Path]) -> None:
     device = torch.device("cpu")
     model, metadata = load_trained(paths[0], "segmenter", build_segmenter, device)
     names = metadata["class_names"]
-    others = [load_trained(path, "segmenter", build_segmenter, device, names)[0] for path in paths]
-    weights = [other.state_dict() for other in others]
+    others = (
+        load_trained(path, "segmenter", build_segmenter, device, names)[0] for path in paths[1:]
+    )
+    weights = [one.state_dict() for one in (model, *others)]
     shapes = [{name: value.shape for name, value in one.items()} for one in weights]
     for path, shape in zip(paths, shapes, strict=True):
         if shape != shapes[0]:

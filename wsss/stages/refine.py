@@ -167,20 +167,21 @@ def _read_both(wanted: _Wanted, gt_prob: float) -> _Read:
 
 def _refine(batch: Sequence[_Read], crf: DenseCRF, device: torch.device) -> list[_Refined]:
     """Refined masks, (H, W) uint8 labels; 255 only where a mask is unsure everywhere."""
+    unsure = np.full(batch[0].image.shape[:2], IGNORE_INDEX, np.uint8)
     some = [one for one in batch if one.labels]
-    pixels = list(to_device([one.image for one in some], device)) if some else []
+    if not some:
+        return [_Refined(one.wanted, unsure) for one in batch]
+    pixels = list(to_device([one.image for one in some], device))
     probs = [one.probs.to(device, non_blocking=True) for one in some]
     try:
-        marginals = crf(pixels, probs) if some else []
+        marginals = crf(pixels, probs)
     except WsssError as error:
         raise WsssError(f"The mask {some[0].wanted.mask} can't be refined: {error}") from error
-    best = from_device([one.max(dim=0).indices for one in marginals]) if some else []
-    found = {
-        id(one): torch.tensor(one.labels, dtype=torch.uint8)[index].numpy()
-        for one, index in zip(some, best, strict=True)
-    }
-    unsure = np.full(batch[0].image.shape[:2], IGNORE_INDEX, np.uint8)
-    return [_Refined(one.wanted, found.get(id(one), unsure)) for one in batch]
+    best = iter(from_device([one.max(dim=0).indices for one in marginals]))
+    return [
+        _Refined(one.wanted, np.array(one.labels, np.uint8)[next(best)] if one.labels else unsure)
+        for one in batch
+    ]
 
 
 def _write(made: _Refined) -> None:

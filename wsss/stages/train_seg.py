@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -109,9 +110,10 @@ def _background_odds(config: RunConfig, dataset: MaskTrainingSet) -> float:
     if not (config.train_seg.loss.balanced and config.data.background):
         return 1.0
     step = -(-len(dataset) // _COUNTED)
-    masks = [read_mask(mask) for _, mask in dataset.pairs[::step]]
-    background = sum(int((mask == 0).sum()) for mask in masks)
-    foreground = sum(int(((mask != 0) & (mask != IGNORE_INDEX)).sum()) for mask in masks)
+    counts = np.zeros(IGNORE_INDEX + 1, np.int64)
+    for _, mask in dataset.pairs[::step]:
+        counts += np.bincount(read_mask(mask).ravel(), minlength=len(counts))
+    background, foreground = int(counts[0]), int(counts[1:IGNORE_INDEX].sum())
     return background / foreground if background and foreground else 1.0
 
 
