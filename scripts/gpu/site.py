@@ -1,7 +1,9 @@
 """Packages that a machine lacks, from the wheels that were taken along."""
 
+import atexit
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,6 +37,7 @@ def install(folder: Path, more: Sequence[str] = ()) -> dict[str, str]:
                 "scripts/gpu_check --prepare where there is a network, and take the folder along."
             )
         site = tempfile.mkdtemp(prefix="gpu_check_site_")
+        atexit.register(shutil.rmtree, site, ignore_errors=True)
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
         command += ["--no-compile", "--no-cache-dir", "--disable-pip-version-check"]
         command += ["--find-links", str(folder / "wheels"), "--target", site, *map(str, wheels)]
