@@ -1,4 +1,4 @@
-"""Files that are whole or absent: the one atomic writer, and folders."""
+"""Files that are whole or absent: the one atomic writer, and folders; YAML with each key once."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock, Timeout
 
 from wsss.errors import WsssError, first_line
@@ -184,3 +185,30 @@ def _lives(process: int) -> bool:
     except (OSError, OverflowError):
         return True
     return True
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping, of which YAML's readers take the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        found: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if (key.tag, key.value) in found:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value} stands there twice", problem_mark=key.start_mark
+                )
+            found.add((key.tag, key.value))
+        return node
+
+
+def parse_yaml(text: str) -> Any:
+    """Plain values of a YAML text.
+
+    Raises:
+        yaml.YAMLError: it is none, or has a key twice.
+        ValueError, TypeError, RecursionError: of what only looks like YAML.
+    """
+    return yaml.load(text, _Loader)

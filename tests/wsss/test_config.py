@@ -203,6 +203,8 @@ BOMB = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in rang
         f"a0: &a0 [x, x]\n{BOMB}data: {{class_names: *a8}}\n",
         'data: {root: "a\\0b"}\n',
         "? [a, b]\n: 1\n",
+        "seed: 1\nseed: 1\n",
+        "train_cls: {epochs: 1, epochs: 2}\n",
     ],
 )
 def test_load_refuses_what_yaml_stumbles_over(tmp_path: Path, text: str) -> None:

@@ -8,12 +8,14 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from wsss import files
 from wsss.errors import WsssError
 from wsss.files import (
     lock,
     make_folder,
+    parse_yaml,
     read_json,
     remove_temporaries,
     unlock,
@@ -138,3 +140,10 @@ def test_write_atomic_removes_what_a_killed_process_left_there(tmp_path: Path) -
         path.write_text("x")
     write_text(tmp_path / "b.json", "y")
     assert not dead.exists() and all(path.exists() for path in (mine, *others))
+
+
+def test_parse_yaml_refuses_a_key_twice_and_takes_merged_ones() -> None:
+    with pytest.raises(yaml.YAMLError, match="the key b stands there twice"):
+        parse_yaml("a: {b: 1, c: 2, b: 3}")
+    merged = parse_yaml("a: &a {b: 1, c: 2}\nd: {<<: *a, b: 3}\n'1': x\n1: y")
+    assert merged == {"a": {"b": 1, "c": 2}, "d": {"b": 3, "c": 2}, "1": "x", 1: "y"}

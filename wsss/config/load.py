@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from wsss import recipes
 from wsss.config.schema import RunConfig
 from wsss.errors import WsssError, brief
+from wsss.files import parse_yaml
 from wsss.seeding.walks import Walk
 
 
@@ -52,7 +53,7 @@ def quoted(path: Path) -> str:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise WsssError(
             f"No config at {path}: give the path of a YAML file, or the name of a packaged recipe "
@@ -84,7 +85,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     *parents, last = key.split(".")
     try:
         # a folder may be called `2024` or `Photos #1`: a path is taken as it stands
-        value = text if _is_path(key) and _literal(text) else yaml.safe_load(text)
+        value = text if _is_path(key) and _literal(text) else parse_yaml(text)
     except _NO_YAML:
         raise WsssError(f"The value in {brief(override)} is not valid YAML: quote it.") from None
     for parent in parents:

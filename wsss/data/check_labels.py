@@ -53,13 +53,13 @@ def _rare(tags: NDArray[np.bool_], names: Sequence[str]) -> Iterator[str]:
     none = [name for name, count in counts.items() if count == 0]
     if none:
         yield (
-            f"{_listed(none)} {'is' if len(none) == 1 else 'are'} in no image: nothing will be "
+            f"{listed(none)} {'is' if len(none) == 1 else 'are'} in no image: nothing will be "
             "learnt of it. Add images, or take it off the classes."
         )
     few = [f"{name} in {count}" for name, count in counts.items() if 0 < count < FEW]
     if few:
         yield (
-            f"Few images: {_listed(few)}. A class takes {FEW} images at the very least, and "
+            f"Few images: {listed(few)}. A class takes {FEW} images at the very least, and "
             "better 50: add images, or merge classes."
         )
 
@@ -140,12 +140,13 @@ def _held_back(tagged: TaggedDataset, holdout: float, seed: int) -> Iterator[str
     counts = held.tag_matrix().sum(0) if len(held) else np.zeros(len(tagged.class_names))
     missing = [name for name, n in zip(tagged.class_names, counts, strict=True) if n == 0]
     if len(held) < FEW_HELD or missing:
-        without = f", none of them with {_listed(missing)}" if missing and len(held) else ""
+        without = f", none of them with {listed(missing)}" if missing and len(held) else ""
         yield (
             f"{len(held)} images are held back for the mAP{without}: it says little. Raise "
             f"train_cls.holdout (it is {holdout:g}), or judge by the masks."
         )
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """The first five of some names, and how many more there are."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsss.config import DataConfig
-from wsss.data.check_labels import label_warnings
+from wsss.data.check_labels import label_warnings, listed
 from wsss.data.find_images import describe_left_out, find_images, without_suffix
 from wsss.data.images import TaggedDataset
 from wsss.formats.coco_layout import image_folder, is_coco
@@ -21,7 +21,9 @@ class DataDescription:
         without_tags: number of images that no class is in.
         unlisted: images in the folder that no table or list names, relative to it.
         left_out: suffix → number of files in the folder that are no images.
-        warnings: what in the tags will keep a classifier from learning.
+        warnings: what in the tags will keep a classifier from learning, and splits that aren't kept
+            apart.
+        unread: names of columns of the list that are not read.
     """
 
     images: int
@@ -30,6 +32,7 @@ class DataDescription:
     unlisted: tuple[str, ...]
     left_out: dict[str, int]
     warnings: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """The table, then a line for everything that is left out, then the warnings."""
@@ -45,6 +48,8 @@ class DataDescription:
             lines.append(f"{len(self.unlisted)} images in the folder are not listed: {shown}")
         if self.left_out:
             lines.append(f"no images, left out: {describe_left_out(self.left_out)}")
+        if self.unread:
+            lines.append(f"columns of the tags that are not read: {listed(self.unread)}")
         return lines + [f"warning: {warning}" for warning in self.warnings]
 
 
@@ -64,19 +69,24 @@ def describe_data(
     if data.root is not None and coco:
         folder = image_folder(data.root, data.train_split)
     found = find_images(folder)
-    listed = {sample.id for sample in tagged.samples}
+    known = {sample.id for sample in tagged.samples}
     if data.root is not None and not coco:
         for path in split_list_path(data.root, "any").parent.glob("*.txt"):
-            listed |= set(read_split_list(path))
+            known |= set(read_split_list(path))
     matrix = tagged.tag_matrix()
     counts = [int(count) for count in matrix.sum(0)]
     return DataDescription(
         len(tagged),
         tuple(zip(tagged.class_names, counts, strict=True)),
         int((matrix.sum(1) == 0).sum()),
-        tuple(path for path in found.paths if without_suffix(path) not in listed),
+        tuple(path for path in found.paths if without_suffix(path) not in known),
         found.left_out,
-        (*label_warnings(tagged, holdout, seed), *_unknown(data, tagged)),
+        (
+            *label_warnings(tagged, holdout, seed),
+            *_unknown(data, tagged),
+            *(_splits(tagged) if data.root is None else ()),
+        ),
+        tuple(column.name for column in tagged.unread),
     )
 
 
@@ -89,3 +99,28 @@ def _unknown(data: DataConfig, tagged: TaggedDataset) -> list[str]:
         f"{len(untagged)} images have no tag, {untagged[0]} first, and by data.background=false "
         "every pixel is one of the tags: their masks are 255 all over. Tag what they show."
     ]
+
+
+_TRAINING = ("train", "training")
+_KEPT = ("val", "valid", "validation", "test", "testing")
+
+
+def _splits(tagged: TaggedDataset) -> list[str]:
+    """Sentences on splits that one's own images have, all of which are trained on."""
+    warnings = [
+        f"The column {column.name} ({listed(column.splits)}) is not read: the images of all of "
+        "them are trained on. Take the rows out that are kept for a test."
+        for column in tagged.unread
+        if column.splits
+    ]
+    folders = {part for sample in tagged.samples for part in sample.id.split("/")[:-1]}
+    train, kept = (
+        sorted(folder for folder in folders if folder.casefold() in names)
+        for names in (_TRAINING, _KEPT)
+    )
+    if train and kept:
+        warnings.append(
+            f"Images lie in {listed((*train, *kept))}, and all of them are trained on. Name the "
+            "training images alone if the others are kept for a test."
+        )
+    return warnings

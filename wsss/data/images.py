@@ -16,6 +16,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from wsss.data.image_header import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from wsss.data.image_header import ORIENTATION, open_image, orientation
+from wsss.formats.unread import Unread
 
 _AT_ONCE = 10_000  # images whose text is in memory at once
 
@@ -46,10 +47,12 @@ class TaggedDataset:
     Attributes:
         class_names: foreground classes; a class's mask value is its index here + 1.
         samples: in the order of their list.
+        unread: columns of the list that say nothing of tags.
     """
 
     class_names: tuple[str, ...]
     samples: tuple[Sample, ...]
+    unread: tuple[Unread, ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)

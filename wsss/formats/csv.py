@@ -26,8 +26,8 @@ def read_tags(path: Path, class_names: Sequence[str] | None = None) -> TagList:
     """Reads images and tags.
 
     The CSV is UTF-8 (or UTF-16, with its mark) with a header that has the columns `image` and
-    `tags` (or `filename`, `path`, `id`, …; `labels`, `class`, …; others are ignored), split by
-    commas, semicolons, tabs or `|`. Tags in a cell are split by `;`, `|`, `,` or line breaks
+    `tags` (or `filename`, `path`, `id`, …; `labels`, `class`, …; others are named as unread), split
+    by commas, semicolons, tabs or `|`. Tags in a cell are split by `;`, `|`, `,` or line breaks
     (quoted where they also split columns), or are a list as Python and JSON write it. Rows that
     name the same image are added up, so one row per tag is fine too. An empty cell, `none`, `nan`,
     `-` and the like mean that no class is in the image. A table without tags that has a column of 0
@@ -60,7 +60,8 @@ def read_tags(path: Path, class_names: Sequence[str] | None = None) -> TagList:
         rows, lines = _split_blanks(rows, lines, path, names, several)
         _refuse_joined(lines, path, names)
         _refuse_yes_and_no(lines, path, table.header[table.tags], names)
-    return TagList(path, rows, {tag: f"Line {line} of {path}" for tag, line in lines.items()})
+    places = {tag: f"Line {line} of {path}" for tag, line in lines.items()}
+    return TagList(path, rows, places, unread=table.unread())
 
 
 def _cells(

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from wsss.data.image_header import IMAGE_SUFFIXES
 from wsss.errors import WsssError
 from wsss.formats.text import clean, excerpt, read_text
+from wsss.formats.unread import Unread, UnreadColumns
 
 DELIMITERS = ",;\t|"
 
@@ -56,6 +57,14 @@ class Table(NamedTuple):
     header: list[str]
     image: int
     tags: int | None
+
+    def unread(self) -> tuple[Unread, ...]:
+        """The columns beside those of images and tags."""
+        found = UnreadColumns()
+        for index, name in enumerate(self.header) if self.tags is not None else ():
+            if index not in (self.image, self.tags):
+                found.column(name, (row.cells[index] for row in self.rows))
+        return found.done()
 
 
 def read_table(path: Path) -> Table:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from wsss.formats.csv_table import TAG_COLUMNS
 from wsss.formats.json_stream import LARGEST
 from wsss.formats.tag_list import Collector, TagList
 from wsss.formats.text import decode, excerpt
+from wsss.formats.unread import UnreadColumns
 
 _FILES = ("metadata.csv", "metadata.jsonl")
 _TAG_KEYS = tuple(key for tier in TAG_COLUMNS for key in tier)
@@ -28,12 +30,12 @@ def read_tags(path: Path, class_names: Sequence[str] | None = None) -> TagList:
     """The rows of every `metadata` file; images are named relative to the file's folder.
 
     Of JSON lines the keys are `file_name`, and `label`, `labels`, `tags` and the like: a name, a
-    list of names, or `objects` with `categories`.
+    list of names, or `objects` with `categories`. Other keys are told as unread.
 
     Raises:
         WsssError: a file can't be read, or a line names no image or no tags.
     """
-    rows = Collector(path)
+    rows, unread = Collector(path), UnreadColumns()
     for file in _metadata(path) if path.is_dir() else [path]:
         folder = file.parent.relative_to(path).as_posix() if path.is_dir() else "."
         front = "" if folder == "." else f"{folder}/"
@@ -42,10 +44,14 @@ def read_tags(path: Path, class_names: Sequence[str] | None = None) -> TagList:
             rows.places = {**listed.places, **rows.places}
             for name, tags in listed.rows.items():
                 rows.add(front + name, tags, str(file))
+            for column in listed.unread:
+                unread.column(*column)
         else:
-            for place, name, found in _json_lines(file):
+            for place, entry in _json_lines(file):
+                (name, named), (found, tagged) = _name(entry, place), _tags(entry, place)
                 rows.add(front + name, found, place)
-    return rows.done()
+                unread.row(entry, (named, tagged))
+    return replace(rows.done(), unread=unread.done())
 
 
 def _metadata(folder: Path) -> list[Path]:
@@ -53,8 +59,8 @@ def _metadata(folder: Path) -> list[Path]:
     return sorted(file for file in found if file.name in _FILES)
 
 
-def _json_lines(file: Path) -> Iterator[tuple[str, str, list[str]]]:
-    """(place, image name, tags) of every line."""
+def _json_lines(file: Path) -> Iterator[tuple[str, Any]]:
+    """(place, entry) of every line."""
     for number, line in enumerate(_lines(file), 1):
         place = f"Line {number} of {file}"
         try:
@@ -66,7 +72,7 @@ def _json_lines(file: Path) -> Iterator[tuple[str, str, list[str]]]:
                 "correct the line."
             ) from None
         if entry is not None:
-            yield place, _name(entry, place), _tags(entry, place)
+            yield place, entry
 
 
 def _lines(file: Path) -> Iterator[bytes]:
@@ -80,17 +86,19 @@ def _lines(file: Path) -> Iterator[bytes]:
         ) from None
 
 
-def _name(entry: Any, place: str) -> str:
+def _name(entry: Any, place: str) -> tuple[str, str]:
+    """Name of the image, and its key."""
     keys = ("file_name", "image", "image_file_name", "path")
-    found = [entry[k] for k in keys if isinstance(entry, dict) and isinstance(entry.get(k), str)]
-    if not found or not found[0].strip():
+    found = [k for k in keys if isinstance(entry, dict) and isinstance(entry.get(k), str)]
+    if not found or not entry[found[0]].strip():
         raise WsssError(
             f"{place} is {excerpt(entry)}; expected file_name, the path of an image: add it."
         )
-    return str(found[0])
+    return str(entry[found[0]]), found[0]
 
 
-def _tags(entry: dict[str, Any], place: str) -> list[str]:
+def _tags(entry: dict[str, Any], place: str) -> tuple[list[str], str]:
+    """Tags, and the key that they stand under."""
     objects = entry.get("objects")
     source = objects if isinstance(objects, dict) else entry
     key = next((key for key in _TAG_KEYS if key in source), None)
@@ -101,4 +109,5 @@ def _tags(entry: dict[str, Any], place: str) -> list[str]:
             f"{place} is {excerpt(entry)}; expected label, or labels, with the names of classes: "
             "add them."
         )
-    return [str(tag) for tag in listed if tag is not None and str(tag).strip()]
+    tags = [str(tag) for tag in listed if tag is not None and str(tag).strip()]
+    return tags, key if source is entry else "objects"

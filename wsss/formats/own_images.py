@@ -55,4 +55,4 @@ def read_folder(
         # several rows may name one image
         found[path] = tuple(sorted({*found[path], *own})) if path in found else own
     samples = [Sample(without_suffix(path), images / path, own) for path, own in found.items()]
-    return TaggedDataset(names, tuple(samples))
+    return TaggedDataset(names, tuple(samples), listed.unread)

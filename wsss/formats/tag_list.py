@@ -8,6 +8,7 @@ from re import Pattern
 from wsss.errors import WsssError
 from wsss.formats.tag_cell import MAX_LENGTH
 from wsss.formats.text import clean, excerpt
+from wsss.formats.unread import Unread
 from wsss.labels import BACKGROUND, check_class_names, describe_unknown
 
 
@@ -21,6 +22,7 @@ class TagList:
         places: tag → where it stands first, such as `Line 3 of tags.csv`.
         classes: all classes in the format's own order of mask values; None where it has none.
         prefix: what a program may have put in front of a file's name.
+        unread: its columns that tell nothing of tags.
     """
 
     path: Path
@@ -28,6 +30,7 @@ class TagList:
     places: Mapping[str, str]
     classes: tuple[str, ...] | None = None
     prefix: Pattern[str] | None = None
+    unread: tuple[Unread, ...] = ()
 
     def names(self, class_names: Sequence[str] | None = None) -> tuple[str, ...]:
         """The classes in the order of mask values: those given, the format's, or the sorted tags.

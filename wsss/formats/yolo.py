@@ -9,6 +9,7 @@ import yaml
 
 from wsss.data.find_images import find_files, without_suffix
 from wsss.errors import WsssError
+from wsss.files import parse_yaml
 from wsss.formats.tag_list import Collector, TagList
 from wsss.formats.text import clean, excerpt, read_text
 
@@ -74,7 +75,7 @@ def _names_of(text: str, file: Path) -> tuple[str, ...]:
     if "&" in text and re.search(r"(?m)[:\-\[,]\s*\*\w", text):  # anchors multiply what they name
         raise WsssError(f"{file} uses YAML's references; expected plain names: write them out.")
     try:
-        values = yaml.safe_load(text)
+        values = parse_yaml(text)
     except (yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())[:120]
         raise WsssError(f"{file} is not valid YAML ({reason}): fix that line.") from None

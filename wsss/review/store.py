@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from wsss.data.images import TaggedDataset
 from wsss.data.mask_io import read_origin, write_class_names, write_mask
@@ -211,7 +211,7 @@ class Store:
         except FileNotFoundError:
             # a mask that was put there by other means is as good as accepted
             return Record(decision="accepted" if mask.is_file() else "open")
-        except (OSError, ValidationError) as error:
+        except (OSError, ValueError) as error:  # of pydantic, and of what is no UTF-8
             raise WsssError(
                 f"{path} is no record of a review ({type(error).__name__}); expected what "
                 "`wsss review` writes: move the file away, its accepted mask stays."

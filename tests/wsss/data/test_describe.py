@@ -38,6 +38,44 @@ def test_describe_data_of_own_images(tmp_path: Path) -> None:
     assert any(line.startswith("warning: Few images") for line in lines)
 
 
+TABLE = "image,tags,split,label_id,Unnamed: 3\na,cat,train,1,0\nb,dog,test,2,1\n"
+TABLES = {
+    "tags.csv": TABLE,
+    "metadata.csv": TABLE.replace("image", "file_name"),
+    "metadata.jsonl": '{"file_name": "a", "tags": "cat", "split": "train"}\n'
+    '{"file_name": "b", "tags": ["dog"], "split": "test", "label_id": 2}\n',
+    "objects.jsonl": '{"file_name": "a", "objects": {"categories": ["cat"]}, "split": "test"}\n'
+    '{"file_name": "b", "objects": {"categories": []}, "split": "train", "label_id": 4}\n',
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_describe_data_names_the_columns_that_are_not_read(tmp_path: Path, name: str) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for image in ("a.jpg", "b.jpg"):
+        Image.new("RGB", (4, 4)).save(images / image)
+    (tmp_path / name).write_text(TABLES[name])
+    data = DataConfig(images=images, tags=tmp_path / name)
+    lines = describe_data(data, open_tagged(data, "all")).lines()
+    assert "columns of the tags that are not read: label_id, split" in lines
+    assert any("The column split (test, train) is not read" in line for line in lines)
+    (tmp_path / name).write_text(TABLES[name].replace("test", "train"))
+    lines = describe_data(data, open_tagged(data, "all")).lines()
+    assert not any("The column split" in line for line in lines)
+
+
+def test_describe_data_warns_of_folders_of_splits(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    for folder in ("train", "Test"):
+        (images / folder).mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(images / folder / "a.jpg")
+    (tmp_path / "tags.csv").write_text("image,tags\ntrain/a,cat\nTest/a,dog\n")
+    data = DataConfig(images=images, tags=tmp_path / "tags.csv")
+    warnings = describe_data(data, open_tagged(data, "all")).warnings
+    assert any(line.startswith("Images lie in train, Test, and all") for line in warnings)
+
+
 def test_describe_data_of_a_voc_folder(tiny_voc: Path) -> None:
     Image.new("RGB", (4, 4)).save(tiny_voc / "JPEGImages" / "p9.jpg")
     data = DataConfig(root=tiny_voc)

@@ -266,9 +266,10 @@ def test_click_outside_or_of_no_class_is_refused(session: Session) -> None:
     assert session.item("a")["version"] == 0
 
 
-def test_record_that_is_none_is_named(session: Session, tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", [b"{", b"[]", b'{"who": "\x80"}'])
+def test_record_that_is_none_is_named(session: Session, tmp_path: Path, text: bytes) -> None:
     path = session.layout.review_record("a")
-    write_atomic(path, lambda target: target.write_text("{"))
+    write_atomic(path, lambda target: target.write_bytes(text))
     with pytest.raises(WsssError, match=r"review/images/a\.json"):
         make_session(tmp_path, {"a": (0,)})
 
