@@ -36,7 +36,7 @@ from wsss.data.images import read_image
 from wsss.data.mask_io import write_mask
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.inference import to_device
-from wsss.models.inference import predict_masks
+from wsss.models.inference import predict_images
 from wsss.models.segmenter import Segmenter, build_segmenter
 
 DECODERS = {"segformer": smp.Segformer, "fpn": smp.FPN, "upernet": smp.UPerNet, "unet": smp.Unet}
@@ -54,7 +54,8 @@ def segment(
     """The masks of one image, as `wsss predict` makes them."""
     pixels = to_device([limit_side(image, settings.max_side)], CPU)
     size = (image.shape[0], image.shape[1])
-    return predict_masks(model, pixels, modes or [settings.own], [size], settings.tile)[0]
+    (made,) = predict_images(model, pixels, modes or [settings.own], [size], settings.tile)
+    return [one.mask for one in made]
 
 
 def ours(model: Segmenter, settings: EvaluateConfig) -> Step:

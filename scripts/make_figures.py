@@ -29,7 +29,7 @@ from wsss.data.augment import normalise
 from wsss.data.images import read_image
 from wsss.export.load import open_network
 from wsss.formats.voc import CLASS_NAMES
-from wsss.models.inference import predict_masks
+from wsss.models.inference import predict_images
 from wsss.models.segmenter import build_segmenter
 from wsss.report.sheet import heat, mask_over, slots_over
 from wsss.seeding.cam import resize, scaled_size
@@ -201,7 +201,7 @@ def predicted(scene: Scene) -> Pixels:
     network, _ = open_network(shipped_model(), build_segmenter, torch.device("cpu"))
     pixels = torch.from_numpy(scene.image).permute(2, 0, 1)[None].contiguous()
     modes = [PredictionMode((0.75, 1.0, 1.25), True, "deeplab")]
-    return predict_masks(network, pixels, modes, [scene.size])[0][0]
+    return predict_images(network, pixels, modes, [scene.size])[0][0].mask
 
 
 def poster(scene: Scene) -> Image.Image:

@@ -17,7 +17,7 @@ from wsss.engine.profile import Stopwatch
 from wsss.engine.runtime import Runtime
 from wsss.engine.schedule import steps_of
 from wsss.models.classifier import TagClassifier
-from wsss.models.inference import View, predict_masks, predict_views
+from wsss.models.inference import View, predict_images, predict_views
 from wsss.models.mask_loss import mask_loss
 from wsss.models.segmenter import Segmenter
 from wsss.models.soft_seeds import seed_probs, soft_seeds
@@ -212,6 +212,7 @@ def _predict(config: RunConfig, sample: Sample, model: Segmenter, runtime: Runti
     def work() -> None:
         pixels = _pixels(sample, config.evaluate.max_side, runtime)
         size = (pixels.shape[-2], pixels.shape[-1])
-        predict_masks(model, pixels, modes, [size], config.evaluate.tile, network_autocast(runtime))
+        tile, autocast = config.evaluate.tile, network_autocast(runtime)
+        predict_images(model, pixels, modes, [size], tile, autocast)
 
     return _timed(runtime, work)

@@ -141,19 +141,6 @@ class Prediction(NamedTuple):
     doubt: Doubt
 
 
-def predict_masks(
-    model: nn.Module,
-    pixels: Tensor,
-    modes: Sequence[PredictionMode],
-    sizes: Sequence[tuple[int, int]],
-    tile: int | None = None,
-    autocast: Autocast = nullcontext,
-) -> list[list[Mask]]:
-    """The masks of `predict_images` without a gate."""
-    predictions = predict_images(model, pixels, modes, sizes, tile, autocast)
-    return [[one.mask for one in own] for own in predictions]
-
-
 @torch.inference_mode()
 def predict_images(
     model: nn.Module,

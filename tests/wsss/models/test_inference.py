@@ -1,5 +1,7 @@
 """Views share what they can, tiles leave no seam, and large images are limited."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -10,9 +12,10 @@ from wsss.config import PredictionMode
 from wsss.data.augment import limit_side
 from wsss.models.inference import (
     UNLIKELY,
+    Mask,
     View,
     label_at,
-    predict_masks,
+    predict_images,
     predict_views,
     refine_likely,
     starts,
@@ -32,6 +35,15 @@ class Local(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         self.sizes.append(tuple(images.shape))
         return F.conv2d(images, self.weight, padding=1)
+
+
+def masks(
+    model: nn.Module,
+    pixels: Tensor,
+    modes: Sequence[PredictionMode],
+    sizes: Sequence[tuple[int, int]],
+) -> list[list[Mask]]:
+    return [[one.mask for one in own] for own in predict_images(model, pixels, modes, sizes)]
 
 
 def random_image(*size: int) -> Tensor:
@@ -102,15 +114,15 @@ def test_limit_side_keeps_the_proportion() -> None:
     assert limit_side(np.zeros((1, 900, 3), np.uint8), 90).shape == (1, 90, 3)
 
 
-def test_predict_masks_have_the_images_own_size() -> None:
+def test_predicted_masks_have_the_images_own_size() -> None:
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 48, 64), np.uint8))
     model = Local()
     modes = [PredictionMode(), PredictionMode((1.0, 0.5), True), PredictionMode(crf="deeplab")]
-    first, second = predict_masks(model, pixels, modes, [(90, 120), (48, 64)])
+    first, second = masks(model, pixels, modes, [(90, 120), (48, 64)])
     assert [(mask.shape, mask.dtype) for mask in first] == [((90, 120), np.uint8)] * 3
     assert model.sizes == [(4, 3, 48, 64), (4, 3, 32, 32)]
     assert not np.array_equal(first[0], first[2])
-    (alone,) = predict_masks(Local(), pixels[1:], modes, [(48, 64)])
+    (alone,) = masks(Local(), pixels[1:], modes, [(48, 64)])
     for mask, own in zip(second, alone, strict=True):
         assert (mask == own).mean() >= 0.9999
 

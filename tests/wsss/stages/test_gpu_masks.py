@@ -23,7 +23,7 @@ from wsss.engine.inference import Loaded, Steps, network_autocast, process, to_d
 from wsss.engine.runtime import Runtime
 from wsss.export.load import open_network
 from wsss.models.classifier import build_classifier
-from wsss.models.inference import Mask, View, predict_masks, predict_views
+from wsss.models.inference import Mask, Prediction, View, predict_images, predict_views
 from wsss.models.multiscale import observe
 from wsss.models.segmenter import Segmenter, build_segmenter
 from wsss.run.state import Run
@@ -55,8 +55,8 @@ def masks_of(images: list[NDArray[np.uint8]], device: torch.device, size: int) -
     for start in range(0, len(images), size):
         some = images[start : start + size]
         pixels = to_device(some, device)
-        found += predict_masks(model, pixels, MODES, [SIZE] * len(some))
-    return [mask for own in found for mask in own]
+        found += predict_images(model, pixels, MODES, [SIZE] * len(some))
+    return [one.mask for own in found for one in own]
 
 
 def agreement(one: list[Mask], other: list[Mask]) -> float:
@@ -160,19 +160,19 @@ def test_gpu_memory_stays_flat_over_1000_images_of_different_sizes(
         pixels = np.random.default_rng(number).integers(0, 256, (*sizes[number], 3), np.uint8)
         return Loaded(Sample(str(number), Path(), ()), pixels, sizes[number])
 
-    def compute(batch: list[Loaded]) -> list[list[Mask]]:
+    def compute(batch: list[Loaded]) -> list[list[Prediction]]:
         # a CRF for some: it keeps lattices of sizes it has seen
         mode = PredictionMode(crf="none" if len(held) % 5 else "irn")
         pixels = to_device([one.image for one in batch], gpu)
-        masks = predict_masks(model, pixels, [mode], [one.size for one in batch])
+        made = predict_images(model, pixels, [mode], [one.size for one in batch])
         held.append(
             (torch.cuda.memory_allocated(), torch.cuda.memory_reserved())
             if gpu.type != "cpu"
             else (0, 0)
         )
-        return masks
+        return made
 
-    steps = Steps(read, lambda one: one.image.shape, compute, lambda masks: None)
+    steps = Steps(read, lambda one: one.image.shape, compute, lambda made: None)
     process(range(count), steps, Runtime(gpu, workers=4), "predict")
     third = len(held) // 3
     early, late = (np.max(some, axis=0) for some in (held[:third], held[-third:]))
