@@ -2,11 +2,13 @@
 
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from wsss.config import RunConfig, load
@@ -16,6 +18,7 @@ from wsss.data.images import read_image
 from wsss.engine.checkpoint import load_trained, save_model
 from wsss.formats.voc import read_voc
 from wsss.labels import IGNORE_INDEX
+from wsss.models import mask_sources
 from wsss.models.inference import View, predict_views
 from wsss.models.segmenter import build_segmenter
 from wsss.run.state import Run, config_of_round
@@ -117,6 +120,23 @@ def test_round_takes_images_without_a_former_mask(second: Path) -> None:
     np.testing.assert_array_equal(mask_io.read_mask(made.pseudo_mask(IDS[0])), alone)
     old, mixed = (mask_io.read_mask(run.pseudo_mask(IDS[1])) for run in (first, made))
     assert (mixed == old)[old != IGNORE_INDEX].all()
+
+
+def test_round_reads_former_masks_beside_the_network(
+    second: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, readers = mask_sources.read_mask, set[threading.Thread]()
+    masks = [Run(second).pseudo_mask(image_id) for image_id in IDS]
+    before = [mask.read_bytes() for mask in masks]
+
+    def noted(path: Path) -> NDArray[np.uint8]:
+        readers.add(threading.current_thread())
+        return read(path)
+
+    monkeypatch.setattr(mask_sources, "read_mask", noted)
+    printed("generate-pseudo-masks", second, "--overwrite", "runtime.workers=2")
+    assert readers and threading.main_thread() not in readers
+    assert [mask.read_bytes() for mask in masks] == before
 
 
 def test_round_masks_are_made_in_shards(folder: Path) -> None:
