@@ -30,10 +30,17 @@ class Attention(Mapping[str, Tensor]):
         """Note what entered the self-attention of a block."""
         self._inputs[name] = (module, x)
 
+    def of(self, images: slice) -> "Attention":
+        """That of some images of the batch, or their mirror images."""
+        found = Attention()
+        for name, (module, x) in self._inputs.items():
+            found.keep(name, module, x[images])
+        return found
+
     def __getitem__(self, name: str) -> Tensor:
         module, x = self._inputs[name]
         with torch.no_grad():
-            return module.weights(x)
+            return module.weights(x.to(module.in_proj_weight.dtype))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._inputs)

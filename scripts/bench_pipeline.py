@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCH = 16
+ROWS = "cam;default*;token attention, t=2;pixel affinity, β=10, t=16"
 
 
 class Part(NamedTuple):
@@ -101,6 +102,7 @@ def parts(
         f"runtime={{device: cpu, precision: {arguments.precision}}}",
         *more,
     ]
+    rows = ["ablate.memory=false", "--rows", ROWS]
     folder = str(data / "JPEGImages")
     masks = ["--images", folder, "--out", f"{run}_masks", "--overwrite"]
     return [
@@ -116,6 +118,7 @@ def parts(
         Part("masks to score", "", 0, ["evaluate", *settings]),
         Part("evaluate predictions", "images/s", images, ["evaluate", *settings]),
         Part("evaluate seeds", "images/s", images, ["evaluate", *settings, "--of", "seeds"]),
+        Part("ablate", "images/s", images, ["ablate", *settings, *rows, "--overwrite"]),
     ]
 
 

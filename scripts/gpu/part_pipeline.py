@@ -19,8 +19,8 @@ from PIL import Image
 from gpu.facts import ROOT
 from gpu.part import Job
 from wsss.config import RunConfig, load
-from wsss.engine.inference import Usage
 from wsss.engine.progress import Tracker
+from wsss.engine.usage import Usage
 from wsss.stages import evaluate, generate_pseudo_masks, predict, train_cls, train_seg
 
 TRAIN_AUG, VAL = 10_582, 1_449

@@ -49,6 +49,27 @@ def test_every_block_is_recorded_and_nothing_changes(net: glmix.GLNet) -> None:
 
 
 @torch.no_grad()
+def test_attention_of_some_images_is_that_of_their_batch(net: glmix.GLNet) -> None:
+    with recorded_attention(net) as attention:
+        net(torch.randn(4, 3, 64, 64))
+    own = attention.of(slice(1, None, 2))
+    for name, weights in attention.items():
+        torch.testing.assert_close(own[name], weights[1::2])
+
+
+@torch.no_grad()
+def test_attention_recorded_in_half_the_bits_is_read_outside_of_autocast(net: glmix.GLNet) -> None:
+    x = torch.randn(1, 3, 64, 64)
+    with recorded_attention(net) as exact:
+        net(x)
+    with recorded_attention(net) as found, torch.autocast("cpu", torch.bfloat16):
+        net(x)
+    for name, weights in found.items():
+        assert weights.dtype == torch.float32
+        torch.testing.assert_close(weights, exact[name], atol=0.05, rtol=0.1)
+
+
+@torch.no_grad()
 def test_hooks_are_gone_afterwards(net: glmix.GLNet) -> None:
     with recorded_attention(net) as attention:
         net(torch.randn(1, 3, 32, 32))

@@ -2,21 +2,38 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
+from glmix.attention import attention_modules
 from tests.wsss.cli.command_line import error, printed
+from wsss.ablation import bench, memory
 from wsss.ablation import run as ablate
 from wsss.ablation.baselines import squared_walk
 from wsss.ablation.counts import RowCounts
+from wsss.ablation.rows import all_rows, row_maps
 from wsss.config import RunConfig, parse
+from wsss.crf import make_crf
+from wsss.data.augment import normalise
+from wsss.data.masks import mask_path, read_pair
+from wsss.engine import inference
+from wsss.engine.checkpoint import load_trained
+from wsss.formats.voc import read_voc
+from wsss.models.classifier import TagClassifier, build_classifier
+from wsss.models.multiscale import observe, seed_size
+from wsss.run.state import Run
+from wsss.seeding.maps import Evidence
+from wsss.seeding.masks import harden, margins, refine, seed_probabilities
 from wsss.stages import evaluate
 
-ROWS = "cam;default;default + crf;token attention, t=1;pixel affinity, β=10, t=16"
+TOKENS, PIXELS = "token attention, t=1", "pixel affinity, β=10, t=16"
+ROWS = f"cam;default;default + crf;{TOKENS};{PIXELS}"
 
 
 @pytest.fixture
@@ -57,9 +74,82 @@ def test_ablate_scores_rows_as_the_stages_do(config: RunConfig) -> None:
         assert f"| {name} |" in path.read_text()
 
 
+def counted(config: RunConfig) -> dict[str, RowCounts]:
+    """Row → its counts, from the files."""
+    folder = config.run / "ablation" / "rows"
+    names = {name: name for name in ("cam", "default")} | {"default + crf": "default_crf"}
+    names |= {TOKENS: "token_attention_t=1", PIXELS: "pixel_affinity_β=10_t=16"}
+    found = {}
+    for name, slug in names.items():
+        with np.load(folder / f"{slug}.npz") as stored:
+            settings, labels = str(stored["settings"]), int(stored["numbers"][0])
+        found[name] = RowCounts.load(folder / f"{slug}.npz", labels, settings)
+    return found
+
+
+def test_ablate_counts_what_rows_make_of_each_image_alone(config: RunConfig) -> None:
+    ablate.run(config, ROWS)
+    found, settings = counted(config), config.pseudo_masks
+    weights = Run(config.run).model("train_cls")
+    model, _ = load_trained(weights, "classifier", build_classifier, torch.device("cpu"))
+    blocks = attention_modules(model.backbone, tokens=False)
+    rows = {row.name: row for row in all_rows(settings.seeding, blocks)}
+    expected = {name: RowCounts(one.labels, "") for name, one in found.items()}
+    crf = make_crf(settings.crf, settings.crf_iterations)
+    with torch.inference_mode():
+        for sample in read_voc(config.data.root, "train").samples:
+            assert config.data.root is not None
+            image, target = read_pair(sample.path, mask_path(config.data.root, sample.id))
+            x, labels = normalise(image)[None], torch.tensor(sample.labels, dtype=torch.uint8)
+            evidence = observe(model, x, settings.scales, settings.flip, attention=True)
+            tags = torch.zeros(1, len(model.bias), dtype=torch.bool)
+            tags[0, list(sample.tags)] = True
+            for name, one in expected.items():
+                scores = row_maps(rows[name], evidence, tags, seed_size(*image.shape[:2]))
+                if name != "default + crf":
+                    one.add_scores(target, scores, labels)
+                    continue
+                above = margins(scores, settings.background, image.shape[:2])
+                probs = seed_probabilities(above, settings.sharpness)
+                pixels = torch.from_numpy(image).permute(2, 0, 1)
+                (probs,) = refine([pixels], [probs], crf)
+                one.add_mask(str(settings.background), target, harden(probs, sample.labels))
+    for name, one in expected.items():
+        np.testing.assert_array_equal(found[name].sweep.joint, one.sweep.joint, name)
+        assert found[name].rules.keys() == one.rules.keys()
+        for rule, counts in one.rules.items():
+            np.testing.assert_array_equal(found[name].rules[rule], counts, name)
+
+
+def test_ablate_in_batches_and_threads_counts_as_image_by_image(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ablate.run(config, ROWS)
+    expected, passed = counted(config), []
+    for module in (bench, inference):
+        monkeypatch.setattr(module, "batch_size", lambda _: 5)
+    monkeypatch.setattr(bench, "replace", lambda runtime, workers: replace(runtime, workers=3))
+
+    def spy(model: TagClassifier, images: Tensor, *rest: Any, **options: Any) -> list[Evidence]:
+        passed.append(len(images))
+        return observe(model, images, *rest, **options)
+
+    monkeypatch.setattr(bench, "observe", spy)
+    ablate.run(config, ROWS, overwrite=True)
+    assert passed == [5, 5, 2]
+    for name, one in counted(config).items():
+        before = expected[name]
+        assert one.images == 12 and one.rules.keys() == before.rules.keys()
+        pairs = [(one.sweep.joint, before.sweep.joint)]
+        pairs += [(one.rules[rule], before.rules[rule]) for rule in before.rules]
+        for counts, alone in pairs:
+            assert counts.sum() == alone.sum()
+            assert np.abs(counts - alone).sum() <= 2e-3 * alone.sum(), name
+
+
 def test_ablate_resumes_after_a_kill(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = table(ablate.run(config, "default;cam"))
-    monkeypatch.setattr(ablate, "SAVE_EVERY", 5)
+    monkeypatch.setattr(bench, "SAVE_EVERY", 5)
     add, seen = RowCounts.add_scores, []
 
     def cut(self: RowCounts, *arguments: Any) -> None:
@@ -103,8 +193,8 @@ def test_ablate_over_several_classifiers_and_a_part_of_the_images(
 def test_ablate_measures_memory_for_small_and_large_images(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ablate, "SIZES", {"small": (64, 64), "large": (512, 768)})
-    monkeypatch.setattr(ablate, "DENSE_TOKENS", 1000)
+    monkeypatch.setattr(memory, "SIZES", {"small": (64, 64), "large": (512, 768)})
+    monkeypatch.setattr(memory, "DENSE_TOKENS", 1000)
     values = config.model_dump()
     squared: dict[int, int] = {}
 
@@ -122,7 +212,7 @@ def test_ablate_measures_memory_for_small_and_large_images(
     assert squared == {4: 8 * 8, 0: 64 * 96}
     assert found["pixel affinity, β=10, t=16"]["peak_mib"]["large"] > (64 * 96) ** 2 * 4 / 2**20
     # measured once
-    monkeypatch.setattr(ablate, "peak_memory", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(memory, "peak_memory", lambda *_: pytest.fail("measured again"))
     again = table(ablate.run(parse(values, "here"), "default"))
     assert again["default"]["peak_mib"] == found["default"]["peak_mib"]
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from wsss.ablation.baselines import PixelWalk, TokenWalk
 from wsss.errors import WsssError
+from wsss.seeding.indexing import index_tensor
 from wsss.seeding.maps import Evidence, score_maps, tagged
 from wsss.seeding.walks import Seeding, Walk, blocks_of
 
@@ -80,10 +81,12 @@ def row_maps(row: Row, evidence: Sequence[Evidence], tags: Tensor, size: tuple[i
         tags: (1, C) in {0, 1}.
         size: (H, W) of the maps.
     """
-    if not tags.any():
-        return torch.zeros(0, *size, device=evidence[0].cam.device)
+    own, device = tagged(tags), evidence[0].cam.device
+    if not own:
+        return torch.zeros(0, *size, device=device)
     if isinstance(row.source, Seeding):
-        return score_maps(evidence, tags, row.source, size)[0, tagged(tags)]
+        maps = score_maps(evidence, tags, row.source, size)[0]
+        return maps.index_select(0, index_tensor(own, device))
     return row.source.maps(evidence, tags, size)[0]
 
 

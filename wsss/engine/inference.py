@@ -11,7 +11,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -22,9 +22,11 @@ from torch import Tensor
 
 from wsss.data.augment import limit_side
 from wsss.data.images import Sample, read_image
+from wsss.engine.profile import Stopwatch
 from wsss.engine.progress import Tracker
 from wsss.engine.runtime import Runtime
 from wsss.engine.team import Team
+from wsss.engine.usage import Usage
 from wsss.errors import WsssError
 
 Item = TypeVar("Item")
@@ -33,7 +35,6 @@ Output = TypeVar("Output")
 
 BATCH = 16
 """Images that a device computes at once."""
-PARTS = ("read", "compute", "write")
 
 
 class Loaded(NamedTuple):
@@ -97,42 +98,16 @@ class Steps(Generic[Item, Input, Output]):
     write: Callable[[Output], None]
 
 
-@dataclass
-class Usage:
-    """Where the time of a loop went, in seconds of its main thread.
-
-    Attributes:
-        images: that were made.
-        waited: part → seconds: `read` and `write` where the main thread waited for them, `compute`
-            the rest, in which the device is fed.
-        processes: whose images and seconds these are.
-    """
-
-    images: int = 0
-    waited: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
-    processes: int = 1
-
-    def merge(self, other: "Usage") -> None:
-        """Add another process's images and seconds."""
-        self.images += other.images
-        self.processes += other.processes
-        for part, seconds in other.waited.items():
-            self.waited[part] += seconds
-
-    def __str__(self) -> str:
-        total = sum(self.waited.values())
-        shares = ", ".join(
-            f"{part} {seconds / max(total, 1e-9):.0%}" for part, seconds in self.waited.items()
-        )
-        rate = self.images * self.processes / max(total, 1e-9)
-        return f"{rate:.1f} images/s ({shares})"
+def batch_size(runtime: Runtime) -> int:
+    """Images of one shape that are computed at once."""
+    return 1 if runtime.device.type == "cpu" else BATCH
 
 
 def process(
     items: Sequence[Item],
     steps: Steps[Item, Input, Output],
     runtime: Runtime,
-    title: str,
+    progress: str | Tracker,
     skip_damaged: bool = False,
 ) -> tuple[Usage, list[Item]]:
     """Read, compute and write every item, in one process or in all of the runtime's team.
@@ -141,7 +116,7 @@ def process(
         items: what to make, equal in all processes; a killed loop leaves what it wrote whole.
         steps: what is done for an item.
         runtime: on a CPU batches are single images and, without workers, no threads are used.
-        title: shown in progress.
+        progress: its title, or that of a longer piece of work which the items are part of.
         skip_damaged: leave out items that can't be read, and say so, instead of stopping.
 
     Returns:
@@ -150,8 +125,11 @@ def process(
     Raises:
         Exception: whatever reading, computing or writing an item raises; what was written stays.
     """
-    batch = 1 if runtime.device.type == "cpu" else BATCH
-    usage, left_out = Usage(), list[Item]()
+    batch = batch_size(runtime)
+    usage, left_out = Usage(processes=runtime.team.world), list[Item]()
+    watch = Stopwatch(runtime.device) if runtime.on_gpu else None
+    if isinstance(progress, str):
+        progress = Tracker(progress, len(items), quiet=not runtime.is_main)
     deal = runtime.team.deal(items)
 
     def read(item: Item) -> Input | None:
@@ -165,14 +143,15 @@ def process(
             return None
 
     with (
-        Tracker(title, len(items), quiet=not runtime.is_main) as tracker,
+        progress as tracker,
         _Threads(runtime.workers, ahead=2 * batch) as readers,
         _Threads(min(runtime.workers, 4), ahead=4 * batch) as writers,
     ):
         inputs = _timed(readers.map(read, deal), usage, "read")
         for group in _batches(_present(inputs), steps.shape, batch):
             start = time.perf_counter()
-            outputs = list(steps.compute(group))
+            with nullcontext() if watch is None else watch("batch"):
+                outputs = list(steps.compute(group))
             usage.waited["compute"] += time.perf_counter() - start
             start = time.perf_counter()
             for output in outputs:
@@ -183,6 +162,8 @@ def process(
         start = time.perf_counter()
         writers.finish()
         usage.waited["write"] += time.perf_counter() - start
+    if watch is not None:
+        usage.busy = watch.seconds.get("batch", 0.0)  # all is done: nothing is waited for
     return _of_all(runtime.team, usage, left_out)
 
 

@@ -53,6 +53,11 @@ class Runtime:
         return self.team.is_main
 
     @property
+    def on_gpu(self) -> bool:
+        """Whether a GPU computes, in a queue of its own."""
+        return self.device.type == "cuda"
+
+    @property
     def fused(self) -> bool:
         """Whether AdamW has a kernel that takes all of its steps at once here."""
         return self.device.type in ("cpu", "cuda")
@@ -93,8 +98,8 @@ def start(settings: RuntimeConfig, seed: int) -> Runtime:
     chosen = _device(settings.device, int(os.environ.get("LOCAL_RANK", 0)))
     if chosen.type == "cpu":
         keep_freed_memory()
-    if chosen.type == "cuda" and team.world > 1:
-        torch.cuda.set_device(chosen)  # where NCCL computes, or all of them take the first
+    if chosen.type == "cuda" and chosen.index:
+        torch.cuda.set_device(chosen)  # or NCCL, and events that time its queue, take the first
     workers = settings.workers
     if workers is None:
         workers = 0 if chosen.type == "cpu" else min(8, os.cpu_count() or 1)

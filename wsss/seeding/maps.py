@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from glmix.attention import Attention
 from glmix.clustering import SlotAssignment
 from wsss.seeding.cam import fold_flip, merge_scales, resize
 from wsss.seeding.indexing import index_tensor
@@ -41,6 +42,20 @@ class Evidence(NamedTuple):
         mask = mask.to(self.cam.device, non_blocking=True)
         cam = self.cam.index_select(1, index_tensor(own, self.cam.device))
         return self._replace(cam=cam * mask[..., None, None])
+
+    def of_image(self, index: int) -> "Evidence":
+        """What it says of one of the B images and of its mirror image."""
+        images = len(self.cam) // (2 if self.flipped else 1)
+        own, among = slice(index, None, images), self.attention
+        return self._replace(
+            cam=self.cam[own],
+            assignments={
+                name: one._replace(logits=one.logits[own]) for name, one in self.assignments.items()
+            },
+            features=[stage[own] for stage in self.features],
+            attention=among.of(own) if isinstance(among, Attention) else among,
+            logits=self.logits[own],
+        )
 
     def folded(self, maps: Tensor) -> Tensor:
         """(B, C, h, w) means of maps with those of mirror images, where there are any."""

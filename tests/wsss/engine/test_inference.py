@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from wsss.engine import inference
 from wsss.engine.inference import Steps, costly_first, load, process, to_device
 from wsss.engine.runtime import Runtime
 from wsss.engine.team import ALONE, Team
+from wsss.engine.usage import Usage
 
 CPU = torch.device("cpu")
 DEVICE = torch.device("meta")  # any device but the CPU: batches are made, nothing is computed on it
@@ -36,7 +38,8 @@ def test_process_on_a_cpu_takes_items_one_by_one_in_order(workers: int) -> None:
     groups: list[list[int]] = []
     usage, _ = process(range(20), steps(done, groups), Runtime(CPU, workers=workers), "test")
     assert groups == [[i] for i in range(20)] and sorted(done) == [10 * i for i in range(20)]
-    assert usage.images == 20 and "images/s" in str(usage)
+    assert usage.images == 20 and usage.busy is None
+    assert "images/s (main thread: read" in str(usage)
 
 
 @pytest.mark.parametrize("workers", [0, 4])
@@ -49,6 +52,54 @@ def test_process_on_a_device_batches_items_of_one_shape(workers: int, count: int
     assert all(len({item % 3 for item in group}) == 1 for group in groups)
     assert max(map(len, groups)) <= inference.BATCH
     assert count < 200 or len(groups) <= count / inference.BATCH + 3
+
+
+class Event:
+    """A mark in a fake GPU's queue, which the host is told of when it waits."""
+
+    waits: ClassVar[list[int]] = []
+    now = 0.0
+
+    def __init__(self, device: torch.device, enable_timing: bool) -> None:
+        assert device.type == "cuda" and enable_timing
+
+    def record(self) -> None:
+        self.at = Event.now
+
+    def synchronize(self) -> None:
+        Event.waits.append(len(written))
+
+    def elapsed_time(self, last: "Event") -> float:
+        return last.at - self.at
+
+
+written: list[int] = []
+
+
+def test_process_on_a_gpu_tells_how_long_it_was_busy_and_waits_for_it_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch, "Event", Event)
+    Event.waits.clear(), written.clear()
+
+    def compute(batch: list[int]) -> list[int]:
+        Event.now += 1500  # ms
+        return batch
+
+    own: Steps[int, int, int] = Steps(lambda i: i, lambda i: 0, compute, written.append)
+    items = range(3 * inference.BATCH)
+    usage, _ = process(items, own, Runtime(torch.device("cuda", 0)), "test")
+    assert usage.busy == 3 * 1.5
+    # the marks are read when everything is written
+    assert set(Event.waits) == {len(items)}
+
+
+def test_usage_shares_are_of_all_loops_and_processes() -> None:
+    usage = Usage(10, {"read": 1.0, "compute": 3.0, "write": 0.0}, 2.0, processes=2)
+    usage.merge(Usage(30, {"read": 0.0, "compute": 3.0, "write": 1.0}, 4.0))
+    assert str(usage) == (
+        "10.0 images/s (GPU busy 75%; main thread: read 12%, compute 75%, write 12%)"
+    )
 
 
 def test_process_holds_few_inputs_of_rare_shapes() -> None:

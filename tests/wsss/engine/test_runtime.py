@@ -36,6 +36,7 @@ def test_start_on_auto_takes_the_cpu_without_a_gpu(monkeypatch: pytest.MonkeyPat
 def test_start_on_auto_takes_the_gpu_of_the_local_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
     monkeypatch.setenv("LOCAL_RANK", "3")
     runtime = start(settings(device="auto"), 0)
     assert runtime.device == torch.device("cuda", 3) and runtime.workers > 0
@@ -73,7 +74,7 @@ def test_autocast_follows_the_precision() -> None:
 
 
 @pytest.mark.parametrize(("name", "index"), [("cuda", 3), ("cuda:1", 1), ("auto", 3)])
-def test_start_gives_each_process_its_gpu(
+def test_start_makes_a_process_use_its_gpu(
     monkeypatch: pytest.MonkeyPatch, name: str, index: int
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -84,7 +85,6 @@ def test_start_gives_each_process_its_gpu(
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     teams = iter([ALONE, Team(3, 4)])
     monkeypatch.setattr(runtime_module, "join", lambda: next(teams))
-    assert start(settings(device=name), 0).device == torch.device("cuda", index)
-    assert not chosen  # one process
-    start(settings(device=name), 0)
-    assert chosen == [torch.device("cuda", index)]
+    for count in (1, 2):
+        assert start(settings(device=name), 0).device == torch.device("cuda", index)
+        assert chosen == [torch.device("cuda", index)] * count

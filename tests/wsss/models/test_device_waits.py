@@ -17,6 +17,8 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from glmix.attention import attention_modules
+from wsss.ablation import rows
 from wsss.config import load
 from wsss.config.schema import MaskLossConfig
 from wsss.crf import DenseCRF, spatial_cache
@@ -31,8 +33,10 @@ from wsss.models.classifier import TagClassifier
 from wsss.models.doubts import prediction_signs, signs_of
 from wsss.models.inference import label_at, predict_views
 from wsss.models.mask_loss import mask_loss
+from wsss.models.multiscale import observe
 from wsss.seeding import maps
 from wsss.seeding.masks import among_tags, harden, mix_in, refine, without_others
+from wsss.seeding.walks import Border, Seeding
 
 CUDA = torch.device("cuda", 0)
 SMALL = {"depths": [1, 1, 2, 1], "embed_dims": [32, 32, 64, 64], "slot_grid": [4, 4]}
@@ -99,6 +103,17 @@ def masks(kind: torch.dtype = torch.uint8) -> Tensor:
     return torch.empty(SIZE, dtype=kind, device=CUDA)
 
 
+def put_there(model: nn.Module) -> None:
+    """The model on CUDA."""
+    for module in model.modules():
+        for own in (module._parameters, module._buffers):
+            for name, value in own.items():
+                if value is not None:
+                    there = torch.empty(value.shape, dtype=value.dtype, device=CUDA)
+                    learnt = isinstance(value, nn.Parameter)
+                    own[name] = nn.Parameter(there, False) if learnt else there
+
+
 def test_what_waits_is_counted(waits: Waits) -> None:
     waits.found.clear()
     probs, values = probabilities(5), [0, 2]
@@ -122,13 +137,7 @@ def test_masks_of_a_batch_are_made_with_one_wait_for_each_lattice(
     monkeypatch.setattr(maps, "tagged", lambda _: sorted({tag for own in TAGS for tag in own}))
     config = load(None, ["data.root=none", "pseudo_masks.walks=[{block: '16.0', steps: 2}]"])
     settings = config.pseudo_masks
-    for module in classifier.modules():
-        for own in (module._parameters, module._buffers):
-            for name, value in own.items():
-                if value is not None:
-                    there = torch.empty(value.shape, dtype=value.dtype, device=CUDA)
-                    learnt = isinstance(value, nn.Parameter)
-                    own[name] = nn.Parameter(there, False) if learnt else there
+    put_there(classifier)
     waits.found.clear()
     pixels = torch.empty(len(TAGS), 3, *SIZE, dtype=torch.uint8, device=CUDA)
     watch = Stopwatch(torch.device("cpu"))
@@ -149,6 +158,23 @@ def test_masks_of_a_batch_are_made_with_one_wait_for_each_lattice(
     assert constants == 4  # two tables for each lattice, kept from then on
     from_device(signs)
     assert waits.found == {"unique_consecutive": 2, "copy to the CPU": 1}
+
+
+def test_rows_of_the_ablation_wait_for_nothing(
+    classifier: TagClassifier, waits: Waits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (maps, rows):
+        monkeypatch.setattr(module, "tagged", lambda _: TAGS[1])
+    put_there(classifier)
+    blocks = attention_modules(classifier.backbone, tokens=False)
+    pixels = torch.empty(len(TAGS), 3, *SIZE, dtype=torch.uint8, device=CUDA)
+    evidence = observe(classifier, augment.normalise_pixels(pixels), (1.0,), True, attention=True)
+    tags, own = torch.empty(1, 5, dtype=torch.bool), [one.of_image(1) for one in evidence]
+    waits.found.clear()
+    for row in rows.all_rows(Seeding(border=Border()), blocks):
+        found = rows.row_maps(row, own, tags, (16, 24))
+        assert found.device == CUDA and found.shape == (len(TAGS[1]), 16, 24)
+        assert not waits.found, row.name
 
 
 STEPS: dict[str, Callable[[], object]] = {
@@ -188,6 +214,6 @@ def test_predictions_are_copied_once_a_batch(images: int, monkeypatch: pytest.Mo
     monkeypatch.setattr(inference, "from_device", counted)
     pixels = torch.randint(0, 256, (images, 3, 32, 48), dtype=torch.uint8)
     mode = inference.PredictionMode(crf="irn")
-    inference.predict_masks(lambda x: torch.cat([x, x], 1), pixels, [mode], [(32, 48)] * images)
+    inference.predict_images(lambda x: torch.cat([x, x], 1), pixels, [mode], [(32, 48)] * images)
     # likeliest labels before the CRF, then masks, then how uncertain they are
     assert calls == [images] * 3

@@ -1,0 +1,40 @@
+"""Where the time of a loop over images went: what it prints at its end."""
+
+from dataclasses import dataclass, field
+
+PARTS = ("read", "compute", "write")
+
+
+@dataclass
+class Usage:
+    """Where the time of a loop went.
+
+    Attributes:
+        images: that were made.
+        waited: part → seconds of the main thread: `read` and `write` where it waited for them,
+            `compute` the rest, in which a device is fed.
+        busy: seconds that a GPU had work of a batch, between two events around it in its queue;
+            moments without a kernel within a batch count. None on a CPU, which computes in the main
+            thread.
+        processes: whose images and seconds these are.
+    """
+
+    images: int = 0
+    waited: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
+    busy: float | None = None
+    processes: int = 1
+
+    def merge(self, other: "Usage") -> None:
+        """Add the images and seconds of another loop, or of another process."""
+        self.images += other.images
+        if other.busy is not None:
+            self.busy = (self.busy or 0.0) + other.busy
+        for part, seconds in other.waited.items():
+            self.waited[part] += seconds
+
+    def __str__(self) -> str:
+        total = max(sum(self.waited.values()), 1e-9)
+        shares = ", ".join(f"{part} {seconds / total:.0%}" for part, seconds in self.waited.items())
+        device = "" if self.busy is None else f"GPU busy {self.busy / total:.0%}; "
+        rate = self.images * self.processes / total
+        return f"{rate:.1f} images/s ({device}main thread: {shares})"
