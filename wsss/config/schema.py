@@ -429,8 +429,8 @@ class RuntimeConfig(Section):
     device: str = "auto"
     """`auto` takes a GPU where there is one; or a name that torch knows."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """`auto` takes bf16 where the device computes it natively, else fp32; fp16 scales its gradients
-    and needs a GPU."""
+    """`auto` takes bf16 where the device computes it natively, fp16 on older GPUs with tensor cores
+    (V100, T4, RTX 20), else fp32; fp16 scales its gradients and needs a GPU."""
     compile: bool = False
     """Compile networks to train by `torch.compile`, which takes minutes at the start."""
     deterministic: bool = False

@@ -95,7 +95,7 @@ def train(
     parallel = _distributed(model, runtime)
     trained: Any = torch.compile(parallel) if runtime.compile else parallel
     apart = partial(_apart, parallel)
-    watch = LossWatch(title, runtime.device)
+    watch = LossWatch(title, runtime.device, scaler)
     saved = time.monotonic()
     model.train()
     with Tracker(

@@ -14,10 +14,12 @@ class Hardware(NamedTuple):
     Attributes:
         bfloat16: products of bfloat16.
         float16: products of float16, whose gradients are scaled.
+        quick_float16: those at a multiple of float32's rate, on tensor cores.
     """
 
     bfloat16: bool = False
     float16: bool = False
+    quick_float16: bool = False
 
 
 class Choice(NamedTuple):
@@ -36,19 +38,21 @@ def choose(asked: Asked, hardware: Hardware, begun: Precision | None = None) -> 
     """The precision of a training.
 
     Args:
-        asked: of the config; `auto` takes bf16 where the device has it and fp32 elsewhere.
+        asked: of the config; `auto` takes bf16 where the device has it, fp16 where that is quick,
+            and fp32 elsewhere.
         hardware: of the device.
         begun: that of the training which goes on, maybe from another machine; `auto` keeps it.
 
     Raises:
         WsssError: fp16 on a device that doesn't train in it.
     """
-    own: Precision = "bf16" if hardware.bfloat16 else "fp32"
+    halved: Precision = "fp16" if hardware.quick_float16 else "fp32"
+    own: Precision = "bf16" if hardware.bfloat16 else halved
     precision = (begun or own) if asked == "auto" else asked
     if precision == "fp16" and not hardware.float16:
         raise WsssError(
             "fp16 can be trained in on a GPU alone, and none is used here: take "
-            "runtime.precision=fp32."
+            f"runtime.precision={own}."
         )
     emulated = precision == "bf16" and not hardware.bfloat16
     if precision != own and asked == "auto":
@@ -60,6 +64,7 @@ def choose(asked: Asked, hardware: Hardware, begun: Precision | None = None) -> 
     if emulated:
         return Choice(
             precision,
-            "runs in bf16, which this machine emulates slowly: runtime.precision=auto takes fp32.",
+            "runs in bf16, which this machine emulates slowly: "
+            f"runtime.precision=auto takes {own}.",
         )
     return Choice(precision)

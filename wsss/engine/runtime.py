@@ -7,6 +7,7 @@ sets one before torch is imported.
 import atexit
 import os
 import random
+import re
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -69,6 +70,8 @@ class Runtime:
         return torch.autocast(self.device.type, dtype=_DTYPES[self.precision])
 
 
+# of compute capability 7.5; GTX 16 is also known for convolutions in float16 that give NaN
+_NO_TENSOR_CORES = re.compile(r"GTX 16|\bMX\d|\bT\d{3,4}\b")
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -137,7 +140,9 @@ def hardware(device: torch.device) -> Hardware:
     if device.type == "cpu":
         return Hardware(bfloat16=capability().native_bfloat16)
     if device.type == "cuda":
-        return Hardware(torch.cuda.get_device_capability(device) >= (8, 0), float16=True)
+        version = torch.cuda.get_device_capability(device)
+        plain = _NO_TENSOR_CORES.search(torch.cuda.get_device_name(device))
+        return Hardware(version >= (8, 0), True, version >= (7, 0) and not plain)
     return Hardware()
 
 

@@ -122,8 +122,6 @@ def test_gpu_training_cut_short_ends_as_an_unbroken_one(gpu: torch.device, tmp_p
 def test_gpu_training_in_half_the_bits_learns_as_in_float32(
     gpu: torch.device, tmp_path: Path, precision: Precision
 ) -> None:
-    if gpu.type == "cpu" and precision == "fp16":
-        pytest.skip("a CPU doesn't train in fp16")
     exact, _ = fit(tmp_path / "fp32", gpu)
     found, _ = fit(tmp_path / precision, gpu, precision=precision)
     assert found == pytest.approx(exact, rel=0.1)

@@ -52,7 +52,7 @@ def network() -> nn.Module:
 
 def loss(model: nn.Module, batch: Sequence[Tensor]) -> Tensor:
     images, targets = batch
-    value = nn.functional.binary_cross_entropy_with_logits(model(images), targets)
+    value = nn.functional.binary_cross_entropy_with_logits(model(images).float(), targets)
     return value
 
 
@@ -65,7 +65,7 @@ def fit(
     folder.mkdir(exist_ok=True)
     model = changes.pop("model", None) or network()
     trained = train(
-        Runtime(torch.device("cpu"), workers=workers),
+        Runtime(torch.device("cpu"), workers=workers, precision=changes.pop("precision", "fp32")),
         model,
         [{"params": list(model.parameters()), "lr": 0.1}],
         dataset,
@@ -97,6 +97,58 @@ def test_train_cut_short_ends_as_an_unbroken_one(tmp_path: Path, stop_after: int
     _, resumed = fit(tmp_path / "cut", Noise())
     assert_same(whole, resumed)
     assert not whole.training
+
+
+def overflowing(model: nn.Module, batch: Sequence[Tensor]) -> Tensor:
+    """A loss whose gradients float16 holds at a small scale alone."""
+    return 100 * loss(model, batch)
+
+
+def test_train_in_fp16_leaves_out_steps_that_overflow_until_the_scale_fits(tmp_path: Path) -> None:
+    short = replace(SCHEDULE, steps=1)
+    one, _ = fit(tmp_path / "one", Noise(), loss=overflowing, schedule=short, precision="fp16")
+    for mine, start in zip(one.parameters(), network().parameters(), strict=True):
+        assert torch.equal(mine, start)
+    model, _ = fit(tmp_path / "all", Noise(), loss=overflowing, precision="fp16")
+    state = load_state(tmp_path / "all" / "checkpoint.pt")
+    assert state is not None and 1 <= state["scaler"]["scale"] < 2**16
+    for mine, start in zip(model.parameters(), network().parameters(), strict=True):
+        assert mine.isfinite().all() and not torch.equal(mine, start)
+
+
+@pytest.mark.parametrize("changes", [{}, {"accumulate": 2, "batch_size": 4}], ids=str)
+def test_train_in_fp16_cut_short_ends_as_an_unbroken_one(
+    tmp_path: Path, changes: dict[str, int]
+) -> None:
+    options = {"loss": overflowing, "precision": "fp16"}
+    schedule = replace(SCHEDULE, **changes)  # type: ignore[arg-type]
+    _, whole = fit(tmp_path / "whole", Noise(), schedule=schedule, **options)
+    cut = Noise(stop_after=7 * schedule.batch_size)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "cut", cut, schedule=schedule, **options)
+    state = load_state(tmp_path / "cut" / "checkpoint.pt")
+    # it has been lowered, and would have to be again
+    assert state is not None and state["step"] == 7 and state["scaler"]["scale"] < 2**16
+    _, resumed = fit(tmp_path / "cut", Noise(), schedule=schedule, **options)
+    assert_same(whole, resumed)
+
+
+def test_train_in_fp16_ends_where_no_scale_fits(tmp_path: Path) -> None:
+    def steep(model: nn.Module, batch: Sequence[Tensor]) -> Tensor:
+        return 1e9 * overflowing(model, batch)
+
+    schedule = replace(SCHEDULE, steps=40)
+    with pytest.raises(WsssError, match=r"overflow float16 at step 1\d.*runtime\.precision=fp32"):
+        fit(tmp_path, Noise(), loss=steep, schedule=schedule, precision="fp16")
+
+
+def test_train_begun_in_fp16_goes_on_in_fp32(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, Noise(stop_after=8), precision="fp16")
+    model, _ = fit(tmp_path, Noise())
+    state = load_state(tmp_path / "checkpoint.pt")
+    assert state is not None and state["step"] == 9 and state["scaler"] == {}
+    assert not torch.equal(model[0].weight, network()[0].weight)  # type: ignore[index]
 
 
 def test_train_changes_the_weights_and_follows_the_seed(tmp_path: Path) -> None:

@@ -4,25 +4,27 @@ import math
 
 import pytest
 import torch
+from torch.amp import GradScaler
 
 from wsss.engine import loss_watch
 from wsss.engine.loss_watch import LossWatch
 from wsss.errors import WsssError
 
 CPU = torch.device("cpu")
+UNSCALED = GradScaler("cpu", enabled=False)
 
 
 @pytest.fixture
 def on_a_device(monkeypatch: pytest.MonkeyPatch) -> LossWatch:
     """A watch that looks at every fifth step, as if it were costly."""
     monkeypatch.setattr(loss_watch, "EVERY", 5)
-    watch = LossWatch("test", torch.device("meta"))
+    watch = LossWatch("test", torch.device("meta"), UNSCALED)
     watch._finite, watch._loss = torch.ones((), dtype=torch.bool), torch.zeros(())
     return watch
 
 
 def test_update_on_a_cpu_names_the_step() -> None:
-    watch = LossWatch("train-cls", CPU)
+    watch = LossWatch("train-cls", CPU, UNSCALED)
     watch.update(torch.tensor(0.5), 0)
     assert watch.value == 0.5
     with pytest.raises(WsssError, match="train-cls: the loss is nan at step 1: lower"):
@@ -51,3 +53,16 @@ def test_look_finds_it_before_the_interval_is_over(on_a_device: LossWatch) -> No
     on_a_device.update(torch.tensor(math.nan), 1)
     with pytest.raises(WsssError, match="nan at step 1"):
         on_a_device.look(1)
+
+
+def test_update_in_fp16_names_the_wider_precision() -> None:
+    watch = LossWatch("train-cls", CPU, GradScaler("cpu"))
+    with pytest.raises(WsssError, match=r"nan at step 0.* or take runtime\.precision=fp32"):
+        watch.update(torch.tensor(math.nan), 0)
+
+
+def test_update_finds_that_the_scale_has_come_to_nothing() -> None:
+    watch, loss = LossWatch("train-seg", CPU, GradScaler("cpu", init_scale=0.5)), torch.tensor(1.0)
+    watch._scaler.scale(loss)  # begins
+    with pytest.raises(WsssError, match=r"overflow float16 at step 3.*runtime\.precision=fp32"):
+        watch.update(loss, 3)

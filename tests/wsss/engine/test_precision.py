@@ -17,10 +17,11 @@ from wsss.engine.precision import Asked, Choice, Hardware, Precision, choose
 from wsss.engine.runtime import Runtime, hardware, start
 from wsss.engine.train_stage import train_stage
 from wsss.errors import WsssError
+from wsss.models.classifier import build_classifier
 from wsss.run.state import Work
 
 NONE, CPU, GPU = Hardware(), Hardware(bfloat16=True), Hardware(bfloat16=True, float16=True)
-OLD_GPU = Hardware(float16=True)
+OLD_GPU, VOLTA = Hardware(float16=True), Hardware(float16=True, quick_float16=True)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,8 @@ OLD_GPU = Hardware(float16=True)
         ("auto", CPU, "bf16"),
         ("auto", GPU, "bf16"),
         ("auto", OLD_GPU, "fp32"),
+        ("auto", VOLTA, "fp16"),
+        ("fp32", VOLTA, "fp32"),
         ("fp32", GPU, "fp32"),
         ("bf16", CPU, "bf16"),
         ("fp16", OLD_GPU, "fp16"),
@@ -44,14 +47,16 @@ def test_choose_takes_what_the_hardware_computes(
 def test_choose_says_that_an_explicit_bf16_is_emulated() -> None:
     precision, remark = choose("bf16", NONE)
     assert precision == "bf16" and remark is not None
-    assert "emulates" in remark and "runtime.precision=auto" in remark
+    assert "emulates" in remark and "runtime.precision=auto takes fp32" in remark
+    assert "runtime.precision=auto takes fp16" in str(choose("bf16", VOLTA).remark)
 
 
 @pytest.mark.parametrize("at_hand", [NONE, CPU])
 def test_choose_refuses_fp16_without_a_gpu(at_hand: Hardware) -> None:
     with pytest.raises(WsssError, match="fp16"):
         choose("fp16", at_hand)
-    with pytest.raises(WsssError, match="fp16"):
+    own = choose("auto", at_hand).precision
+    with pytest.raises(WsssError, match=f"fp16.*runtime.precision={own}"):
         choose("auto", at_hand, begun="fp16")
 
 
@@ -63,6 +68,9 @@ def test_choose_refuses_fp16_without_a_gpu(at_hand: Hardware) -> None:
         ("bf16", NONE, "emulated here: runtime.precision=fp32"),
         ("fp32", CPU, "it would take bf16 here"),
         ("fp16", GPU, "it would take bf16 here"),
+        ("fp16", VOLTA, None),
+        ("bf16", VOLTA, "emulated here: runtime.precision=fp16"),
+        ("fp32", VOLTA, "it would take fp16 here"),
     ],
 )
 def test_choose_keeps_what_a_training_began_with(
@@ -86,12 +94,26 @@ def test_hardware_of_a_cpu_is_its_capability(monkeypatch: pytest.MonkeyPatch, na
     assert started.precision == ("bf16" if native else "fp32")
 
 
-@pytest.mark.parametrize(("version", "native"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
-def test_hardware_of_a_gpu_is_its_compute_capability(
-    monkeypatch: pytest.MonkeyPatch, version: tuple[int, int], native: bool
+@pytest.mark.parametrize(
+    ("version", "name", "native", "quick"),
+    [
+        ((6, 0), "Tesla P100-PCIE-16GB", False, False),
+        ((7, 0), "Tesla V100-SXM2-16GB", False, True),
+        ((7, 5), "Tesla T4", False, True),
+        ((7, 5), "NVIDIA GeForce RTX 2080 Ti", False, True),
+        ((7, 5), "NVIDIA GeForce GTX 1660 Ti", False, False),
+        ((7, 5), "NVIDIA T1000 8GB", False, False),
+        ((7, 5), "NVIDIA GeForce MX450", False, False),
+        ((8, 0), "NVIDIA A100-SXM4-40GB", True, True),
+        ((9, 0), "NVIDIA H100 80GB HBM3", True, True),
+    ],
+)
+def test_hardware_of_a_gpu_is_that_of_its_generation(
+    monkeypatch: pytest.MonkeyPatch, version: tuple[int, int], name: str, native: bool, quick: bool
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: version)
-    assert hardware(torch.device("cuda", 0)) == Hardware(native, float16=True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
+    assert hardware(torch.device("cuda", 0)) == Hardware(native, True, quick)
 
 
 @pytest.mark.parametrize(("precision", "allowed"), [("auto", True), ("fp32", False)])
@@ -100,6 +122,7 @@ def test_start_allows_tf32_unless_fp32_is_asked_for(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA H100 80GB HBM3")
     places = (torch.backends.cuda.matmul, torch.backends.cudnn)
     before = [place.allow_tf32 for place in places]
     try:
@@ -108,6 +131,14 @@ def test_start_allows_tf32_unless_fp32_is_asked_for(
     finally:
         for place, value in zip(places, before, strict=True):
             place.allow_tf32 = value
+
+
+CARD = {
+    "backbone": "glnet_nano",
+    "backbone_args": {"depths": [1, 1, 1, 1], "embed_dims": [32, 32, 64, 64], "slot_grid": [4, 4]},
+    "slot_block": "16.0",
+    "slot_top": 3,
+}
 
 
 @pytest.fixture
@@ -165,9 +196,28 @@ def test_a_training_goes_on_in_its_precision(
     assert noted == {"precision": "fp32"}
 
 
+def test_gradients_of_a_glnet_in_fp16_are_near_those_in_float32() -> None:
+    precisions: tuple[Precision, ...] = ("fp32", "fp16")
+    tags, found = torch.tensor([[1.0, 0, 0], [0, 1, 1]]), []
+    for precision in precisions:
+        torch.manual_seed(0)
+        model = build_classifier({**CARD, "class_names": ["a", "b", "c"]}).train()
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, enabled=precision == "fp16")
+        with Runtime(torch.device("cpu"), precision=precision).autocast():
+            loss = model.loss(model(torch.randn(2, 3, 64, 64)), tags, 0.5)
+        scaler.scale(loss).backward()
+        scaler.unscale_(torch.optim.SGD(model.parameters()))
+        found.append(
+            torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        )
+    assert torch.cosine_similarity(found[0], found[1], dim=0) > 0.999
+    assert float(found[0].norm()) == pytest.approx(float(found[1].norm()), rel=0.01)
+
+
 def test_autocast_is_the_precision_of_the_runtime() -> None:
     a = torch.ones(2, 2)
     runtime = Runtime(torch.device("cpu"))
-    for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+    kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    for precision, dtype in kinds.items():
         with replace(runtime, precision=precision).autocast():  # type: ignore[arg-type]
             assert (a @ a).dtype == dtype

@@ -5,9 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 
-from wsss.models.soft_seeds import SoftSeeds
+from wsss.config import PseudoMasksConfig
+from wsss.engine.profile import Stopwatch
+from wsss.models.classifier import TagClassifier
+from wsss.models.soft_seeds import SoftSeeds, soft_seeds
+from wsss.seeding.walks import Walk
 
 CAM = torch.linspace(0, 1, 24).view(2, 3, 4).half()
 
@@ -47,3 +52,19 @@ def changed(**arrays: object) -> Callable[[Path], object]:
 def test_load_of_damaged_seeds_gives_none(seeds: Path, damage: Callable[[Path], object]) -> None:
     damage(seeds)
     assert SoftSeeds.load(seeds, [2, 5]) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_soft_seeds_of_a_network_in_half_the_bits_are_near_those_in_float32(
+    dtype: torch.dtype,
+) -> None:
+    torch.manual_seed(0)
+    backbone = timm.create_model("glnet_nano", num_classes=0, depths=[1, 1, 1, 1])
+    model = TagClassifier(backbone, 3, "16.0", 3).eval()
+    pixels = torch.randint(0, 256, (1, 3, 64, 96), dtype=torch.uint8)
+    own = PseudoMasksConfig(scales=(1.0,), walks=(Walk("16.0", 4),), border=None)
+    watch = Stopwatch(torch.device("cpu"))
+    (exact,) = soft_seeds(model, pixels, [[0, 2]], own, watch)
+    (found,) = soft_seeds(model, pixels, [[0, 2]], own, watch, lambda: torch.autocast("cpu", dtype))
+    torch.testing.assert_close(found.likely, exact.likely, atol=0.01, rtol=0)
+    assert (found.seed - exact.seed).abs().mean() < 0.05

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from wsss import pipeline
+from wsss.ablation import run as ablation
 from wsss.config import PredictionMode, RunConfig, load
 from wsss.crf import spatial_cache
 from wsss.crf.spatial_cache import SpatialCache
@@ -20,6 +21,7 @@ from wsss.data.images import Sample, read_image
 from wsss.data.mask_io import read_mask
 from wsss.engine.checkpoint import load_trained
 from wsss.engine.inference import Loaded, Steps, network_autocast, process, to_device
+from wsss.engine.precision import Precision
 from wsss.engine.runtime import Runtime
 from wsss.export.load import open_network
 from wsss.models.classifier import build_classifier
@@ -116,15 +118,29 @@ def test_gpu_predictions_of_a_batch_equal_those_of_single_images(
     torch.testing.assert_close(batch, alone, atol=1e-4, rtol=0)
 
 
-def test_gpu_predictions_in_bfloat16_are_near_those_in_float32(
-    gpu: torch.device, images: list[NDArray[np.uint8]]
+@pytest.mark.parametrize(("precision", "same"), [("bf16", 0.97), ("fp16", 0.99)])
+def test_gpu_predictions_in_half_the_bits_are_near_those_in_float32(
+    gpu: torch.device, images: list[NDArray[np.uint8]], precision: Precision, same: float
 ) -> None:
     model, pixels = packaged(gpu), normalise_pixels(to_device(images, gpu))
     (exact,) = predict_views(model, pixels, [SEVERAL])
-    with network_autocast(Runtime(gpu, precision="bf16"))():
+    with network_autocast(Runtime(gpu, precision=precision))():
         (found,) = predict_views(model, pixels, [SEVERAL])
     assert found.dtype == torch.float32
-    assert (found.argmax(1) == exact.argmax(1)).float().mean() >= 0.97
+    assert (found.argmax(1) == exact.argmax(1)).float().mean() >= same
+
+
+def test_gpu_ablation_counts_as_the_cpus(
+    gpu: torch.device, finished: RunConfig, tmp_path: Path
+) -> None:
+    counts = []
+    for device in (CPU, gpu):
+        config = on(device, finished, tmp_path / f"run_{len(counts)}")
+        config.ablate = config.ablate.model_copy(update={"memory": False})
+        ablation.run(config, "default;token attention, t=1;pixel affinity, β=10, t=16")
+        files = sorted((config.run / "ablation" / "rows").iterdir())
+        counts.append(np.stack([np.load(file)["joint"] for file in files]))
+    assert len(counts[0]) == 3 and np.abs(counts[0] - counts[1]).sum() <= 0.01 * counts[0].sum()
 
 
 def test_a_model_trained_on_a_gpu_is_exported_and_answers_the_same_on_a_cpu(
