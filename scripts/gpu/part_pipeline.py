@@ -8,7 +8,7 @@ images, the scores and what is read at the start are not in it.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from PIL import Image
 from gpu.facts import ROOT
 from gpu.part import Job
 from wsss.config import RunConfig, load
+from wsss.engine import inference, loop
 from wsss.engine.progress import Tracker
 from wsss.engine.usage import Usage
 from wsss.stages import evaluate, generate_pseudo_masks, predict, train_cls, train_seg
@@ -114,17 +115,17 @@ def one(job: Job, recipe: Recipe, voc: Path) -> None:
         with job.attempt(f"{recipe.name}, {title}"):
             rate, told = timed(title, lambda stage=stage: stage(config))
             if section is None:
-                units, unit, per = TRAIN_AUG, "images/s", ""
+                units, unit = TRAIN_AUG, "images/s"
             else:
                 units = int(section.epochs * TRAIN_AUG / section.batch_size)
                 unit = "steps/s"
                 trained = getattr(config, title.replace("-", "_"))
-                per = f"batches of {trained.batch_size} at {trained.crop}²"
+                told = f"batches of {trained.batch_size} at {trained.crop}²; {told}"
             minutes[title] = units / rate / 60
             job.row(
                 f"{recipe.name}, {title}",
                 f"{rate:.1f} {unit}",
-                f"{told or per}; {units} of them {minutes[title]:.1f} min",
+                f"{told}; {units} of them {minutes[title]:.1f} min",
             )
     for title, changes in (
         ("predict", {"scales": (1.0,), "flip": False, "crf": "none"}),
@@ -154,7 +155,7 @@ def one(job: Job, recipe: Recipe, voc: Path) -> None:
 
 
 def timed(title: str, work: Callable[[], object]) -> tuple[float, str]:
-    """Units per second after the first third, and where the time of an inference loop went."""
+    """Units per second after the first third, and where the time of the loop went."""
     marks: list[tuple[float, int]] = []
     usages: list[Usage] = []
     start = time.perf_counter()
@@ -163,8 +164,8 @@ def timed(title: str, work: Callable[[], object]) -> tuple[float, str]:
     if not marks:
         raise RuntimeError(f"{title} found nothing to do")
     total = sum(units for _, units in marks)
-    shares = str(usages[0]).partition("(")[2].rstrip(")") if usages else ""
-    if usages and (total < 100 or len(marks) < 3):
+    shares = str(usages[0]).partition("(")[2].rstrip(")")
+    if total < 100 or len(marks) < 3:
         return total / sum(usages[0].waited.values()), shares
     first = marks[len(marks) // 3 - 1] if len(marks) > 2 else (start, 0)
     after = sum(units for at, units in marks if at > first[0])
@@ -173,27 +174,25 @@ def timed(title: str, work: Callable[[], object]) -> tuple[float, str]:
 
 @contextmanager
 def listening(title: str, marks: list[tuple[float, int]], usages: list[Usage]) -> Iterator[None]:
-    """Note when units of the title's progress are done, and what inference loops tell."""
+    """Note when units of the title's progress are done, and what loops tell, in their order."""
     advance = Tracker.advance
-    modules = (generate_pseudo_masks, predict)
-    before: Sequence[Any] = [module.process for module in modules]
+    modules = (inference, loop)
 
     def noted(self: Tracker, units: int = 1, **values: float) -> None:
         if self.title == title:
             marks.append((time.perf_counter(), units))
         advance(self, units, **values)
 
-    def process(*arguments: Any) -> tuple[Usage, list[Any]]:
-        usage, left_out = before[0](*arguments)
-        usages.append(usage)
-        return usage, left_out
+    def begun(*arguments: Any, **options: Any) -> Usage:
+        usages.append(Usage(*arguments, **options))
+        return usages[-1]
 
     Tracker.advance = noted  # type: ignore[method-assign]
     for module in modules:
-        module.process = process  # type: ignore[attr-defined]
+        module.Usage = begun  # type: ignore[attr-defined]
     try:
         yield
     finally:
         Tracker.advance = advance  # type: ignore[method-assign]
-        for module, was in zip(modules, before, strict=True):
-            module.process = was  # type: ignore[attr-defined]
+        for module in modules:
+            module.Usage = Usage  # type: ignore[attr-defined]

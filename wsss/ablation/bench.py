@@ -99,7 +99,7 @@ class Bench:
                 all_counts[i].add(part, self.team)
             self.team.once(partial(_save, [(all_counts[i], paths[i]) for i in lacking]))
             first = block.stop
-        if usage.images and self.team.is_main:
+        if usage.units and self.team.is_main:
             print(f"{title}  {usage}", file=sys.stderr)
         return all_counts
 

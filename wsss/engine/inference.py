@@ -6,7 +6,6 @@ behind. Several processes take their images from one deal.
 """
 
 import sys
-import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -147,21 +146,17 @@ def process(
         _Threads(runtime.workers, ahead=2 * batch) as readers,
         _Threads(min(runtime.workers, 4), ahead=4 * batch) as writers,
     ):
-        inputs = _timed(readers.map(read, deal), usage, "read")
+        inputs = _timed(readers.map(read, deal), usage)
         for group in _batches(_present(inputs), steps.shape, batch):
-            start = time.perf_counter()
-            with nullcontext() if watch is None else watch("batch"):
+            with usage.time("compute"), watch("batch") if watch else nullcontext():
                 outputs = list(steps.compute(group))
-            usage.waited["compute"] += time.perf_counter() - start
-            start = time.perf_counter()
-            for output in outputs:
-                writers.submit(steps.write, output)
-            usage.waited["write"] += time.perf_counter() - start
-            usage.images += len(group)
+            with usage.time("write"):
+                for output in outputs:
+                    writers.submit(steps.write, output)
+            usage.units += len(group)
             tracker.advance(deal.finish(len(group)))
-        start = time.perf_counter()
-        writers.finish()
-        usage.waited["write"] += time.perf_counter() - start
+        with usage.time("write"):
+            writers.finish()
     if watch is not None:
         usage.busy = watch.seconds.get("batch", 0.0)  # all is done: nothing is waited for
     return _of_all(runtime.team, usage, left_out)
@@ -213,15 +208,13 @@ def _present(inputs: Iterable[Input | None]) -> Iterator[Input]:
     return (one for one in inputs if one is not None)
 
 
-def _timed(inputs: Iterator[Input], usage: Usage, part: str) -> Iterator[Input]:
+def _timed(inputs: Iterator[Input], usage: Usage) -> Iterator[Input]:
     while True:
-        start = time.perf_counter()
-        try:
-            found = next(inputs)
-        except StopIteration:
-            return
-        finally:
-            usage.waited[part] += time.perf_counter() - start
+        with usage.time("read"):
+            try:
+                found = next(inputs)
+            except StopIteration:
+                return
         yield found
 
 

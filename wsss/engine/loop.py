@@ -1,5 +1,6 @@
 """The training loop of both networks: steps that resume exactly, on one device or many."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -15,10 +16,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from wsss.engine.checkpoint import load_state, save_state
 from wsss.engine.loss_watch import LossWatch
+from wsss.engine.profile import Stopwatch
 from wsss.engine.progress import Tracker
 from wsss.engine.runtime import Runtime
 from wsss.engine.schedule import Average, SampleOrder, Schedule
 from wsss.engine.synced_norm import sync_batch_norms
+from wsss.engine.usage import Usage
 from wsss.errors import WsssError
 
 LossFunction = Callable[[nn.Module, Sequence[Tensor]], Tensor]
@@ -96,6 +99,7 @@ def train(
     trained: Any = torch.compile(parallel) if runtime.compile else parallel
     apart = partial(_apart, parallel)
     watch = LossWatch(title, runtime.device, scaler)
+    usage, gpu = Usage("steps"), Stopwatch(runtime.device) if runtime.on_gpu else None
     saved = time.monotonic()
     model.train()
     with Tracker(
@@ -108,25 +112,34 @@ def train(
     ) as tracker:
         batches = _batches(loader)
         for step in range(first, schedule.steps):
-            parts = list(islice(batches, schedule.accumulate))
+            with usage.time("read"):
+                parts = list(islice(batches, schedule.accumulate))
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * schedule.factor(step)
             # one generator state a step: dropout and the like resume exactly, too
             torch.manual_seed(seed * 1_000_003 + step + runtime.team.rank * 1_000_000_007)
-            optimizer.zero_grad(set_to_none=True)
-            loss = _gradients(runtime, trained, parts, loss_function, schedule, scaler, apart)
-            watch.update(loss, step)
-            scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(model.parameters(), schedule.clip_grad)
-            scaler.step(optimizer)
-            scaler.update()
-            average.update(model, step)
+            with usage.time("compute"), gpu("step") if gpu else nullcontext():
+                optimizer.zero_grad(set_to_none=True)
+                loss = _gradients(runtime, trained, parts, loss_function, schedule, scaler, apart)
+                watch.update(loss, step)
+                scaler.unscale_(optimizer)
+                nn.utils.clip_grad_norm_(model.parameters(), schedule.clip_grad)
+                scaler.step(optimizer)
+                scaler.update()
+                average.update(model, step)
+            usage.units += 1
             tracker.advance(1, loss=watch.value)
             if time.monotonic() - saved >= save_every and runtime.is_main:
-                watch.look(step)
-                save_state(checkpoint, _state(step + 1, model, optimizer, scaler, average))
+                with usage.time("write"):
+                    watch.look(step)
+                    save_state(checkpoint, _state(step + 1, model, optimizer, scaler, average))
                 saved = time.monotonic()
-        watch.look(schedule.steps - 1)
+        with usage.time("compute"):
+            watch.look(schedule.steps - 1)
+    if gpu:
+        usage.busy = gpu.seconds.get("step", 0.0)
+    if usage.units and runtime.is_main:
+        print(f"{title}  {usage}", file=sys.stderr)
     average.apply(model)
     return model.eval()
 

@@ -2,6 +2,7 @@
 
 import gc
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ class Stopwatch:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._seconds: dict[str, float] = {}
-        self._events: list[tuple[str, torch.Event, torch.Event]] = []
+        self._events: deque[tuple[str, torch.Event, torch.Event]] = deque()
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
@@ -37,6 +38,8 @@ class Stopwatch:
                 yield
             finally:
                 last.record()
+                while self._events and self._events[0][2].query():  # passed: none pile up
+                    self._take()
             return
         start = time.process_time()
         try:
@@ -47,11 +50,15 @@ class Stopwatch:
     @property
     def seconds(self) -> dict[str, float]:
         """Part → seconds so far; waits for the device."""
-        for part, first, last in self._events:
-            last.synchronize()
-            self._add(part, first.elapsed_time(last) / 1e3)
-        self._events.clear()
+        while self._events:
+            self._events[0][2].synchronize()
+            self._take()
         return self._seconds
+
+    def _take(self) -> None:
+        """Count the oldest part, whose events have passed."""
+        part, first, last = self._events.popleft()
+        self._add(part, first.elapsed_time(last) / 1e3)
 
     def add(self, seconds: Mapping[str, float]) -> None:
         """Add what another process's watch counted."""

@@ -1,5 +1,8 @@
-"""Where the time of a loop over images went: what it prints at its end."""
+"""Where the time of a loop over images or steps went: what it prints at its end."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 PARTS = ("read", "compute", "write")
@@ -10,23 +13,34 @@ class Usage:
     """Where the time of a loop went.
 
     Attributes:
-        images: that were made.
+        unit: what it makes.
+        units: how many were made.
         waited: part → seconds of the main thread: `read` and `write` where it waited for them,
             `compute` the rest, in which a device is fed.
-        busy: seconds that a GPU had work of a batch, between two events around it in its queue;
-            moments without a kernel within a batch count. None on a CPU, which computes in the main
-            thread.
-        processes: whose images and seconds these are.
+        busy: seconds that a GPU had work of a unit or batch, between two events around it in its
+            queue; moments without a kernel in between count. None on a CPU, which computes in the
+            main thread.
+        processes: whose units and seconds these are.
     """
 
-    images: int = 0
+    unit: str = "images"
+    units: int = 0
     waited: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
     busy: float | None = None
     processes: int = 1
 
+    @contextmanager
+    def time(self, part: str) -> Iterator[None]:
+        """Count what is done within as a part."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.waited[part] += time.perf_counter() - start
+
     def merge(self, other: "Usage") -> None:
-        """Add the images and seconds of another loop, or of another process."""
-        self.images += other.images
+        """Add the units and seconds of another loop, or of another process."""
+        self.units += other.units
         if other.busy is not None:
             self.busy = (self.busy or 0.0) + other.busy
         for part, seconds in other.waited.items():
@@ -36,5 +50,5 @@ class Usage:
         total = max(sum(self.waited.values()), 1e-9)
         shares = ", ".join(f"{part} {seconds / total:.0%}" for part, seconds in self.waited.items())
         device = "" if self.busy is None else f"GPU busy {self.busy / total:.0%}; "
-        rate = self.images * self.processes / total
-        return f"{rate:.1f} images/s ({device}main thread: {shares})"
+        rate = self.units * self.processes / total
+        return f"{rate:.1f} {self.unit}/s ({device}main thread: {shares})"

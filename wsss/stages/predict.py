@@ -293,7 +293,7 @@ def _predict(
         _write,
     )
     usage, _ = process(todo, steps, runtime, "predict", config.data.skip_damaged)
-    if usage.images and runtime.is_main:
+    if usage.units and runtime.is_main:
         print(f"predict  {usage}", file=sys.stderr)
 
 

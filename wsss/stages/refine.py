@@ -90,7 +90,7 @@ def run(
         _write,
     )
     usage, _ = process(todo, steps, runtime, "refine")
-    if usage.images and runtime.is_main:
+    if usage.units and runtime.is_main:
         print(f"refine  {usage}", file=sys.stderr)
     return out
 

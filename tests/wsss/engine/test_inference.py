@@ -38,7 +38,7 @@ def test_process_on_a_cpu_takes_items_one_by_one_in_order(workers: int) -> None:
     groups: list[list[int]] = []
     usage, _ = process(range(20), steps(done, groups), Runtime(CPU, workers=workers), "test")
     assert groups == [[i] for i in range(20)] and sorted(done) == [10 * i for i in range(20)]
-    assert usage.images == 20 and usage.busy is None
+    assert usage.units == 20 and usage.busy is None
     assert "images/s (main thread: read" in str(usage)
 
 
@@ -65,6 +65,9 @@ class Event:
 
     def record(self) -> None:
         self.at = Event.now
+
+    def query(self) -> bool:
+        return False
 
     def synchronize(self) -> None:
         Event.waits.append(len(written))
@@ -95,8 +98,8 @@ def test_process_on_a_gpu_tells_how_long_it_was_busy_and_waits_for_it_last(
 
 
 def test_usage_shares_are_of_all_loops_and_processes() -> None:
-    usage = Usage(10, {"read": 1.0, "compute": 3.0, "write": 0.0}, 2.0, processes=2)
-    usage.merge(Usage(30, {"read": 0.0, "compute": 3.0, "write": 1.0}, 4.0))
+    usage = Usage("images", 10, {"read": 1.0, "compute": 3.0, "write": 0.0}, 2.0, processes=2)
+    usage.merge(Usage("images", 30, {"read": 0.0, "compute": 3.0, "write": 1.0}, 4.0))
     assert str(usage) == (
         "10.0 images/s (GPU busy 75%; main thread: read 12%, compute 75%, write 12%)"
     )

@@ -2,7 +2,9 @@
 
 import copy
 import json
+import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from wsss.engine import loop
 from wsss.engine.checkpoint import load_state, save_state
 from wsss.engine.loop import train
 from wsss.engine.runtime import Runtime
@@ -167,6 +170,28 @@ def test_train_keeps_a_finished_checkpoint(tmp_path: Path) -> None:
 def test_train_saves_no_checkpoint_before_its_time(tmp_path: Path) -> None:
     fit(tmp_path, Noise(), save_every=60)
     assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_train_tells_where_its_time_went(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Watch:
+        """Of a GPU that has a thousandth of a second's work a step."""
+
+        def __init__(self, _: torch.device) -> None:
+            self.seconds = {"step": 0.0}
+
+        def __call__(self, part: str) -> AbstractContextManager[None]:
+            self.seconds[part] += 1e-3
+            return nullcontext()
+
+    fit(tmp_path / "cpu", Noise())
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(r"test  [\d.]+ steps/s \(main thread: read .*, write \d+%\)", told)
+    monkeypatch.setattr(loop, "Stopwatch", Watch)
+    monkeypatch.setattr(Runtime, "on_gpu", True)
+    fit(tmp_path / "gpu", Noise())
+    assert "steps/s (GPU busy" in capsys.readouterr().err
 
 
 def test_train_logs_the_loss(tmp_path: Path) -> None:

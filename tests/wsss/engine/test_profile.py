@@ -55,7 +55,7 @@ def test_peak_memory_is_what_the_work_held_at_once() -> None:
 class Event:
     """Of a queue that takes a quarter of a second between two marks; `waits` counts who waits."""
 
-    now, waits = 0.0, 0
+    now, waits, passed = 0.0, 0, False
 
     def __init__(self, device: torch.device, enable_timing: bool) -> None:
         assert device.type == "meta" and enable_timing
@@ -63,6 +63,9 @@ class Event:
     def record(self) -> None:
         Event.now += 250
         self.at = Event.now
+
+    def query(self) -> bool:
+        return Event.passed
 
     def synchronize(self) -> None:
         Event.waits += 1
@@ -82,3 +85,9 @@ def test_a_device_is_waited_for_only_when_the_time_is_read(
     assert Event.waits == 0
     assert watch.per_unit(5) == {"walk": 100.0}
     assert watch.seconds == {"walk": 0.5} and Event.waits == 2
+    # what has passed is counted and not kept
+    monkeypatch.setattr(Event, "passed", True)
+    with watch("walk"):
+        pass
+    assert not watch._events
+    assert watch.seconds == {"walk": 0.75} and Event.waits == 2

@@ -118,7 +118,7 @@ def test_process_of_a_team_makes_every_item_once(tmp_path: Path) -> None:
         done: list[int] = []
         steps = Steps(read, lambda item: 0, lambda items: items, done.append)
         usage, left_out = process(range(20), steps, Runtime(CPU, team), "test", skip_damaged=True)
-        return done, usage.images, left_out
+        return done, usage.units, left_out
 
     answers = in_team(2, tmp_path, make)
     assert sorted(i for done, *_ in answers for i in done) == [*range(5), *range(6, 20)]
