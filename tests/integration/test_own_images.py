@@ -12,9 +12,9 @@ from torch import Tensor
 from tests.wsss.cli.command_line import error, printed, wsss
 from wsss.config import RunConfig
 from wsss.data import mask_io
-from wsss.models import inference
+from wsss.models import inference, mask_sources
 from wsss.run.state import Run
-from wsss.stages import generate_pseudo_masks, predict
+from wsss.stages import predict
 
 
 @pytest.fixture
@@ -77,14 +77,14 @@ def test_max_side_reduces_images_and_not_their_masks(
     tmp_path: Path, images: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, ...]] = []
-    for stage in (generate_pseudo_masks, inference):
-        look = stage.predict_views
+    for module in (mask_sources, inference):
+        look = module.predict_views
 
         def spy(model: object, image: Tensor, *rest: Any, look: Any = look) -> Any:
             seen.append(tuple(image.shape[2:]))
             return look(model, image, *rest)
 
-        monkeypatch.setattr(stage, "predict_views", spy)
+        monkeypatch.setattr(module, "predict_views", spy)
     run, tags = tmp_path / "run", tmp_path / "tags.csv"
     own = [f"data.images={images}", f"data.tags={tags}", "data.max_side=32", "evaluate.max_side=48"]
     own += ["train_cls.epochs=0.1", "train_seg.epochs=0.1", "pseudo_masks.crf=none"]

@@ -83,11 +83,21 @@ def test_score_maps_of_a_batch_are_those_of_each_image() -> None:
     tags = torch.tensor([[True, False, True], [False, True, False], [True, True, True]])
     maps = score_maps([batch], tags, SEEDING, (6, 8))
     for i in range(3):
-        one = Evidence(
-            batch.cam[i : i + 1],
-            {k: v._replace(logits=v.logits[i : i + 1]) for k, v in batch.assignments.items()},
-        )
+        one = batch.of_image(i)
         torch.testing.assert_close(score_maps([one], tags[i : i + 1], SEEDING, (6, 8))[0], maps[i])
+
+
+def test_evidence_of_an_image_goes_with_that_of_its_mirror_image() -> None:
+    rows = torch.arange(6.0)[
+        :, None, None, None
+    ]
+    assignment = SlotAssignment(rows[..., 0], (1, 1), 2, 0)
+    found = Evidence(
+        rows, {"16.0": assignment}, [rows], flipped=True, logits=torch.arange(3.0)[:, None]
+    ).of_image(1)
+    for tensor in (found.cam, found.assignments["16.0"].logits, found.features[0]):
+        assert tensor.flatten().tolist() == [1, 4]
+    assert found.logits.tolist() == [[1]] and found.flipped
 
 
 def test_score_maps_fold_mirror_images_of_a_batch() -> None:
