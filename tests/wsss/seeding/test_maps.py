@@ -88,9 +88,7 @@ def test_score_maps_of_a_batch_are_those_of_each_image() -> None:
 
 
 def test_evidence_of_an_image_goes_with_that_of_its_mirror_image() -> None:
-    rows = torch.arange(6.0)[
-        :, None, None, None
-    ]
+    rows = torch.arange(6.0)[:, None, None, None]
     assignment = SlotAssignment(rows[..., 0], (1, 1), 2, 0)
     found = Evidence(
         rows, {"16.0": assignment}, [rows], flipped=True, logits=torch.arange(3.0)[:, None]
