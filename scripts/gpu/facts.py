@@ -18,7 +18,7 @@ if torch.cuda.is_available():
     found["capability"] = f"{p.major}.{p.minor}"
     found["memory"] = f"{p.total_memory / 2**30:.0f} GiB"
     found["CUDA"] = torch.version.cuda
-    found["precision"] = "bf16" if p.major >= 8 else "fp32"
+    found["precision"] = "bf16" if p.major >= 8 else "fp16" if p.major == 7 else "fp32"
 else:
     found["device"] = f"cpu, {torch.get_num_threads()} thread(s)"
     found["precision"] = "fp32"

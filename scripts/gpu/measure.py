@@ -58,12 +58,13 @@ def peak_of(call: Callable[[], object], device: torch.device) -> str:
 
 @contextmanager
 def precision(name: str, device: torch.device) -> Iterator[None]:
-    """`fp32` as such, `tf32` products of float32, or `bf16` autocast (over TF32)."""
+    """`fp32` as such, `tf32` products of float32, `bf16` or `fp16` autocast (over TF32)."""
+    kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     allowed = name != "fp32"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
     try:
-        with torch.autocast(device.type, torch.bfloat16, enabled=name == "bf16"):
+        with torch.autocast(device.type, kinds.get(name), enabled=name in kinds):
             yield
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

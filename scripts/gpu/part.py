@@ -13,6 +13,9 @@ from pathlib import Path
 
 import torch
 
+from wsss.engine.precision import choose
+from wsss.engine.runtime import hardware
+
 
 @dataclass
 class Job:
@@ -43,10 +46,9 @@ class Job:
 
     @property
     def precision(self) -> str:
-        """Of networks on this device: bf16 where it has units for it."""
-        if self.device.type == "cpu":
-            return "fp32"
-        return "bf16" if torch.cuda.get_device_capability(self.device)[0] >= 8 else "fp32"
+        """Of networks on this device: what `auto` takes on a GPU, fp32 on a CPU."""
+        on_cpu = self.device.type == "cpu"
+        return "fp32" if on_cpu else choose("auto", hardware(self.device)).precision
 
     def row(self, what: str, result: str, beside: str = "") -> None:
         """A line of the table."""

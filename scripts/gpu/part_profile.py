@@ -5,7 +5,7 @@ Stage 2 is the slowest by image. The tables of the 25 longest kernels are in the
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -61,9 +61,7 @@ def calls(job: Job, config: RunConfig, model: TagClassifier) -> Iterator[Named]:
     @torch.inference_mode()
     def stage_2() -> None:
         pixels = to_device(images, job.device)
-        autocast = (lambda: precision("bf16", job.device)) if job.precision == "bf16" else (
-            nullcontext
-        )  # fmt: skip
+        autocast = partial(precision, job.precision, job.device)
         softs = soft_seeds(model.eval(), pixels, tags, settings, watch, autocast)
         probs = [seed_probs(soft, images[0].shape[:2], settings) for soft in softs]
         refined = refine(list(pixels), probs, crf)
