@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from wsss.data.scores import Doubt
+from wsss.errors import WsssError
 from wsss.labels import IGNORE_INDEX
 from wsss.metrics.uncertainty import areas, disagreement, missing, overlaps, unsure
 from wsss.seeding.indexing import index_tensor
@@ -45,16 +47,27 @@ def doubt_of(labels: Sequence[int], signs: Tensor) -> Doubt:
         [1, 4 * (count + 1), count, len(signs) - 5 * (count + 1)]
     )
     before, refined = overlapping.view(2, 2, count + 1)
-    known = {
-        "unsure": found.item(),
-        "before": disagreement(before),
-        "refined": disagreement(refined),
-    }
-    parts = {name: value for name, value in known.items() if not math.isnan(value)}
+    changed = {"before": disagreement(before), "refined": disagreement(refined)}
+    known = {name: value for name, value in changed.items() if not math.isnan(value)}
+    parts = {"unsure": found.item(), **known}
     parts["missing"] = missing(shares.tolist(), [1.0] * count)
     if len(likely):
         parts["doubted"] = 1 - min(likely.tolist())
     return Doubt(parts, dict(zip(labels, likely.tolist(), strict=False)))
+
+
+def require_finite(doubt: Doubt, mask: Path) -> None:
+    """Refuse a mask that follows from numbers which aren't finite, before it is written.
+
+    Raises:
+        WsssError: the probabilities that it was made of are no numbers.
+    """
+    if any(map(math.isnan, (doubt.parts["unsure"], *doubt.tags.values()))):
+        raise WsssError(
+            f"The network's answers for the mask {mask} are infinite or no numbers; expected "
+            "probabilities: take runtime.precision=fp32, or weights of a training that did not "
+            "diverge."
+        )
 
 
 PRESENT = 0.5

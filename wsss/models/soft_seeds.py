@@ -129,7 +129,9 @@ def soft_seeds(
         with watch("walk"):
             seed = score_maps(evidence, mask, settings.seeding, size)
         with watch("scores"):
-            likely = torch.stack([one.logits for one in evidence]).mean(dim=0).sigmoid()
+            logits = torch.stack([one.logits for one in evidence]).mean(dim=0)
+            # walks make 0 of what is not finite; here it shows
+            likely = logits.masked_fill(~logits.isfinite(), torch.nan).sigmoid()
     indices = [index_tensor(own, cam.device) for own in tags]
     return [
         SoftSeeds(

@@ -28,7 +28,7 @@ from wsss.engine.runtime import join, start
 from wsss.engine.stage_work import begin, take_on
 from wsss.errors import WsssError
 from wsss.files import names_below, write_atomic
-from wsss.models.doubts import doubt_of, signs_of
+from wsss.models.doubts import doubt_of, require_finite, signs_of
 from wsss.models.mask_sources import FromSeeds, FromSegmenter, Given
 from wsss.models.soft_seeds import SoftSeeds
 from wsss.run.state import Run, Work
@@ -91,12 +91,13 @@ def run(
 
     def write(made: Made) -> None:
         sample, soft = made.loaded.sample, made.soft
+        path, doubt = work.run.pseudo_mask(sample.id), doubt_of(sample.labels, made.signs)
+        require_finite(doubt, path)
         if soft is not None and kept:
             write_atomic(work.run.seed(sample.id), soft.save)
         # last: an image with a mask is finished
         mask = resize_mask(made.mask, made.loaded.size)
-        note = doubt_of(sample.labels, made.signs).note()
-        write_mask(work.run.pseudo_mask(sample.id), mask, note=note)
+        write_mask(path, mask, note=doubt.note())
 
     steps = Steps(source.read, lambda one: one.loaded.image.shape, compute, write)
     ids = [sample.id for sample in data.samples]

@@ -45,6 +45,7 @@ from wsss.engine.team import Team
 from wsss.errors import WsssError
 from wsss.export.load import CARD_FILE, model_files, open_network
 from wsss.files import real_path
+from wsss.models.doubts import require_finite
 from wsss.models.gate import GATE_FILE, Gate, gate_of
 from wsss.models.inference import Prediction, predict_images
 from wsss.models.segmenter import build_segmenter
@@ -318,6 +319,7 @@ class _Predicted(NamedTuple):
 
 def _write(predicted: _Predicted) -> None:
     for (path, origin), made in zip(predicted.targets.values(), predicted.made, strict=True):
+        require_finite(made.doubt, path)
         write_mask(path, made.mask, origin=origin, note=made.doubt.note())
 
 
