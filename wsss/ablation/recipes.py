@@ -28,6 +28,9 @@ from wsss.seeding.walks import Seeding
 TRIED = 3
 """Recipes that go through the CRF: the best without it, by each choice."""
 
+UNCHANGED = 0.999
+"""Share of equal pixels from which on a mask is the recipe's own, resized at most."""
+
 
 class Example(NamedTuple):
     """An image whose mask is right.
@@ -116,6 +119,11 @@ class Bench:
             self._choice("another recipe", each, every, {}),
             self._choice("another recipe, levels by class", each, every),
         ]
+
+    def unchanged(self) -> int:
+        """Masks that are what the present recipe makes: their contours are its own."""
+        found = (self._areas(self.current, i, self.levels) for i in range(len(self.examples)))
+        return sum(bool(a[0].sum() >= UNCHANGED * a[2].sum()) for a in found)
 
     def _choice(
         self,

@@ -18,11 +18,19 @@ from wsss.formats.coco import (
     stream_coco,
 )
 from wsss.formats.instances import Instance, Shape, Size, paint, values_of
-from wsss.formats.mask_list import MaskList, MaskToWrite, Writing
+from wsss.formats.mask_list import (
+    MaskList,
+    MaskToWrite,
+    Writing,
+    refuse_other_size,
+    refuse_twice,
+    size_said,
+)
 from wsss.formats.polygons import joined
 from wsss.formats.rle import encode_rle
 from wsss.formats.tag_list import without_background
 from wsss.formats.target import Target
+from wsss.formats.text import excerpt
 
 FILE = "annotations.json"
 PER_IMAGE = 100_000
@@ -53,13 +61,22 @@ def read_masks(path: Path) -> MaskList:
                 raise missing(one.place, "category", one.category)
             if one.image not in images:
                 raise missing(one.place, "image", one.image)
-    by_name = {images[id_].name: found[id_] for id_ in images if id_ in found}
+    by_name: dict[str, list[CocoAnnotation]] = {}
+    sizes: dict[str, Size | None] = {}
+    for id_, image in images.items():
+        if id_ in found:
+            refuse_twice(image.name, by_name, file)
+            by_name[image.name], sizes[image.name] = (
+                found[id_],
+                image.size and size_said(*image.size),
+            )
     classes = without_background(
         class_list(categories, {a.category for v in found.values() for a in v})
     )
     values = values_of(classes)
 
     def read(name: str, size: Size) -> Any:
+        refuse_other_size(sizes[name], size, f"The image {excerpt(name)} of {file}")
         shapes = (
             Shape(categories[one.category].name, instance_mask(one, size)) for one in by_name[name]
         )

@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from wsss.errors import WsssError
 from wsss.formats.cvat import FILE, file_of, labels_of, name_of
 from wsss.formats.instances import Instance, Shape, Size, paint, values_of
-from wsss.formats.mask_list import MaskList, MaskToWrite, Writing
+from wsss.formats.mask_list import (
+    MaskList,
+    MaskToWrite,
+    Writing,
+    refuse_other_size,
+    refuse_twice,
+    size_said,
+)
 from wsss.formats.polygons import fill, joined
 from wsss.formats.rle import checked_points, fill_runs, runs_of
 from wsss.formats.tag_list import without_background
@@ -26,6 +33,7 @@ def read_masks(path: Path) -> MaskList:
     """The masks and polygons of every image that has one; boxes are no masks."""
     file = file_of(path)
     found: dict[str, list[Element]] = {}
+    sizes: dict[str, Size | None] = {}
     labels: list[str] = []
     for number, element in enumerate(stream_xml(file, "The annotations"), 1):
         if element.tag == "meta":
@@ -33,12 +41,15 @@ def read_masks(path: Path) -> MaskList:
         elif element.tag == "image":
             shapes = [shape for shape in element if shape.tag in _PAINTED]
             if shapes:
-                found[name_of(element, file, number)] = shapes
+                name = name_of(element, file, number)
+                refuse_twice(name, found, file)
+                found[name], sizes[name] = shapes, _size(element)
     used = {clean(shape.get("label", "")) for shapes in found.values() for shape in shapes}
     classes = without_background([*labels, *sorted(used - set(labels))])
     values = values_of(classes)
 
     def read(name: str, size: Size) -> NDArray[np.uint8]:
+        refuse_other_size(sizes[name], size, f"The image {excerpt(name)} of {file}")
         shapes = []
         for number, shape in enumerate(found[name], 1):
             try:
@@ -53,6 +64,11 @@ def read_masks(path: Path) -> MaskList:
         return paint(shapes, size, values)
 
     return MaskList(file, tuple(found), read, classes)
+
+
+def _size(image: Element) -> Size | None:
+    sides = image.get("height", ""), image.get("width", "")
+    return size_said(*map(int, sides)) if all(map(str.isdecimal, sides)) else None
 
 
 def _pixels(shape: Element, size: Size) -> NDArray[np.bool_]:

@@ -3,7 +3,8 @@
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -14,12 +15,19 @@ from wsss.formats.brush import decode_brush, encode_brush
 from wsss.formats.instances import Instance, Shape, Size, paint, values_of
 from wsss.formats.json_stream import stream_json
 from wsss.formats.label_studio import UPLOADED, image_of
-from wsss.formats.mask_list import MaskList, MaskToWrite, Writing
+from wsss.formats.mask_list import (
+    MaskList,
+    MaskToWrite,
+    Writing,
+    refuse_other_size,
+    refuse_twice,
+    size_said,
+)
 from wsss.formats.polygons import fill, joined
 from wsss.formats.rle import checked_points
 from wsss.formats.tag_list import without_background
 from wsss.formats.target import Target
-from wsss.formats.text import clean
+from wsss.formats.text import clean, excerpt
 
 FILE = "tasks.json"
 _LABELS = ("brushlabels", "polygonlabels", "rectanglelabels")
@@ -28,22 +36,26 @@ _LABELS = ("brushlabels", "polygonlabels", "rectanglelabels")
 def read_masks(path: Path) -> MaskList:
     """The regions of the last annotation of every task that was submitted, and not cancelled."""
     file = path / FILE if path.is_dir() else path
-    found: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    found: dict[str, list[Region]] = {}
     for number, (_, task) in enumerate(stream_json(file, "The annotations"), 1):
         name = image_of(task, f"Task {number} of {file}")
         regions = _regions(task)
         if regions is not None:
+            refuse_twice(name, found, file)
             found[name] = regions
     classes = without_background(
-        sorted({label for regions in found.values() for label, _ in regions})
+        sorted({region.label for regions in found.values() for region in regions})
     )
     values = values_of(classes)
 
     def read(name: str, size: Size) -> NDArray[np.uint8]:
         shapes = []
-        for number, (label, value) in enumerate(found[name], 1):
+        for number, region in enumerate(found[name], 1):
+            place = f"The image of region {number} of {excerpt(name)} of {file}"
+            if not _proportional(region.size, size):  # places are shares of the sides
+                refuse_other_size(region.size, size, place)
             try:
-                shapes.append(Shape(label, _pixels(value, size)))
+                shapes.append(Shape(region.label, _pixels(region.value, size)))
             except (ValueError, TypeError, KeyError) as error:
                 raise WsssError(
                     f"Region {number} of the image {name} of {file} can't be read "
@@ -55,18 +67,36 @@ def read_masks(path: Path) -> MaskList:
     return MaskList(file, tuple(found), read, classes, UPLOADED)
 
 
-def _regions(task: dict[str, Any]) -> list[tuple[str, dict[str, Any]]] | None:
-    """(label, value) of the regions; None where nobody has annotated."""
+class Region(NamedTuple):
+    """A label, what it covers, and the size of the image that it was drawn on, if that is said."""
+
+    label: str
+    value: dict[str, Any]
+    size: Size | None
+
+
+def _proportional(said: Size | None, size: Size) -> bool:
+    """Whether an image was at most enlarged or reduced, up to a pixel of rounding."""
+    if said is None:
+        return True
+    return abs(said[0] * size[1] - said[1] * size[0]) <= max(*said, *size)
+
+
+def _regions(task: dict[str, Any]) -> list[Region] | None:
+    """The regions; None where nobody has annotated."""
     annotations = task.get("annotations")
     done = [a for a in annotations if _counts(a)] if isinstance(annotations, list) else []
     if not done:
         return None
     results = done[-1].get("result")
-    values = [r.get("value") for r in results or () if isinstance(r, dict)]
     return [
-        (clean(labels[0]), value)
-        for value in values
-        if isinstance(value, dict)
+        Region(
+            clean(labels[0]),
+            value,
+            size_said(result.get("original_height"), result.get("original_width")),
+        )
+        for result in results or ()
+        if isinstance(result, dict) and isinstance(value := result.get("value"), dict)
         for key in _LABELS
         if isinstance(labels := value.get(key), list) and labels and isinstance(labels[0], str)
     ]
@@ -104,7 +134,7 @@ def write_masks(masks: Iterable[MaskToWrite], how: Writing, to: Target) -> None:
                 for result in _results(instance, how, f"{one.number}-{number}")
             ]
             task = {
-                "data": {"image": f"/data/local-files/?d={one.name}"},
+                "data": {"image": f"/data/local-files/?d={quote(one.name)}"},
                 "predictions": [{"model_version": "wsss", "result": results}],
             }
             yield b",\n" * (count > 0) + json.dumps(task).encode()

@@ -6,7 +6,7 @@ import io
 import json
 import os
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from PIL import Image
 from wsss.data.find_images import find_files, without_suffix
 from wsss.errors import WsssError, first_line
 from wsss.formats.instances import Shape, Size, paint, values_of
-from wsss.formats.mask_list import MaskList, MaskToWrite, Writing
+from wsss.formats.mask_list import MaskList, MaskToWrite, Writing, refuse_other_size, size_said
 from wsss.formats.polygons import fill, joined
 from wsss.formats.rle import checked_points
 from wsss.formats.tag_list import without_background
@@ -25,15 +25,22 @@ from wsss.formats.text import clean, excerpt, read_text
 
 
 def read_masks(path: Path) -> MaskList:
-    """The shapes of every JSON below a folder; the image has the name of the JSON."""
+    """The shapes of every JSON below a folder; the image has the name of the JSON.
+
+    Raises:
+        WsssError: a JSON is none of LabelMe's, or says that it is of an image of another name.
+    """
     files = {without_suffix(name): path / name for name in sorted(find_files(path, (".json",)))}
-    entries = {name: _shapes(file) for name, file in files.items()}
+    contents = {name: _content(file) for name, file in files.items()}
+    sizes = {name: size_said(*map(content.get, _SIDES)) for name, content in contents.items()}
+    entries = {name: _shapes(content, files[name]) for name, content in contents.items()}
     classes = without_background(
         sorted({label for found in entries.values() for label, _ in found})
     )
     values = values_of(classes)
 
     def read(name: str, size: Size) -> NDArray[np.uint8]:
+        refuse_other_size(sizes[name], size, f"The image of {files[name]}")
         shapes = []
         for number, (label, shape) in enumerate(entries[name], 1):
             try:
@@ -50,7 +57,7 @@ def read_masks(path: Path) -> MaskList:
     return MaskList(path, tuple(entries), read, classes)
 
 
-def _shapes(file: Path) -> list[tuple[str, dict[str, Any]]]:
+def _content(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(read_text(file, "The annotation"))
     except (ValueError, RecursionError) as error:
@@ -58,11 +65,25 @@ def _shapes(file: Path) -> list[tuple[str, dict[str, Any]]]:
             f"{file} is no JSON ({first_line(error)}); expected an annotation by LabelMe: save it "
             "again."
         ) from None
-    shapes = content.get("shapes") if isinstance(content, dict) else None
-    if not isinstance(shapes, list):
+    if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         raise WsssError(f"{file} has no shapes; expected an annotation by LabelMe: take it away.")
+    image = PurePosixPath(str(content.get("imagePath") or "").replace("\\", "/")).name
+    names = {clean(name).casefold() for name in (image, without_suffix(image))}
+    if image and clean(file.stem).casefold() not in names:
+        raise WsssError(
+            f"{file} is an annotation of {excerpt(image)}, as its imagePath says; expected one "
+            "that is named after its image: rename it, or correct imagePath."
+        )
+    kept: dict[str, Any] = {k: content[k] for k in ("shapes", *_SIDES) if k in content}
+    return kept
+
+
+_SIDES = ("imageHeight", "imageWidth")
+
+
+def _shapes(content: dict[str, Any], file: Path) -> list[tuple[str, dict[str, Any]]]:
     found = []
-    for number, shape in enumerate(shapes, 1):
+    for number, shape in enumerate(content["shapes"], 1):
         label = shape.get("label") if isinstance(shape, dict) else None
         if not isinstance(label, str) or not clean(label):
             raise WsssError(

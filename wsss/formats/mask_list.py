@@ -1,6 +1,6 @@
 """The masks that a file or a folder holds, whatever their format; read one at a time."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from re import Pattern
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from wsss.errors import WsssError
 from wsss.formats.instances import Instance, Size, split
 from wsss.formats.target import Target
+from wsss.formats.text import excerpt
 
 Read = Callable[[str, Size], NDArray[np.uint8]]
 """(image name, size of the image) → mask of the list's own values."""
@@ -36,6 +37,47 @@ class MaskList:
     classes: tuple[str, ...] | None = None
     prefix: Pattern[str] | None = None
     files: dict[str, Path] | None = None
+
+
+def size_said(height: object, width: object) -> Size | None:
+    """A size that an annotation gives, if it gives one."""
+    if isinstance(height, int) and isinstance(width, int) and min(height, width) > 0:
+        return height, width
+    return None
+
+
+def refuse_other_size(said: Size | None, size: Size, where: str) -> None:
+    """Refuse shapes of an image that had another size, whose places mean nothing in this one.
+
+    Args:
+        said: height and width that the annotation gives; None where it doesn't.
+        size: of the image.
+        where: what says so, for the sentence.
+
+    Raises:
+        WsssError: they differ.
+    """
+    if said is not None and said != size:
+        turned = (
+            ", which the photograph is when it isn't turned upright" if said == size[::-1] else ""
+        )
+        raise WsssError(
+            f"{where} is {said[1]}×{said[0]}{turned}, and its file {size[1]}×{size[0]} (width × "
+            "height); expected the same size: annotate, or export, the image as it is."
+        )
+
+
+def refuse_twice(name: str, known: Container[str], path: Path) -> None:
+    """Refuse a second mask of an image, of which only one could be taken.
+
+    Raises:
+        WsssError: there is one already.
+    """
+    if name in known:
+        raise WsssError(
+            f"{path} has two annotations of an image {excerpt(name)}; expected one an image, or "
+            "names with their folders: export the images of one task, or take one away."
+        )
 
 
 class MaskToWrite(NamedTuple):

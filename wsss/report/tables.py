@@ -79,6 +79,13 @@ def show_tuning(path: Path) -> None:
             str(len(own["levels"]) or "none"),
         )
     Console(stderr=True).print(table)
+    if unchanged := found.get("unchanged"):
+        print(
+            f"{unchanged} of the {found['images']} masks are as the present recipe makes them, and "
+            "speak for it: it may be kept though another one is as good. Masks that were drawn or "
+            "corrected tell more.",
+            file=sys.stderr,
+        )
     classes = Table(title=f"IoU % by class: as it is, and {found['chosen']} (*)")
     for title in ("class", "as it is", "*", "level"):
         classes.add_column(title, justify="left" if title == "class" else "right")

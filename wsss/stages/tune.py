@@ -133,6 +133,7 @@ def _report(bench: Bench, choices: Sequence[Choice], chosen: Choice, images: int
     classes = (BACKGROUND, *bench.names)
     return {
         "images": images,
+        "unchanged": bench.unchanged(),
         "chosen": chosen.name,
         "choices": [
             {

@@ -18,7 +18,7 @@ from scipy import ndimage
 from wsss.errors import WsssError
 from wsss.formats.brush import decode_brush, encode_brush
 from wsss.formats.instances import Shape, paint, split
-from wsss.formats.mask_list import MaskToWrite, Writing
+from wsss.formats.mask_list import MaskList, MaskToWrite, Writing
 from wsss.formats.mask_registry import WRITERS, read_masks
 from wsss.formats.polygons import fill, joined, outline
 from wsss.formats.rle import fill_polygons
@@ -413,6 +413,90 @@ def test_a_fault_in_masks_is_named_with_its_place(tmp_path: Path, fault: str) ->
     with pytest.raises(WsssError, match=named):
         listed = read_masks(path if path.parent == tmp_path else path.parent)
         listed.read(listed.names[0], (4, 5))
+
+
+def of_image(name: str, **shape: Any) -> dict[str, Any]:
+    """COCO's entry of a triangle on an image."""
+    triangle = {"image_id": 1, "category_id": 1, "segmentation": [[0, 0, 4, 0, 4, 4]]}
+    return {
+        "images": [{"id": 1, "file_name": name, **shape}],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [triangle],
+    }
+
+
+TRIANGLE = {"label": "cat", "points": [[0, 0], [4, 0], [4, 4]]}
+REGION = {"value": {"points": [[0, 0], [50, 0], [50, 50]], "polygonlabels": ["cat"]}}
+POLYGON = "<polygon label='cat' points='0,0;4,0;4,4'/>"
+OTHER_SIZES: dict[str, tuple[str, Any]] = {
+    "coco": ("a.json", of_image("a.jpg", height=8, width=6)),
+    "cvat": (
+        "a.xml",
+        f"<annotations><image name='a.jpg' width='6' height='8'>{POLYGON}</image></annotations>",
+    ),
+    "labelme": ("d/a.json", {"shapes": [TRIANGLE], "imageHeight": 8, "imageWidth": 6}),
+    "label studio": (
+        "a.json",
+        [
+            {
+                "data": {"image": "a.jpg"},
+                "annotations": [{"result": [REGION | {"original_width": 6, "original_height": 8}]}],
+            }
+        ],
+    ),
+}
+
+
+def listed(tmp_path: Path, name: str, content: Any) -> MaskList:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return read_masks(path if path.parent == tmp_path else path.parent)
+
+
+@pytest.mark.parametrize("name", OTHER_SIZES)
+def test_shapes_on_an_image_of_another_size_are_refused(tmp_path: Path, name: str) -> None:
+    """As that of a photograph that wasn't turned upright: its places are others."""
+    masks = listed(tmp_path, *OTHER_SIZES[name])
+    assert masks.read(masks.names[0], (8, 6)).any()
+    with pytest.raises(WsssError, match=r"6×8.*turned upright.*8×6"):
+        masks.read(masks.names[0], (6, 8))
+    if name == "label studio":  # in shares of the sides
+        assert (masks.read("a.jpg", (16, 12)) == 1).sum() == pytest.approx(24, abs=6)
+    else:
+        with pytest.raises(WsssError, match=r"6×8.*12×16"):
+            masks.read(masks.names[0], (16, 12))
+
+
+def test_two_annotations_of_an_image_are_refused(tmp_path: Path) -> None:
+    image = f"<image name='a.jpg'>{POLYGON}</image>"
+    coco, other = of_image("a.jpg"), of_image("a.jpg")
+    coco["images"].append({"id": 2, "file_name": "a.jpg"})
+    coco["annotations"] += [other["annotations"][0] | {"image_id": 2}]
+    task = {"data": {"image": "a.jpg"}, "annotations": [{"result": [REGION]}]}
+    for name, content in (
+        ("a.json", coco),
+        ("a.xml", f"<annotations>{image}{image}</annotations>"),
+        ("b.json", [task, task]),
+    ):
+        with pytest.raises(WsssError, match=r"two annotations of an image 'a\.jpg'"):
+            listed(tmp_path, name, content)
+
+
+@pytest.mark.parametrize("path", ["a.jpg", "..\\photos\\A.JPG", "x/a", "", None, "a.json"])
+def test_labelme_is_of_the_image_that_it_names(tmp_path: Path, path: str | None) -> None:
+    assert listed(tmp_path, "d/a.json", {"shapes": [TRIANGLE], "imagePath": path}).names == ("a",)
+    with pytest.raises(WsssError, match=r"a\.json is an annotation of 'b\.jpg'"):
+        listed(tmp_path, "d/a.json", {"shapes": [TRIANGLE], "imagePath": "../b.jpg"})
+
+
+@pytest.mark.parametrize("name", ["#1 50%.jpg", "q&x=<y>?.png", "a+b.jpg", "ä/ö ü.jpg"])
+def test_label_studio_addresses_hold_any_name(tmp_path: Path, name: str) -> None:
+    target = Target(tmp_path)
+    mask = np.ones((4, 4), np.uint8)
+    one = MaskToWrite("a", 1, name, None, mask)
+    WRITERS["label-studio"].write([one], Writing(CLASSES), target)
+    assert read_masks(as_annotations(tmp_path)).names == (name,)
 
 
 def test_read_masks_says_what_is_known(tmp_path: Path) -> None:

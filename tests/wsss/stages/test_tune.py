@@ -14,6 +14,7 @@ from wsss.data.open import open_tagged
 from wsss.engine.checkpoint import load_trained, save_model
 from wsss.errors import WsssError
 from wsss.models.classifier import build_classifier
+from wsss.report.tables import show_tuning
 from wsss.run.state import Run, open_run
 from wsss.seeding.candidates import by_compactness
 from wsss.seeding.walks import Border
@@ -46,7 +47,7 @@ def test_tune_takes_what_suits_the_trusted_masks_and_remakes_masks(
 ) -> None:
     folder = trust(telling, tmp_path / "trusted")
     found = json.loads(pipeline.tuned_masks(telling, folder).read_text())
-    assert found["images"] == 6 and found["chosen"] != "as it is"
+    assert found["images"] == 6 and found["chosen"] != "as it is" and found["unchanged"] == 0
     worth = {one["name"]: one["held_out_miou"] for one in found["choices"]}
     assert worth[found["chosen"]] == max(worth.values()) > worth["as it is"]
     tuned = open_run(telling.run)
@@ -82,7 +83,9 @@ def test_tune_keeps_everything_where_asked_to(telling: RunConfig, tmp_path: Path
     assert open_run(telling.run).pseudo_masks == telling.pseudo_masks
 
 
-def test_tune_leaves_masks_that_are_right_as_they_are(telling: RunConfig, tmp_path: Path) -> None:
+def test_tune_leaves_masks_that_are_right_as_they_are(
+    telling: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     settings = telling.pseudo_masks.model_copy(update={"confidence": 0.0})
     config = telling.model_copy(update={"pseudo_masks": settings})
     masks = generate_pseudo_masks.run(config, overwrite=True)
@@ -91,7 +94,11 @@ def test_tune_leaves_masks_that_are_right_as_they_are(telling: RunConfig, tmp_pa
         write_mask(tmp_path / "right" / f"{sample.id}.png", read_mask(masks / f"{sample.id}.png"))
     found, path = tune.run(config, tmp_path / "right")
     assert found == settings
-    assert json.loads(path.read_text())["choices"][0]["held_out_miou"] == 1
+    compared = json.loads(path.read_text())
+    assert compared["choices"][0]["held_out_miou"] == 1
+    assert compared["unchanged"] == compared["images"]
+    show_tuning(path)
+    assert "masks are as the present recipe makes them" in capsys.readouterr().err
 
 
 def test_tune_without_trusted_masks_looks_at_class_activation(telling: RunConfig) -> None:
