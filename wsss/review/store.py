@@ -99,6 +99,7 @@ class Store:
         self._given = {sample.id: sample.tags for sample in tagged.samples}
         self._thread = Lock()
         self._lock = layout.review / ".lock"
+        self._begun = layout.review.is_dir()
         self._refuse_other_classes()
         self.log: list[str] = []
         self.records = {sample.id: self._read(sample.id) for sample in tagged.samples}
@@ -181,12 +182,23 @@ class Store:
 
     @contextmanager
     def _changing(self, image_id: str, seen: int) -> Iterator[Record]:
-        make_folder(self._lock.parent)
+        with self._thread:
+            self._refuse_vanished()
+            make_folder(self._lock.parent)
+            self._begun = True
         with self._thread, _held(self._lock):
             found = self.get(image_id)
             if found.version != seen:
                 raise ConflictError(found)
             yield found
+
+    def _refuse_vanished(self) -> None:
+        """Refuse to begin the run's folder anew, where nobody would look for the masks."""
+        if not self.layout.root.is_dir() or (self._begun and not self._lock.parent.is_dir()):
+            raise WsssError(
+                f"The run {self.layout.root} is gone, or was begun anew since this server started; "
+                "this change was not kept. Bring the folder back, or start wsss review again."
+            )
 
     def _write(self, image_id: str, record: Record, who: str) -> Record:
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")

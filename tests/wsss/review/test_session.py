@@ -266,6 +266,21 @@ def test_click_outside_or_of_no_class_is_refused(session: Session) -> None:
     assert session.item("a")["version"] == 0
 
 
+def test_run_that_vanished_is_not_begun_anew(session: Session) -> None:
+    run = session.layout.root
+    session.decide("a", 0, "", GROWN, "accepted")
+    run.rename(run.with_name("moved"))
+    for _ in range(2):
+        with pytest.raises(WsssError, match="is gone"):
+            session.decide("c", 0, "", (), "accepted")
+        run.mkdir(exist_ok=True)  # as the place where a disk was mounted
+    assert list(run.iterdir()) == []
+    run.rmdir()
+    run.with_name("moved").rename(run)
+    session.decide("c", 0, "", (), "accepted")
+    assert (run / "trusted" / "c.png").is_file()
+
+
 @pytest.mark.parametrize("text", [b"{", b"[]", b'{"who": "\x80"}'])
 def test_record_that_is_none_is_named(session: Session, tmp_path: Path, text: bytes) -> None:
     path = session.layout.review_record("a")
