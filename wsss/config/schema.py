@@ -165,7 +165,7 @@ class OptimConfig(Section):
     lr: float = Field(1e-3, gt=0)
     """Highest learning rate, of the heads and the decoder."""
     backbone_lr_factor: float = Field(0.3, ge=0)
-    """The backbone learns at `lr` times this."""
+    """The backbone learns at `lr` times this; 0 leaves it as it is, its batch norms included."""
     weight_decay: float = Field(0.05, ge=0)
     """Of weight matrices; norms and biases do not decay."""
     warmup_steps: int = Field(100, ge=0)

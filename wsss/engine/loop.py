@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from wsss.engine.checkpoint import load_state, save_state
 from wsss.engine.loss_watch import LossWatch
+from wsss.engine.parameter_groups import to_training
 from wsss.engine.profile import Stopwatch
 from wsss.engine.progress import Tracker
 from wsss.engine.runtime import Runtime
@@ -101,7 +102,7 @@ def train(
     watch = LossWatch(title, runtime.device, scaler)
     usage, gpu = Usage("steps"), Stopwatch(runtime.device) if runtime.on_gpu else None
     saved = time.monotonic()
-    model.train()
+    to_training(model)
     with Tracker(
         title,
         schedule.steps,

@@ -1,4 +1,4 @@
-"""Parameter groups of a network on a backbone."""
+"""What of a network on a backbone learns, and how fast."""
 
 from typing import Any
 
@@ -31,3 +31,25 @@ def parameter_groups(
         }
         for (inside, matrix), parameters in groups.items()
     ]
+
+
+def freeze(module: nn.Module) -> None:
+    """Leave a part of a network as it is: no gradient reaches it."""
+    module.requires_grad_(False)
+
+
+def to_training(model: nn.Module) -> nn.Module:
+    """Training mode, but for parts that are frozen: their batch norms keep their statistics.
+
+    Args:
+        model: changed in place.
+
+    Returns:
+        The model.
+    """
+    model.train()
+    for module in model.modules():
+        own = list(module.parameters())
+        if own and not any(parameter.requires_grad for parameter in own):
+            module.eval()
+    return model

@@ -15,7 +15,7 @@ from wsss.data.skip_damaged import SkipDamaged
 from wsss.engine.allocator import give_back
 from wsss.engine.checkpoint import save_model
 from wsss.engine.loop import LossFunction, check_batch, train
-from wsss.engine.parameter_groups import parameter_groups
+from wsss.engine.parameter_groups import freeze, parameter_groups, to_training
 from wsss.engine.precision import Precision, choose
 from wsss.engine.runtime import Runtime
 from wsss.engine.schedule import schedule_of
@@ -54,6 +54,9 @@ def train_stage(
     schedule = schedule_of(settings, images)
     title = stage.replace("_", "-")
     check_batch(schedule, runtime, title)
+    frozen = settings.backbone_lr_factor == 0
+    if frozen:
+        freeze(backbone)
     _check_shapes(model, settings, runtime, title)
     warning = few_steps(stage, settings, images)
     if warning and runtime.is_main:
@@ -65,7 +68,7 @@ def train_stage(
         settings.backbone_lr_factor,
         settings.weight_decay,
     )
-    if config.backbone.grad_checkpointing:
+    if config.backbone.grad_checkpointing and not frozen:
         cast(Any, backbone).set_grad_checkpointing()
     runtime = _in_its_precision(work, runtime, title)
     begin(runtime.team, work, computed={"precision": runtime.precision})
@@ -106,7 +109,7 @@ def _check_shapes(model: nn.Module, settings: OptimConfig, runtime: Runtime, tit
     images = max(1, settings.batch_size // runtime.team.world // settings.accumulate)
     crop = getattr(settings, "crop", 0)
     try:
-        probe = copy.deepcopy(model).to("meta").train()
+        probe = to_training(copy.deepcopy(model).to("meta"))
         probe(torch.zeros(images, 3, crop, crop, device="meta"))
     except ValueError as error:
         raise WsssError(

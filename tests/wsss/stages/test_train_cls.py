@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from wsss.config import load
+from wsss.models.classifier import new_classifier
 from wsss.run.state import Run
 from wsss.stages import train_cls
 
@@ -21,3 +24,12 @@ def test_train_cls_warns_of_a_short_training(
     train(tiny, synthetic, tmp_path / "run")
     warning = capsys.readouterr().err.splitlines()[0]
     assert "only 2 steps" in warning and "train_cls.epochs=100 would give 200" in warning
+
+
+def test_train_cls_leaves_a_backbone_of_rate_0(tmp_path: Path, tiny: Path, synthetic: Path) -> None:
+    run = train(tiny, synthetic, tmp_path / "run", "train_cls.backbone_lr_factor=0")
+    config = load(tiny, [f"data.root={synthetic}"])
+    before = new_classifier(config, 3).state_dict()
+    after = load_file(run.model("train_cls"))
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    assert changed and not any(name.startswith("backbone.") for name in changed)
