@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from wsss.errors import WsssError
 from wsss.review.edits import ClickAction
+from wsss.review.record import ConflictError
 from wsss.review.session import Session
-from wsss.review.store import ConflictError
 
 
 def visit(

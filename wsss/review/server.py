@@ -20,8 +20,8 @@ from starlette.routing import Route
 from wsss.errors import WsssError, first_line
 from wsss.review.edits import Actions
 from wsss.review.guard import Guard
+from wsss.review.record import ConflictError, Decision
 from wsss.review.session import Session
-from wsss.review.store import ConflictError, Decision
 
 MOST_BYTES = 8_000_000
 """That a request may hold."""

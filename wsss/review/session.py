@@ -14,7 +14,8 @@ from wsss.report.colours import colours_among
 from wsss.review.calibration import ENOUGH, Calibration
 from wsss.review.desk import Desk, OpenEngine
 from wsss.review.edits import Action, Actions, Edits, sum_up
-from wsss.review.store import Decision, Record, Store
+from wsss.review.record import Decision, Record
+from wsss.review.store import Store
 from wsss.run.layout import Layout
 
 

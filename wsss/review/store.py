@@ -10,72 +10,27 @@ trusted/<id>.png          accepted masks, beside class_names.txt; rejected ones:
 import csv
 import io
 import json
+import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from threading import Lock
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from wsss.data.images import TaggedDataset
 from wsss.data.mask_io import read_origin, write_class_names, write_mask
 from wsss.errors import WsssError
 from wsss.files import make_folder, write_atomic, write_text
 from wsss.labels import CLASS_NAMES_FILE, class_lines
-from wsss.review.edits import Actions, Edits, How
+from wsss.review.edits import Actions, Edits
+from wsss.review.record import TRUSTED, ConflictError, Decision, Record
 from wsss.run.layout import Layout
-
-Decision = Literal["open", "accepted", "rejected", "skipped"]
-TRUSTED: tuple[Decision, ...] = ("accepted", "rejected")
-"""Decisions that leave a file among the trusted masks."""
-State = Literal["new", "edited", "accepted", "rejected", "skipped"]
-
-
-class Record(BaseModel):
-    """What is kept of an image.
-
-    Attributes:
-        version: rises with every change; who changes an image names the version that was seen.
-        actions: of whoever worked on it, in their order.
-        tags: names of its classes, where they were changed.
-        decision: the last one; `open` before it.
-        how: the accepted mask was made.
-        who: changed it last.
-        when: of the last change, UTC.
-        changed: whether actions were changed after the decision.
-    """
-
-    model_config = ConfigDict(extra="ignore")
-
-    version: int = 0
-    actions: Actions = ()
-    tags: tuple[str, ...] | None = None
-    decision: Decision = "open"
-    how: How = "auto"
-    who: str = ""
-    when: str = ""
-    changed: bool = False
-
-    @property
-    def state(self) -> State:
-        """As the queue shows it."""
-        if self.decision == "open" or (self.changed and self.decision != "accepted"):
-            return "edited" if self.actions else "new"
-        return self.decision
-
-
-class ConflictError(Exception):
-    """Somebody else changed the image since; `record` says what it is now."""
-
-    def __init__(self, record: Record) -> None:
-        super().__init__(f"version {record.version} of {record.who}")
-        self.record = record
 
 
 class Store:
@@ -122,9 +77,13 @@ class Store:
         Raises:
             ConflictError: there is another version.
         """
-        with self._changing(image_id, seen) as old:
-            new = {"actions": actions, "tags": self._tags(image_id, edits), "changed": True}
-            return self._write(image_id, old.model_copy(update=new), who)
+        new = {"actions": actions, "tags": self._tags(image_id, edits), "changed": True}
+        with self._changing(image_id, seen, {**new, "who": who}) as (old, done):
+            if done:
+                return old
+            record = _next(old.model_copy(update=new), who)
+            self._write(image_id, record)
+            return record
 
     def decide(
         self,
@@ -153,44 +112,52 @@ class Store:
             ConflictError: there is another version.
             WsssError: the disk refuses.
         """
-        with self._changing(image_id, seen) as old:
-            if decision == "skipped" and old.decision == "accepted":
+        new = {
+            "actions": actions,
+            "tags": self._tags(image_id, edits),
+            "decision": decision,
+            "how": edits.how,
+            "changed": False,
+        }
+        with self._changing(image_id, seen, {**new, "who": who}) as (old, done):
+            if done or (decision == "skipped" and old.decision == "accepted"):
                 return old
             path = self.layout.trusted(image_id)
             if path.is_file() and _stamp(path)[0] == 0:  # another program's
                 start = self.layout.review_start(image_id)
                 write_atomic(start, lambda target: shutil.copyfile(path, target))
-            if mask is None:
-                path.unlink(missing_ok=True)
-            else:
-                # before the record: a server killed between the two leaves the mask that counts
-                write_class_names(self.layout.trusted_masks, self.tagged.class_names)
-                write_mask(path, mask, origin=f"wsss review {old.version + 1} {decision}")
-            tags = self._tags(image_id, edits)
-            new = {
-                "actions": actions,
-                "tags": tags,
-                "decision": decision,
-                "how": edits.how,
-                "changed": False,
-            }
-            record = self._write(image_id, old.model_copy(update=new), who)
-            self._note(image_id, record, edits, seconds)
-            if tags is not None or old.tags is not None:
+            with _taken_back(path, self.layout.review_journal):
+                if mask is None:
+                    path.unlink(missing_ok=True)
+                else:
+                    # before the record: a server killed in between leaves the mask that counts
+                    write_class_names(self.layout.trusted_masks, self.tagged.class_names)
+                    write_mask(path, mask, origin=f"wsss review {old.version + 1} {decision}")
+                record = _next(old.model_copy(update=new), who)
+                self._note(image_id, record, edits, seconds)
+                self._write(image_id, record)
+            if record.tags is not None or old.tags is not None:
                 self._write_tags()
             return record
 
     @contextmanager
-    def _changing(self, image_id: str, seen: int) -> Iterator[Record]:
+    def _changing(
+        self, image_id: str, seen: int, new: dict[str, Any]
+    ) -> Iterator[tuple[Record, bool]]:
+        """The record to change, and whether this very change is made already.
+
+        A page asks again where the answer got lost with its server.
+        """
         with self._thread:
             self._refuse_vanished()
             make_folder(self._lock.parent)
             self._begun = True
         with self._thread, _held(self._lock):
             found = self.get(image_id)
-            if found.version != seen:
+            done = found.version == seen + 1 and found == found.model_copy(update=new)
+            if found.version != seen and not done:
                 raise ConflictError(found)
-            yield found
+            yield found, done
 
     def _refuse_vanished(self) -> None:
         """Refuse to begin the run's folder anew, where nobody would look for the masks."""
@@ -200,14 +167,10 @@ class Store:
                 "this change was not kept. Bring the folder back, or start wsss review again."
             )
 
-    def _write(self, image_id: str, record: Record, who: str) -> Record:
-        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        update = {"version": record.version + 1, "who": who, "when": now}
-        record = record.model_copy(update=update)
+    def _write(self, image_id: str, record: Record) -> None:
         write_text(self.layout.review_record(image_id), record.model_dump_json() + "\n")
         self.records[image_id] = record
         self.log.append(image_id)
-        return record
 
     def _read(self, image_id: str) -> Record:
         """The record, put right where a server was killed between a mask and its record."""
@@ -285,6 +248,29 @@ def _stamp(mask: Path) -> tuple[int, Decision]:
     if words[:2] == ["wsss", "review"] and len(words) == 4 and words[2].isdecimal():
         return int(words[2]), "rejected" if words[3] == "rejected" else "accepted"
     return 0, "accepted"
+
+
+def _next(record: Record, who: str) -> Record:
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return record.model_copy(update={"version": record.version + 1, "who": who, "when": now})
+
+
+@contextmanager
+def _taken_back(mask: Path, journal: Path) -> Iterator[None]:
+    """Leave mask and journal as they were where the disk refuses part of a decision."""
+    before = mask.read_bytes() if mask.is_file() else None
+    length = journal.stat().st_size if journal.is_file() else 0
+    try:
+        yield
+    except (OSError, WsssError):
+        with suppress(OSError):
+            os.truncate(journal, length)
+        with suppress(OSError, WsssError):
+            if before is None:
+                mask.unlink(missing_ok=True)
+            elif not mask.is_file() or mask.read_bytes() != before:
+                write_atomic(mask, lambda target: target.write_bytes(before))
+        raise
 
 
 @contextmanager

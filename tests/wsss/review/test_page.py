@@ -388,6 +388,89 @@ def test_second_tab_is_told_of_the_first(context: Any, address: str, session: Se
     assert one.locator("#facts").inner_text().count("bob") == 1
 
 
+def test_two_servers_on_one_run_tell_the_second_person(
+    context: Any, address: str, session: Session, tmp_path: Path
+) -> None:
+    tags: dict[str, tuple[int, ...]] = {"a": (0,), "sub/b": (0, 1), "c": ()}
+    with served(make_session(tmp_path, tags)) as other:
+        one, two = show(context, address), show(context, other)
+        two.fill("#who", "bob")
+        two.locator("#who").blur()
+        one.keyboard.press("a")
+        wait_for(session, FIRST, decision="accepted", who="ada")
+        saved = session.layout.trusted(FIRST).read_bytes()
+        two.keyboard.press("x")
+        two.get_by_text("ada changed “c” before you: it was not rejected").wait_for()
+        assert two.get_by_text("Rejected c").count() == 0
+        assert session.layout.trusted(FIRST).read_bytes() == saved
+        two.get_by_role("button", name="Look").click()
+        opened(two, FIRST)
+        assert two.locator("#chip").inner_text() == "accepted"
+
+
+def test_decision_that_the_disk_refuses_is_said_and_not_called_accepted(
+    context: Any, address: str, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    page = show(context, address)
+    monkeypatch.setattr("wsss.review.store.write_text", full)
+    page.keyboard.press("a")
+    page.get_by_text("No space left").wait_for()
+    assert page.get_by_text(f"Accepted {FIRST}").count() == 0
+    page.wait_for_function(
+        "() => document.getElementById('progress-text').textContent === '0 of 3 accepted'"
+    )
+    assert not session.layout.trusted(FIRST).exists()
+    opened(page, SECOND)
+    page.reload()
+    opened(page, SECOND)
+    assert page.locator(f'.row[data-id="{FIRST}"]').get_attribute("data-state") == "new"
+    monkeypatch.undo()
+    page.locator(".row", has_text=FIRST).first.click()
+    opened(page, FIRST)
+    page.keyboard.press("a")
+    page.get_by_text(f"Accepted {FIRST}").wait_for()
+    wait_for(session, FIRST, decision="accepted")
+
+
+def test_long_names_show_their_end(context: Any, tmp_path: Path) -> None:
+    folder = "a folder with a long name/of a camera/"
+    ids = [f"{folder}_x(1)", f"{folder}_x(2).jpg", "folder/_x(1).jpg"]
+    with served(make_session(tmp_path, dict.fromkeys(ids, (0,)))) as address:
+        page = show(context, address, ids[0])
+        for width in (1280, 900):
+            page.set_viewport_size({"width": width, "height": 700})
+            for id_ in ids:
+                name = page.locator(f'.row[data-id="{id_}"] b')
+                assert name.text_content() == id_ == name.get_attribute("title")
+                head, tail = name.locator("span").all()
+                assert tail.evaluate("node => node.scrollWidth <= node.clientWidth")
+                assert tail.text_content() == id_[-12:]
+                assert name.evaluate("node => node.scrollWidth <= node.clientWidth")
+                assert id_ != ids[0] or head.evaluate("node => node.scrollWidth > node.clientWidth")
+
+
+def test_narrow_window_opens_the_queue_by_a_button(context: Any, address: str) -> None:
+    page = show(context, address)
+    assert page.locator("#list").is_hidden()
+    page.set_viewport_size({"width": 700, "height": 700})
+    assert page.locator("#queue").is_hidden()
+    page.locator("#list").click()
+    page.locator('#states [data-state="all"]').click()
+    page.locator(f'.row[data-id="{SECOND}"]').click()
+    opened(page, SECOND)
+    assert page.locator("#queue").is_hidden()
+    page.keyboard.press("/")
+    page.keyboard.type("dog")
+    page.keyboard.press("Enter")
+    opened(page, THIRD)
+    page.locator("#list").click()
+    page.keyboard.press("Escape")
+    assert page.locator("#queue").is_hidden()
+
+
 def test_other_peoples_decisions_appear_in_the_queue(
     context: Any, address: str, session: Session
 ) -> None:

@@ -18,8 +18,8 @@ from wsss.files import write_atomic
 from wsss.formats.own_images import read_folder
 from wsss.review.calibration import Calibration
 from wsss.review.desk import THUMBNAIL_SIDE
+from wsss.review.record import ConflictError
 from wsss.review.session import Session
-from wsss.review.store import ConflictError
 
 GROWN = actions(click(2, 10, 2))
 PAINT = actions(stroke(2, (0.5, 11.5), radius=0.5))
@@ -216,6 +216,38 @@ def test_server_killed_between_the_mask_and_record_of_a_rejection_leaves_it_reje
         session.decide("a", 1, "ada", (), "rejected")
     monkeypatch.undo()
     assert make_session(tmp_path, {"a": (0,)}).row("a")["state"] == "rejected"
+
+
+@pytest.mark.parametrize("step", ["write_mask", "write_text", "json.dumps"])
+def test_full_disk_leaves_mask_and_record_as_they_were(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    session.decide("a", 0, "ada", (), "accepted")
+    trusted, lines = session.layout.trusted("a").read_bytes(), journal(session)
+    for id_, version in (("a", 1), ("c", 0)):
+        monkeypatch.setattr(f"wsss.review.store.{step}", full)
+        with pytest.raises(OSError, match="No space left"):
+            session.decide(id_, version, "bob", PAINT, "accepted")
+        monkeypatch.undo()
+    again = make_session(tmp_path, {"a": (0,), "c": ()})
+    assert (again.row("a")["version"], again.row("a")["who"]) == (1, "ada")
+    assert session.layout.trusted("a").read_bytes() == trusted
+    assert again.row("c")["state"] == "new" and journal(session) == lines
+    session.decide("c", 0, "bob", PAINT, "accepted")
+    assert len(journal(session)) == 2
+
+
+def test_request_that_is_sent_again_is_no_conflict(session: Session) -> None:
+    for _ in range(2):
+        assert session.keep("a", 0, "ada", PAINT).version == 1
+    for _ in range(2):
+        assert session.decide("a", 1, "ada", PAINT, "accepted").version == 2
+    assert len(journal(session)) == 1
+    with pytest.raises(ConflictError):
+        session.decide("a", 1, "bob", PAINT, "accepted")
 
 
 def test_mask_that_was_put_into_the_folder_counts_as_accepted(

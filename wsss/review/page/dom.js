@@ -21,6 +21,12 @@ export function icon(name) {
   return svg;
 }
 
+// A name whose end stays in sight where there is no room for all: ends tell files apart.
+export function name(text) {
+  const [, head, tail] = text.match(/^(.+?)((?:\P{M}\p{M}*){12})$/su) ?? [null, "", text];
+  return [make("span", { class: "head" }, head), make("span", { class: "tail" }, tail)];
+}
+
 export function ago(when) {
   const seconds = Math.max(0, (Date.now() - Date.parse(when)) / 1000);
   for (const [unit, size] of [["day", 86400], ["hour", 3600], ["minute", 60]]) {

@@ -1,7 +1,7 @@
 // The page: what the mouse and the keyboard mean, and which image is open.
 
 import * as api from "./api.js";
-import { find, make } from "./dom.js";
+import { find, make, name } from "./dom.js";
 import { Queue } from "./queue.js";
 import * as raster from "./raster.js";
 import { Side } from "./side.js";
@@ -87,6 +87,7 @@ function fetchAhead(id) {
 }
 
 async function open(id, { again = false, back = false } = {}) {
+  list(false);
   if (!id || (work?.id === id && !again)) return;
   closeDraft();
   if (work) ahead.delete(work.id);
@@ -126,6 +127,13 @@ async function open(id, { again = false, back = false } = {}) {
   }
 }
 
+// The queue lies over the image where the window has no room beside it.
+function list(on) {
+  document.body.classList.toggle("listing", on);
+  find("list").setAttribute("aria-expanded", String(on));
+  if (on && opening) queue.select(opening);
+}
+
 function say(text) {
   find("message").textContent = text;
   find("message").hidden = !text;
@@ -136,18 +144,21 @@ function decide(decision) {
   closeDraft();
   const own = work;
   if (decision === "skipped" && own.state === "accepted" && !own.edited) return go(1);
-  const next = queue.after(own.id);
+  const next = queue.after(own.id), before = queue.get(own.id);
   const done = own.decide(decision);
   // the list follows at once; the server's answer comes later
-  queue.update([{ ...queue.get(own.id), state: decision === "open" ? "edited" : decision, changed: false }]);
+  queue.update([{ ...before, state: decision === "open" ? "edited" : decision, changed: false }]);
   progress();
   done.then(
     (row) => {
       queue.update([row]);
       progress();
       if (own === work) refresh();
+      said(own, decision);
     },
     (error) => {
+      queue.update([before]);
+      progress();
       api.item(own.id).then((item) => (queue.update([item]), progress()), () => {});
       if (error instanceof api.Conflict && own === work) return hooks.conflict(own, error.found);
       const text = error instanceof api.Conflict ? `${error.found.who || "Somebody"} changed “${own.id}” before you: it was not ${decision}.` : error.message;
@@ -157,8 +168,12 @@ function decide(decision) {
   if (decision === "open") return;
   if (next) open(next);
   else if (!queue.shown.length) say("Everything here is decided.\nChoose another filter, or stop for today.");
-  decided?.remove();
+}
+
+function said(own, decision) {
   const word = { accepted: "Accepted", rejected: "Rejected", skipped: "Skipped" }[decision];
+  if (!word) return;
+  decided?.remove();
   decided = toast(`${word} ${own.id}`, {
     action: "Undo",
     press: () => {
@@ -188,7 +203,7 @@ function refresh() {
 }
 
 function chips() {
-  find("title").textContent = work ? work.id : (opening ?? "");
+  find("title").replaceChildren(...name(work?.id ?? opening ?? ""));
   const state = work?.edited ? "edited" : work?.state;
   const chip = find("chip");
   chip.hidden = !state || state === "new";
@@ -449,9 +464,9 @@ const KEYS = {
   ",": () => opacity(view.opacity - 0.1),
   ".": () => opacity(view.opacity + 0.1),
   t: () => find("add").focus(),
-  "/": () => find("search").focus(),
+  "/": () => (list(true), find("search").focus()),
   delete: () => retag(chosen, false),
-  escape: closeDraft,
+  escape: () => (closeDraft(), list(false)),
   "?": () => find("keys").showModal(),
 };
 
@@ -521,6 +536,7 @@ function bind() {
   press("hide", () => hide(!view.hidden));
   press("outline", outline);
   press("help", KEYS["?"]);
+  press("list", () => list(!document.body.classList.contains("listing")));
   press("calibrate", async () => {
     try {
       latest = { ...latest, ...(await api.calibrate()) };

@@ -1,7 +1,7 @@
 // The list of images: filters, search, and only the rows that are in sight.
 
 import * as api from "./api.js";
-import { find, icon, make } from "./dom.js";
+import { find, icon, make, name } from "./dom.js";
 
 const HEIGHT = 64, MARGIN = 4, REST = 60; // pixels a row, rows beyond the edge, milliseconds until pictures load
 const MARKS = { accepted: "check", rejected: "cross", skipped: "skip" };
@@ -176,7 +176,7 @@ export class Queue {
       "div",
       { class: "row", role: "option", "data-id": row.id, "data-state": row.state, "aria-selected": String(row.id === this.selected), onclick: () => this.open(row.id) },
       make("img", { alt: "", width: 48, height: 48 }),
-      make("div", {}, make("b", { title: row.id }, row.id), make("small", { title: tags }, tags)),
+      make("div", {}, make("b", { class: "name", dir: "auto", title: row.id }, ...name(row.id)), make("small", { title: tags }, tags)),
       mark,
     );
   }
