@@ -11,6 +11,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 _ASK = """
 import json, torch
+from wsss.engine.precision import choose
+from wsss.engine.runtime import hardware
 found = {"torch": torch.__version__, "timm": __import__("timm").__version__}
 if torch.cuda.is_available():
     p = torch.cuda.get_device_properties(0)
@@ -18,7 +20,7 @@ if torch.cuda.is_available():
     found["capability"] = f"{p.major}.{p.minor}"
     found["memory"] = f"{p.total_memory / 2**30:.0f} GiB"
     found["CUDA"] = torch.version.cuda
-    found["precision"] = "bf16" if p.major >= 8 else "fp16" if p.major == 7 else "fp32"
+    found["precision"] = choose("auto", hardware(torch.device("cuda"))).precision
 else:
     found["device"] = f"cpu, {torch.get_num_threads()} thread(s)"
     found["precision"] = "fp32"

@@ -23,6 +23,8 @@ from wsss.formats.tag_list import without_background
 from wsss.formats.target import Target
 from wsss.formats.text import clean, excerpt, read_text
 
+_SIDES = ("imageHeight", "imageWidth")
+
 
 def read_masks(path: Path) -> MaskList:
     """The shapes of every JSON below a folder; the image has the name of the JSON.
@@ -76,9 +78,6 @@ def _content(file: Path) -> dict[str, Any]:
         )
     kept: dict[str, Any] = {k: content[k] for k in ("shapes", *_SIDES) if k in content}
     return kept
-
-
-_SIDES = ("imageHeight", "imageWidth")
 
 
 def _shapes(content: dict[str, Any], file: Path) -> list[tuple[str, dict[str, Any]]]:

@@ -18,6 +18,7 @@ from wsss.models.multiscale import check_walks, observe, seed_size
 from wsss.models.start_mask import STRENGTH, Answer, Start, start_from
 from wsss.seeding.cam import resize
 from wsss.seeding.clicks import Click, ClickRules, Likeness, certain, corrected
+from wsss.seeding.indexing import best_channel
 from wsss.seeding.maps import Evidence, score_maps
 from wsss.seeding.masks import harden
 from wsss.seeding.thresholds import moved, thresholds
@@ -193,7 +194,7 @@ class OpenImage:
         sure = known != IGNORE_INDEX
         values = torch.tensor([0, *labels], device=probs.device, dtype=torch.uint8)
         probs = torch.where(sure, (known == values[:, None, None]).float(), probs)
-        likeliest = known if start is None else values[probs.argmax(dim=0)]  # nobody asks
+        likeliest = known if start is None else values[best_channel(probs)]  # nobody asks
         if self._refine is not None and several:
             probs = torch.cat([probs[:first], self._refine(probs[first:])])
         mask = harden(probs, labels, self.settings.confidence, self.background)

@@ -11,7 +11,7 @@ from wsss.data.scores import Doubt
 from wsss.errors import WsssError
 from wsss.labels import IGNORE_INDEX
 from wsss.metrics.uncertainty import areas, disagreement, missing, overlaps, unsure
-from wsss.seeding.indexing import index_tensor
+from wsss.seeding.indexing import best_channel, index_tensor
 
 
 def signs_of(
@@ -35,7 +35,7 @@ def signs_of(
     Returns:
         (5 + 5L,), or (5 + 6L,) with the classifier's probabilities.
     """
-    refined = overlaps(first.max(dim=0).indices, probs.max(dim=0).indices, len(labels))
+    refined = overlaps(best_channel(first), best_channel(probs), len(labels))
     shares = areas(mask, IGNORE_INDEX).index_select(0, index_tensor(labels, mask.device))
     return torch.cat([unsure(probs)[None], before.flatten(), refined.flatten(), shares, likely])
 
@@ -85,10 +85,10 @@ def prediction_signs(first: Tensor | None, probs: Tensor) -> Tensor:
     Returns:
         (2 + L,), or (4 + 3L,) with those before a CRF.
     """
-    found, labels = probs.max(dim=0).indices, len(probs) - 1
+    found, labels = best_channel(probs), len(probs) - 1
     parts = [unsure(probs)[None], areas(found, labels)]
     if first is not None:
-        parts.append(overlaps(first.max(dim=0).indices, found, labels).flatten())
+        parts.append(overlaps(best_channel(first), found, labels).flatten())
     return torch.cat(parts)
 
 

@@ -17,7 +17,7 @@ from wsss.engine.inference import Autocast, from_device
 from wsss.models.doubts import doubt_of_prediction, prediction_signs
 from wsss.models.gate import Gate
 from wsss.seeding.cam import fold_flip, resize, scaled_size, with_flip
-from wsss.seeding.indexing import index_tensor
+from wsss.seeding.indexing import best_channel, index_tensor
 from wsss.seeding.masks import Refiner, refine, without_others
 
 UNLIKELY = 0.01
@@ -248,7 +248,7 @@ def label_at(probs: Tensor, size: tuple[int, int]) -> Tensor:
         (H, W) uint8.
     """
     if tuple(probs.shape[1:]) == tuple(size):
-        return probs.max(dim=0).indices.to(torch.uint8)
+        return best_channel(probs).to(torch.uint8)
     best = resize(probs[None, :1], size)[0, 0].clone()
     labels = torch.zeros(size, dtype=torch.uint8, device=probs.device)
     for label in range(1, len(probs)):

@@ -28,7 +28,7 @@ from wsss.models.multiscale import check_walks
 from wsss.models.segmenter import build_segmenter
 from wsss.models.soft_seeds import SoftSeeds, seed_probs, soft_seeds
 from wsss.run.state import Run
-from wsss.seeding.indexing import index_tensor
+from wsss.seeding.indexing import best_channel, index_tensor
 from wsss.seeding.masks import among_tags, at_true_rates, mix_in, seed_mask
 
 
@@ -156,7 +156,7 @@ class FromSegmenter:
         for i, value in enumerate((0, *labels)):
             channel[value] = i
         known = index_tensor(channel, probs.device)[old.long()]
-        before = overlaps(known, probs.max(dim=0).indices, len(labels))
+        before = overlaps(known, best_channel(probs), len(labels))
         if self.settings.former_masks:
             probs = mix_in(probs, old, labels, self.settings.former_masks)
         return Origin(labels, probs, None, before, unasked)

@@ -152,12 +152,12 @@ class Store:
             self._refuse_vanished()
             make_folder(self._lock.parent)
             self._begun = True
-        with self._thread, _held(self._lock):
-            found = self.get(image_id)
-            done = found.version == seen + 1 and found == found.model_copy(update=new)
-            if found.version != seen and not done:
-                raise ConflictError(found)
-            yield found, done
+            with _held(self._lock):
+                found = self.get(image_id)
+                done = found.version == seen + 1 and found == found.model_copy(update=new)
+                if found.version != seen and not done:
+                    raise ConflictError(found)
+                yield found, done
 
     def _refuse_vanished(self) -> None:
         """Refuse to begin the run's folder anew, where nobody would look for the masks."""

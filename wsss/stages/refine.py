@@ -28,6 +28,7 @@ from wsss.errors import WsssError, first_line
 from wsss.files import real_path
 from wsss.labels import IGNORE_INDEX
 from wsss.run.fingerprint import origin_of
+from wsss.seeding.indexing import best_channel
 
 MAP_SUFFIXES = (".npy", ".npz")
 MASK_SUFFIXES = (".png", *MAP_SUFFIXES)
@@ -177,7 +178,7 @@ def _refine(batch: Sequence[_Read], crf: DenseCRF, device: torch.device) -> list
         marginals = crf(pixels, probs)
     except WsssError as error:
         raise WsssError(f"The mask {some[0].wanted.mask} can't be refined: {error}") from error
-    best = iter(from_device([one.max(dim=0).indices for one in marginals]))
+    best = iter(from_device([best_channel(one) for one in marginals]))
     return [
         _Refined(one.wanted, np.array(one.labels, np.uint8)[next(best)] if one.labels else unsure)
         for one in batch
