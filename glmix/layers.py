@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from timm.models import register_notrace_function, register_notrace_module
 from torch import Tensor, nn
 
-from glmix.cpu import LOW, attention, depthwise_conv2d, pointwise_conv2d, row_linear
+from glmix.cpu import LOW, attention, pointwise_conv2d, row_linear
+from glmix.gpu import depthwise_conv2d
 
 # Devices whose convolutions and batch norms keep channels last.
 CHANNELS_LAST_DEVICES = ("cpu", "cuda")
@@ -92,7 +93,7 @@ class ResidualDepthwiseConv(DepthwiseConv):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, D, h, w) → the same shape."""
-        return x + super().forward(x)
+        return depthwise_conv2d(x, self.weight, self.bias, residual=True)
 
 
 class PointwiseConv(nn.Conv2d):

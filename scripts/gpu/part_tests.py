@@ -1,5 +1,10 @@
-"""Every test marked `gpu`; on a CPU the code of those that need no more than a device runs."""
+"""Every test marked `gpu`; on a CPU the code of those that need no more than a device runs.
 
+On a GPU most of their time goes into kernels that cuDNN compiles for each size, so several
+processes share them, where pytest-xdist is there.
+"""
+
+import importlib.util
 import os
 from collections import Counter
 
@@ -21,6 +26,11 @@ class Rows:
         """Slow tests, such as those that compile, come last."""
         items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
         self.counts["left"] = len(items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        """Called by pytest-xdist with the tests that each of its processes has found."""
+        self.counts["left"] = len(ids)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Called by pytest after set-up, call and tear-down of each test."""
@@ -57,5 +67,9 @@ def run(job: Job) -> None:
     # warnings of another machine's packages are not what is tested
     options = ["-m", "gpu", "-q", "-W", "default", "-p", "no:cacheprovider", "--durations=10"]
     options += ["--continue-on-collection-errors"]
+    cores = os.cpu_count() or 1
+    if job.device.type != "cpu" and cores > 4 and importlib.util.find_spec("xdist"):
+        os.environ["OMP_NUM_THREADS"] = "1"
+        options += ["-p", "xdist.plugin", "-n", str(min(14, cores - 2)), "--dist=worksteal"]
     pytest.main([*options, *files], plugins=[rows])
     job.failed += rows.counts["failed"]

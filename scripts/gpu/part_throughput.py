@@ -1,6 +1,16 @@
-"""Images per second of the paper's ablations and of whole models beside their like."""
+"""Images per second of the paper's ablations and of whole models beside their like.
 
-from collections.abc import Callable
+A network's first training step takes ten seconds on a GPU, since cuDNN compiles its depth-wise
+kernels for each size. So several processes warm up side by side, and then measure one by one.
+"""
+
+import multiprocessing
+import os
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from typing import Any
 
 import timm
@@ -14,111 +24,184 @@ from gpu.part import Job
 
 OTHERS = ("swin_tiny_patch4_window7_224", "convnext_tiny")
 GLNETS = ("glnet_stl", "glnet_4g", "glnet_9g", "glnet_16g")
+PLAIN = ("glnet_nano", "glnet_stl", "glnet_4g")
 PRECISIONS = ("bf16", "tf32", "fp32")
 Forward = Callable[[Tensor], Tensor]
 
 
+@dataclass(frozen=True)
+class Task:
+    """What is measured.
+
+    Attributes:
+        name: model.
+        size: side of the images.
+        batch: images of a forward pass; training takes half.
+        kind: precision.
+        ablation: the paper's row and its throughput, empty for whole models.
+        arguments: of the model.
+        plain: written as the paper writes it, without any of our ways.
+    """
+
+    name: str
+    size: int
+    batch: int
+    kind: str
+    ablation: tuple[str, str] | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    plain: bool = False
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Images per second forward and in training, and the peak memory of a training step."""
+
+    forward: float
+    training: float
+    peak: str
+
+
 def run(job: Job) -> None:
     """The ablation table, then the models; as far as the time goes."""
-    ablations(job)
-    models(job)
+    tasks = [*ablations(job), *models(job)]
+    firsts: dict[tuple[Any, ...], Speed] = {}
+    for task, speed in zip(tasks, measured(job, tasks), strict=False):
+        group = (bool(task.ablation), task.size, task.kind)
+        if isinstance(speed, str):
+            job.failed += 1
+            job.row(f"{task.name}, {task.size}², {task.kind}", f"failed: {speed}")
+            continue
+        first = firsts.setdefault(group, speed)
+        ours = firsts.setdefault((*group, task.name), speed)
+        row(job, task, speed, first, ours)
+        if job.left < 5:
+            job.row("further models", "left out: the time was up")
+            return
 
 
-def ablations(job: Job) -> None:
-    """Forward and training throughput relative to the first row, beside the paper's column."""
+def row(job: Job, task: Task, speed: Speed, first: Speed, ours: Speed) -> None:
+    """A line of the table: beside the first of its group, or plain beside ours."""
+    what = f"{task.ablation[0] if task.ablation else task.name}, {task.size}², {task.kind}"
+    result = f"{speed.forward:.0f} and {speed.training:.0f} images/s forward and training"
+    share = f"{speed.forward / first.forward:.2f} and {speed.training / first.training:.2f}"
+    if task.ablation:
+        job.row(what, result, f"relative {share}, paper {task.ablation[1]}")
+        return
+    result = f"{result}, peak {speed.peak} with {task.batch // 2} images"
+    beside = f"× {share} of the first model"
+    if task.plain:
+        what = f"{task.name} as written plainly, {task.size}², {task.kind}"
+        beside = (
+            f"ours × {ours.forward / speed.forward:.2f} and {ours.training / speed.training:.2f}"
+        )
+    job.row(what, result, beside)
+
+
+def ablations(job: Job) -> Iterator[Task]:
+    """Rows of the paper's table that have a throughput."""
     size, batch = (64, 2) if job.tiny else (224, 128)
-    first: tuple[float, float] | None = None
     rows = [row for row in ROWS if row[5] != "–"]
     for name, variant, arguments, _, _, paper in rows[:2] if job.tiny else rows:
-        if job.left < 10:
-            job.row("further ablations", "left out: the time was up")
-            return
-        with job.attempt(name):
-            net = model(variant, **arguments).to(job.device)
-            speeds = throughput(job, net, net, size, batch, job.precision)
-            first = first or speeds
-            job.row(
-                f"{name}, {size}², {job.precision}",
-                f"{speeds[0]:.0f} and {speeds[1]:.0f} images/s forward and training",
-                f"relative {speeds[0] / first[0]:.2f} and {speeds[1] / first[1]:.2f}, "
-                f"paper {paper}",
-            )
+        yield Task(variant, size, batch, job.precision, (name, paper), arguments)
 
 
-def models(job: Job) -> None:
+def models(job: Job) -> Iterator[Task]:
     """GLNets beside Swin, ConvNeXt and the plain formulation, by precision and size."""
-    for size in (64,) if job.tiny else (224, 512):
-        names = ["glnet_nano", "convnext_atto"] if job.tiny else [*OTHERS, *GLNETS]
-        if size > 224:
-            names = ["convnext_tiny", "glnet_4g"]
-        on_cpu = job.device.type == "cpu"
-        for kind in ("fp32",) if on_cpu else PRECISIONS if size == 224 else ("bf16",):
-            swin: tuple[float, float] | None = None
+    kinds = ("fp32",) if job.device.type == "cpu" else PRECISIONS
+    if job.tiny:
+        wanted = [(64, 2, kinds[:1], ("convnext_atto", "glnet_nano"))]
+    else:
+        wanted = [
+            (224, 128, kinds[:1], (*OTHERS, *GLNETS)),
+            (512, 24, kinds[:1], ("convnext_tiny", "glnet_4g")),
+            (224, 128, kinds[1:], ("swin_tiny_patch4_window7_224", "glnet_stl", "glnet_4g")),
+        ]
+    for size, batch, some, names in wanted:
+        for kind in some:
             for name in names:
-                if job.left < 10:
-                    job.row("further models", "left out: the time was up")
-                    return
-                with job.attempt(name):
-                    speeds = one(job, name, size, kind, swin)
-                    swin = swin or speeds
+                yield Task(name, size, batch, kind)
+                if name in PLAIN:
+                    yield Task(name, size, batch, kind, plain=True)
 
 
-def one(
-    job: Job, name: str, size: int, kind: str, first: tuple[float, float] | None
-) -> tuple[float, float]:
-    """A row of a model, and one of the plain formulation for some."""
-    batch = 2 if job.tiny else (128 if size == 224 else 24)
-    net = build(name).to(job.device)
-    speeds = throughput(job, net, net, size, batch, kind)
-    first = first or speeds
-    beside = f"× {speeds[0] / first[0]:.2f} and {speeds[1] / first[1]:.2f} of the first model"
-    job.row(f"{name}, {size}², {kind}", told(job, net, net, speeds, size, batch, kind), beside)
-    if name in ("glnet_nano", "glnet_stl", "glnet_4g"):
-        plain = lambda x: plain_forward(net, x)[0]  # noqa: E731
-        slow = throughput(job, net, plain, size, batch, kind)
-        beside = f"ours × {speeds[0] / slow[0]:.2f} and {speeds[1] / slow[1]:.2f}"
-        what = f"{name} as written plainly, {size}², {kind}"
-        job.row(what, told(job, net, plain, slow, size, batch, kind), beside)
-    return speeds
+def measured(job: Job, tasks: Sequence[Task]) -> Iterator[Speed | str]:
+    """Speeds of tasks in their order, or why there is none."""
+    count = 1 if job.device.type == "cpu" else max(1, min(12, (os.cpu_count() or 4) - 2))
+    context = multiprocessing.get_context("spawn")
+    links = []
+    for i in range(min(count, len(tasks))):
+        mine, theirs = context.Pipe()
+        arguments = theirs, tasks[i::count], job.device, job.tiny
+        context.Process(target=work, args=arguments, daemon=True).start()
+        links.append(mine)
+    for link in links:  # all have warmed up before the first is measured
+        link.recv()
+    for i in range(len(tasks)):
+        link = links[i % len(links)]
+        link.send("next")
+        yield link.recv()
 
 
-def build(name: str) -> Any:
-    """A model with random weights."""
-    return model(name) if name.startswith("glnet") else timm.create_model(name)
+def work(link: Connection, tasks: Sequence[Task], device: torch.device, tiny: bool) -> None:
+    """A process of its own: builds and warms up its networks, then measures each when asked."""
+    torch.set_num_threads(1)
+    found: list[tuple[nn.Module, Forward] | str] = []
+    for task in tasks:
+        try:
+            net, forward = build(task, device)
+            x = images(task, device)
+            with torch.inference_mode(), precision(task.kind, device):
+                net.eval()
+                forward(x)
+            step(net.train(), forward, x[: task.batch // 2], task.kind)
+            found.append((net, forward))
+        except Exception as error:
+            traceback.print_exc()
+            found.append(f"{type(error).__name__}: {str(error)[:120]}")
+        if device.type != "cpu":
+            torch.cuda.empty_cache()
+    link.send("ready")
+    for task, one in zip(tasks, found, strict=True):
+        link.recv()
+        try:
+            link.send(one if isinstance(one, str) else throughput(task, *one, device, tiny))
+        except Exception as error:
+            traceback.print_exc()
+            link.send(f"{type(error).__name__}: {str(error)[:120]}")
+        if device.type != "cpu":
+            torch.cuda.empty_cache()
+    with suppress(EOFError):
+        link.recv()  # ends with the process that asks
 
 
-def told(
-    job: Job,
-    net: nn.Module,
-    forward: Forward,
-    speeds: tuple[float, float],
-    size: int,
-    batch: int,
-    kind: str,
-) -> str:
-    """Speeds and the peak of a training step, in words."""
-    x = torch.randn(batch // 2, 3, size, size, device=job.device)
-    peak = peak_of(lambda: step(net, forward, x, kind), job.device)
-    return (
-        f"{speeds[0]:.0f} and {speeds[1]:.0f} images/s forward and training, peak {peak} "
-        f"with {batch // 2} images"
-    )
+def build(task: Task, device: torch.device) -> tuple[nn.Module, Forward]:
+    """A model with random weights, channels last, and what to call."""
+    ours = task.name.startswith("glnet")
+    net = model(task.name, **task.arguments) if ours else timm.create_model(task.name)
+    net = net.to(device).to(memory_format=torch.channels_last)
+    return net, (lambda x: plain_forward(net, x)[0]) if task.plain else net
+
+
+def images(task: Task, device: torch.device) -> Tensor:
+    """A batch of noise."""
+    x = torch.randn(task.batch, 3, task.size, task.size, device=device)
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def throughput(
-    job: Job, net: nn.Module, forward: Forward, size: int, batch: int, kind: str
-) -> tuple[float, float]:
+    task: Task, net: nn.Module, forward: Forward, device: torch.device, tiny: bool
+) -> Speed:
     """Images per second forward, and in training with half the batch."""
-    budget = 0.05 if job.tiny else 0.4
-    x = torch.randn(batch, 3, size, size, device=job.device)
-    x = x.contiguous(memory_format=torch.channels_last)
-    net.to(memory_format=torch.channels_last).eval()
-    with torch.inference_mode(), precision(kind, job.device):
-        infer = seconds_of(lambda: forward(x), job.device, budget)
-    half = x[: batch // 2]
+    budget = 0.05 if tiny else 0.3
+    x = images(task, device)
+    net.eval()
+    with torch.inference_mode(), precision(task.kind, device):
+        infer = seconds_of(lambda: forward(x), device, budget)
+    half = x[: task.batch // 2]
     net.train()
-    train = seconds_of(lambda: step(net, forward, half, kind), job.device, budget)
-    return batch / infer, len(half) / train
+    train = seconds_of(lambda: step(net, forward, half, task.kind), device, budget)
+    peak = peak_of(lambda: step(net, forward, half, task.kind), device)
+    return Speed(task.batch / infer, len(half) / train, peak)
 
 
 def step(net: nn.Module, forward: Forward, x: Tensor, kind: str) -> None:

@@ -16,7 +16,7 @@ from wsss.crf.filters import DifferentiableFilter, Filters, join, symmetric_scal
 from wsss.crf.inputs import Problem
 from wsss.crf.lattice import Lattice, build_lattice
 from wsss.crf.presets import CRFParameters
-from wsss.crf.segment_sums import chunk_rows, is_host
+from wsss.crf.segment_sums import chunk_rows, has_kernels, is_host
 
 NEVER = -1e4  # the logit of a label that does not exist: its exponential is 0
 # While a kernel's normalised rows sum to 5 at most, messages stay under 88 and their exponentials
@@ -105,6 +105,11 @@ class LatticeMeanField:
         numbers = [abs(w) if isinstance(w, float) else SAFE_WEIGHT for w in weights]
         safe = compatibility is None and sum(numbers) < SAFE_WEIGHT
         marginals = normalise(unary.clone(), True).to(dtype)  # probabilities of 1e-5 at least
+        if compatibility is None and has_kernels(unary):
+            from wsss.crf.fused import plan
+
+            plan(filters).iterate(unary, marginals, self.parameters.iterations)
+            return marginals.to(unary.dtype)
         iterate([Term(filters, compatibility)], unary, marginals, self.parameters.iterations, safe)
         return marginals.to(unary.dtype)
 
@@ -173,14 +178,16 @@ def _wants_grad(problems: list[Problem], parameters: CRFParameters) -> bool:
     return any(tensor.requires_grad for tensor in tensors)
 
 
-def padded_labels(num_labels: int) -> int:
-    """Columns that rows of so many labels have, whole vectors of the CPU."""
-    return num_labels if num_labels <= 4 else -(-num_labels // 8) * 8
+def padded_labels(num_labels: int, host: bool = True) -> int:
+    """Columns that rows of so many labels have: whole vectors of the CPU, or of a GPU's loads."""
+    if num_labels <= 4:
+        return num_labels if host or num_labels < 3 else 4
+    return -(-num_labels // 8) * 8
 
 
 def _rows(log_probs: list[Tensor]) -> Tensor:
     """(N, L) of all images' (L_i, H_i, W_i), labels that do not exist at NEVER."""
-    width = padded_labels(max(len(p) for p in log_probs))
+    width = padded_labels(max(len(p) for p in log_probs), is_host(log_probs[0].device))
     counts = [p[0].numel() for p in log_probs]
     rows = log_probs[0].new_full((sum(counts), width), NEVER)
     start = 0

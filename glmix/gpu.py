@@ -1,0 +1,64 @@
+"""Ways round slow kernels of PyTorch on a GPU, by Triton where it is there and works."""
+
+import warnings
+from functools import cache
+
+import torch
+from timm.models import register_notrace_function
+from torch import Tensor
+
+from glmix import cpu
+
+
+@cache
+def has_triton(device: torch.device) -> bool:
+    """Whether Triton compiles and runs on a GPU; where it doesn't, a warning says so once.
+
+    It comes with PyTorch's CUDA builds for Linux, needs a C compiler, and GPUs from 2017 on.
+    """
+    try:
+        from glmix import kernels
+
+        ones = torch.ones(1, 1, 1, 1, device=device)
+        return float(kernels.depthwise_conv2d(ones, ones, None, True)) == 2.0
+    except Exception as error:  # each cause raises its own
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        warnings.warn(
+            f"without Triton every new size of image takes seconds on this GPU: {reason}",
+            stacklevel=2,
+        )
+        return False
+
+
+def depthwise_conv2d(
+    x: Tensor, weight: Tensor, bias: Tensor | None, residual: bool = False
+) -> Tensor:
+    """Depth-wise convolution that keeps the size.
+
+    Args:
+        x: (B, D, h, w).
+        weight: (D, 1, k, k), k odd.
+        bias: (D,) or None.
+        residual: whether to add `x`.
+
+    Returns:
+        (B, D, h, w).
+    """
+    if _infers_plainly(x) and has_triton(x.device):
+        from glmix import kernels
+
+        if torch.is_autocast_enabled("cuda"):
+            x = x.to(torch.get_autocast_dtype("cuda"))
+        return kernels.depthwise_conv2d(x, weight, bias, residual)
+    out = cpu.depthwise_conv2d(x, weight, bias)
+    return x + out if residual else out
+
+
+def _infers_plainly(x: Tensor) -> bool:
+    """Whether nothing but the answer is wanted: no gradient, no trace, no fake tensor's shape."""
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() or torch.jit.is_tracing():  # type: ignore[attr-defined]
+        return False
+    return x.is_cuda and type(x) is Tensor
+
+
+register_notrace_function(depthwise_conv2d)
