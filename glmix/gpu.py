@@ -20,7 +20,8 @@ def has_triton(device: torch.device) -> bool:
         from glmix import kernels
 
         ones = torch.ones(1, 1, 1, 1, device=device)
-        return float(kernels.depthwise_conv2d(ones, ones, None, True)) == 2.0
+        kernels.depthwise_conv2d(ones, ones, None, True)
+        return True
     except Exception as error:  # each cause raises its own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         warnings.warn(

@@ -35,10 +35,11 @@ class Part:
 
 
 PARTS = {
-    "tests": Part(170, 20),
-    "pipeline": Part(150, 30),
     "crf": Part(60, 15),
-    "throughput": Part(150, 20),
+    "tests": Part(120, 20),
+    "pipeline": Part(170, 30),
+    "sizes": Part(40, 15),
+    "throughput": Part(150, 60),
     "profile": Part(60, 20),
 }
 

@@ -158,16 +158,15 @@ def timed(title: str, work: Callable[[], object]) -> tuple[float, str]:
     """Units per second after the first third, and where the time of the loop went."""
     marks: list[tuple[float, int]] = []
     usages: list[Usage] = []
-    start = time.perf_counter()
     with listening(title, marks, usages):
         work()
     if not marks:
         raise RuntimeError(f"{title} found nothing to do")
     total = sum(units for _, units in marks)
     shares = str(usages[0]).partition("(")[2].rstrip(")")
-    if total < 100 or len(marks) < 3:
+    if len(marks) < 12:
         return total / sum(usages[0].waited.values()), shares
-    first = marks[len(marks) // 3 - 1] if len(marks) > 2 else (start, 0)
+    first = marks[len(marks) // 3 - 1]
     after = sum(units for at, units in marks if at > first[0])
     return after / max(marks[-1][0] - first[0], 1e-9), shares
 

@@ -50,7 +50,11 @@ class Rows:
     def _failed(self, test: str, text: str) -> None:
         self.counts["failed"] += 1
         lines = [line for line in text.splitlines() if line.startswith("E  ")]
-        reason = lines[0][1:].strip() if lines else (text.strip().splitlines() or ["?"])[-1]
+        reason = (
+            " ".join(line[1:].strip() for line in lines[:2])
+            if lines
+            else (text.strip().splitlines() or ["?"])[-1]
+        )
         self.job.row(test.removeprefix("tests/"), f"FAILED: {reason[:150]}")
 
 

@@ -108,6 +108,8 @@ def start(settings: RuntimeConfig, seed: int) -> Runtime:
         workers = 0 if chosen.type == "cpu" else min(8, os.cpu_count() or 1)
     if chosen.type == "cuda":
         _allow_tf32(settings.precision != "fp32")
+        # cuDNN's attention is generated anew for every number of tokens: images have many sizes
+        torch.backends.cuda.enable_cudnn_sdp(False)
     found = hardware(chosen)
     precision = choose(settings.precision, found).precision
     return Runtime(chosen, team, workers, precision, found, settings.compile)
