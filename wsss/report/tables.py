@@ -54,9 +54,11 @@ def show_tuning(path: Path) -> None:
     if "choices" not in found:
         walks, border = (found["settings"][key] for key in ("walks", "border"))
         chosen = f"walks {'with' if border else 'without'} border evidence" if walks else "no walk"
+        sure = found.get("sure_share")
+        reached = "" if sure is None else f", {sure:.0%} of a walk's seed is surely of its class"
         print(
-            f"{found['positive_share']:.0%} of an image is evidence for a tag by itself, on the "
-            f"average of {found['images']} images: {chosen}",
+            f"{found['positive_share']:.0%} of an image is evidence for a tag by itself{reached}, "
+            f"on the average of {found['images']} images: {chosen}",
             file=sys.stderr,
         )
         return

@@ -61,23 +61,40 @@ def seedings(
 SPREAD, WIDE = 0.8, 0.5
 """Share of an image that is evidence for a tag, from which no walk, and no border, helps."""
 
+SURE = 0.8
+"""Share of a walk's seed where the class is surely there, below which the walk doesn't help."""
 
-def by_compactness(share: float, walks: tuple[Walk, ...], border: Border) -> Seeding:
+
+@dataclass(frozen=True)
+class Compactness:
+    """How compact class activation is; means over images' tags.
+
+    Attributes:
+        positive: share of locations that are evidence for a tag by themselves.
+        sure: share of a walk's seed in which activation is higher than at 99 of 100 locations of
+            images without the tag; None where no image is without it.
+    """
+
+    positive: float
+    sure: float | None
+
+
+def by_compactness(found: Compactness, walks: tuple[Walk, ...], border: Border) -> Seeding:
     """Walks and border evidence by how compact class activation is.
 
     A walk spreads evidence from an object's telling part. Where most of the image is evidence
-    already it can only blur; where about half is, objects reach the border, which is then no
-    background. The two bounds were chosen on true masks of VOC (0.37), MSRC (0.63, with stuff 0.62)
-    and magnetic tiles (0.91).
+    already it can only blur; where it leads to what images without the tag hold as well, it leaves
+    the object. Where about half of an image is evidence, objects reach the border, which is then
+    no background. The bounds were chosen on true masks of VOC, MSRC and magnetic tiles.
 
     Args:
-        share: of locations that are evidence for a tag by themselves, mean over images' tags.
+        found: of the images' tags.
         walks: that spread it.
         border: that finds background.
     """
-    if share >= SPREAD:
+    if found.positive >= SPREAD or (found.sure is not None and found.sure < SURE):
         return Seeding()
-    return Seeding(walks, None if share >= WIDE else border)
+    return Seeding(walks, None if found.positive >= WIDE else border)
 
 
 def _whole(seeding: Seeding, names: list[str]) -> object:

@@ -25,7 +25,7 @@ from wsss.labels import BACKGROUND, IGNORE_INDEX
 from wsss.metrics import choice
 from wsss.metrics.split_scores import known
 from wsss.models.classifier import TagClassifier, build_classifier
-from wsss.models.compactness import positive_share
+from wsss.models.compactness import compactness
 from wsss.models.multiscale import check_walks
 from wsss.run.state import Run
 from wsss.seeding.candidates import by_compactness
@@ -79,22 +79,24 @@ def run(config: RunConfig, trusted: Path | None = None) -> tuple[PseudoMasksConf
 
 def _without_masks(config: RunConfig, tagged: TaggedDataset) -> PseudoMasksConfig:
     """Settings by how compact class activation is."""
-    samples = [sample for sample in tagged.samples if sample.tags]
-    drawn = np.random.default_rng(config.seed).permutation(len(samples))[:LOOKED_AT]
+    order = np.random.default_rng(config.seed).permutation(len(tagged))
+    samples = [tagged.samples[i] for i in order]
+    drawn = [one for one in samples if one.tags][:LOOKED_AT]
+    others = [one for one in samples if not one.tags][:LOOKED_AT]
     runtime = start(config.runtime, config.seed)
     model = _model(config, tagged, runtime)
-    share = positive_share(model, [samples[i] for i in drawn], runtime, config.data.max_side)
     usual, now = PseudoMasksConfig(), config.pseudo_masks
     assert usual.border is not None
     walks, border = now.walks or usual.walks, now.border or usual.border
-    chosen = by_compactness(share, walks, border)
+    tried = now.model_copy(update={"walks": walks})
+    found = compactness(model, [*drawn, *others], tried, runtime, config.data.max_side)
+    chosen = by_compactness(found, walks, border)
     if not config.data.background:
         chosen = Seeding(chosen.walks)
     settings = now.model_copy(update={"walks": chosen.walks, "border": chosen.border})
     told = settings.model_dump(mode="json", include={"walks", "border"})
-    write_json(
-        Run(config.run).tuning, {"images": len(drawn), "positive_share": share, "settings": told}
-    )
+    shares = {"positive_share": found.positive, "sure_share": found.sure}
+    write_json(Run(config.run).tuning, {"images": len(drawn), **shares, "settings": told})
     return settings
 
 

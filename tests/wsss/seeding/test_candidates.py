@@ -1,6 +1,6 @@
 """Recipes to choose among."""
 
-from wsss.seeding.candidates import LEVELS, by_compactness, seedings
+from wsss.seeding.candidates import LEVELS, Compactness, by_compactness, seedings
 from wsss.seeding.walks import Border, Seeding, Walk
 
 BLOCKS = ["4.0", "8.0", "8.1", "16.0", "16.2"]
@@ -25,9 +25,14 @@ def test_seedings_without_background_know_no_border() -> None:
 
 def test_by_compactness_walks_less_the_more_is_evidence_already() -> None:
     walks, border = (Walk("16", 8),), Border()
-    assert by_compactness(0.37, walks, border) == Seeding(walks, border)
-    assert by_compactness(0.63, walks, border) == Seeding(walks)
-    assert by_compactness(0.91, walks, border) == Seeding()
+    assert by_compactness(Compactness(0.37, 0.9), walks, border) == Seeding(walks, border)
+    assert by_compactness(Compactness(0.63, None), walks, border) == Seeding(walks)
+    assert by_compactness(Compactness(0.91, 0.99), walks, border) == Seeding()
+
+
+def test_by_compactness_does_not_walk_to_what_images_without_the_tag_hold() -> None:
+    walks, border = (Walk("16", 8),), Border()
+    assert by_compactness(Compactness(0.3, 0.73), walks, border) == Seeding()
 
 
 def test_levels_have_a_middle_that_changes_nothing() -> None:

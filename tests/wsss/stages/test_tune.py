@@ -16,7 +16,7 @@ from wsss.errors import WsssError
 from wsss.models.classifier import build_classifier
 from wsss.report.tables import show_tuning
 from wsss.run.state import Run, open_run
-from wsss.seeding.candidates import by_compactness
+from wsss.seeding.candidates import Compactness, by_compactness
 from wsss.seeding.walks import Border
 from wsss.stages import generate_pseudo_masks, tune
 
@@ -105,7 +105,9 @@ def test_tune_without_trusted_masks_looks_at_class_activation(telling: RunConfig
     settings, path = tune.run(telling)
     found = json.loads(path.read_text())
     assert 0 < found["positive_share"] < 1 and found["images"] == 12
-    expected = by_compactness(found["positive_share"], telling.pseudo_masks.walks, Border())
+    shares = Compactness(found["positive_share"], found["sure_share"])
+    assert 0 <= found["sure_share"] <= 1
+    expected = by_compactness(shares, telling.pseudo_masks.walks, Border())
     assert settings.seeding == expected
     pipeline.tuned_masks(telling)
     assert open_run(telling.run).pseudo_masks == settings
