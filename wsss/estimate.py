@@ -10,6 +10,7 @@ from torch import Tensor
 
 from wsss.config import OptimConfig, RunConfig
 from wsss.crf import make_crf
+from wsss.data.augment import normalise_pixels
 from wsss.data.images import Sample, TaggedDataset
 from wsss.data.tags import TagTrainingSet
 from wsss.engine.inference import load, network_autocast, to_device
@@ -17,6 +18,7 @@ from wsss.engine.profile import Stopwatch
 from wsss.engine.runtime import Runtime
 from wsss.engine.schedule import steps_of
 from wsss.models.classifier import TagClassifier
+from wsss.models.frozen_heads import features_of
 from wsss.models.inference import View, predict_images, predict_views
 from wsss.models.mask_loss import mask_loss
 from wsss.models.segmenter import Segmenter
@@ -64,8 +66,14 @@ def estimate(
 
     try:
         if "train_cls" in missing[0]:
-            images = _images(config.train_cls, len(tagged))
-            add("train-cls", images, lambda: _train_cls(config, tagged, classifier, runtime))
+            own, pretrained = config.train_cls, config.backbone.weights is not None
+            if own.backbone_rate(len(tagged), pretrained) == 0:
+                add(
+                    "train-cls", len(tagged), lambda: _features(config, sample, classifier, runtime)
+                )
+            else:
+                images = _images(own, len(tagged))
+                add("train-cls", images, lambda: _train_cls(config, tagged, classifier, runtime))
         if "pseudo_masks" in missing[0]:
             add(
                 "generate-pseudo-masks", masked, lambda: _seeds(config, sample, classifier, runtime)
@@ -162,6 +170,17 @@ def _train_cls(
     # beside workers, reading takes no time
     reading = 0.0 if runtime.workers else _timed(runtime, lambda: dataset[0, len(tagged) // 2])
     return reading + _training(model, settings, settings.crop, loss, runtime)
+
+
+def _features(config: RunConfig, sample: Sample, model: TagClassifier, runtime: Runtime) -> float:
+    """Seconds per image of a backbone that is left as it is; the heads take hardly any."""
+
+    def work() -> None:
+        pixels = _pixels(sample, config.data.max_side, runtime)
+        with network_autocast(runtime)():
+            features_of(model, normalise_pixels(pixels))
+
+    return _timed(runtime, work)
 
 
 def _train_seg(config: RunConfig, model: Segmenter, runtime: Runtime) -> float:

@@ -52,6 +52,7 @@ def torchrun(folder: Path, *arguments: object) -> list[tuple[int, str, str]]:
     ("stage", "more"),
     [
         ("train-cls", []),
+        ("train-cls", ["train_cls.backbone_lr_factor=0"]),
         ("train-seg", []),
         ("train-seg", ["train_seg.accumulate=2"]),
     ],

@@ -164,8 +164,6 @@ class OptimConfig(Section):
     """Images a step."""
     lr: float = Field(1e-3, gt=0)
     """Highest learning rate, of the heads and the decoder."""
-    backbone_lr_factor: float = Field(0.3, ge=0)
-    """The backbone learns at `lr` times this; 0 leaves it as it is, its batch norms included."""
     weight_decay: float = Field(0.05, ge=0)
     """Of weight matrices; norms and biases do not decay."""
     warmup_steps: int = Field(100, ge=0)
@@ -194,9 +192,18 @@ class OptimConfig(Section):
         return self
 
 
+FEW_IMAGES = 1000
+"""Below so many training images the heads of the classifier learn alone."""
+
+
 class TrainClsConfig(OptimConfig):
     """Stage 1: the classifier, from tags."""
 
+    backbone_lr_factor: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+    """The backbone learns at `lr` times this. 0 leaves it as it is: it sees every image once, as a
+    whole, and the heads learn from what it finds there, in 400 steps at least; `crop`, `crop_area`
+    and `jitter` take no part. `auto`: 0 if there are fewer than 1,000 images and the backbone comes
+    with weights, else 0.3."""
     crop: int = Field(192, ge=16)
     """Side of the square crops in pixels."""
     crop_area: Range = (0.25, 1.0)
@@ -213,6 +220,17 @@ class TrainClsConfig(OptimConfig):
     """Slots per class whose scores are averaged."""
     slot_loss: float = Field(0.5, ge=0)
     """Weight of the auxiliary loss."""
+
+    def backbone_rate(self, images: int, pretrained: bool) -> float:
+        """`backbone_lr_factor`, chosen where that is `auto`.
+
+        Args:
+            images: with tags.
+            pretrained: whether the backbone comes with weights.
+        """
+        if self.backbone_lr_factor != "auto":
+            return self.backbone_lr_factor
+        return 0.0 if pretrained and images < FEW_IMAGES else 0.3
 
 
 class ViewsConfig(Section):
@@ -287,6 +305,8 @@ class MaskLossConfig(Section):
 class TrainSegConfig(OptimConfig):
     """Stage 3: the segmenter, from the pseudo-masks alone."""
 
+    backbone_lr_factor: float = Field(0.3, ge=0)
+    """The backbone learns at `lr` times this; 0 leaves it as it is, its batch norms included."""
     decoder: Literal["segformer", "fpn", "upernet", "unet"] = "segformer"
     """By segmentation-models-pytorch."""
     decoder_args: dict[str, Any] = Field(default_factory=dict)

@@ -28,6 +28,9 @@ from wsss.errors import WsssError
 LossFunction = Callable[[nn.Module, Sequence[Tensor]], Tensor]
 """(model, batch) → scalar, this process's part of the loss: those of all processes add up."""
 
+Collate = Callable[[list[Any]], Sequence[Tensor]]
+"""Samples → their batch."""
+
 
 def train(
     runtime: Runtime,
@@ -43,6 +46,7 @@ def train(
     log: Path,
     save_every: float = 60.0,
     tensorboard: Path | None = None,
+    collate: Collate | None = None,
 ) -> nn.Module:
     """Train to the end of the schedule, from the checkpoint where there is one.
 
@@ -59,6 +63,7 @@ def train(
         log: JSON lines.
         save_every: seconds between checkpoints.
         tensorboard: folder of a TensorBoard log, if wanted.
+        collate: makes a batch of samples where they don't simply stack.
 
     Returns:
         The trained model, or its average where the schedule asks for one; in eval mode.
@@ -95,6 +100,7 @@ def train(
         num_workers=runtime.workers,
         pin_memory=runtime.device.type != "cpu",
         persistent_workers=False,
+        collate_fn=collate,
     )
     parallel = _distributed(model, runtime)
     trained: Any = torch.compile(parallel) if runtime.compile else parallel

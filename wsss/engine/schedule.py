@@ -42,13 +42,13 @@ class Schedule:
         return warm * float((1 - step / self.steps) ** self.poly_power)
 
 
-def schedule_of(settings: OptimConfig, images: int) -> Schedule:
-    """The schedule that a stage's settings give for this many images.
+def schedule_of(settings: OptimConfig, images: int, least_steps: int = 1) -> Schedule:
+    """The schedule that a stage's settings give for this many images, of so many steps at least.
 
     Warm-up ends after a fifth of the steps at the latest: a training of few images would end
     before it reached its rate. The fifth leaves the default of 100 steps alone from 500 steps up.
     """
-    steps = steps_of(settings.epochs, images, settings.batch_size)
+    steps = max(steps_of(settings.epochs, images, settings.batch_size), least_steps)
     return Schedule(
         steps,
         settings.batch_size,

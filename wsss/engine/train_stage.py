@@ -14,11 +14,11 @@ from wsss.config import OptimConfig
 from wsss.data.skip_damaged import SkipDamaged
 from wsss.engine.allocator import give_back
 from wsss.engine.checkpoint import save_model
-from wsss.engine.loop import LossFunction, check_batch, train
+from wsss.engine.loop import Collate, LossFunction, check_batch, train
 from wsss.engine.parameter_groups import freeze, parameter_groups, to_training
 from wsss.engine.precision import Precision, choose
 from wsss.engine.runtime import Runtime
-from wsss.engine.schedule import schedule_of
+from wsss.engine.schedule import Schedule, schedule_of
 from wsss.engine.stage_work import begin
 from wsss.errors import WsssError, first_line
 from wsss.run.state import Work
@@ -32,6 +32,7 @@ def train_stage(
     runtime: Runtime,
     model: nn.Module,
     backbone: nn.Module,
+    backbone_rate: float,
     dataset: Dataset[Any],
     loss_function: LossFunction,
 ) -> nn.Module:
@@ -42,36 +43,48 @@ def train_stage(
         runtime: device, processes, precision.
         model: on the runtime's device; trained in place.
         backbone: the part of it that was pretrained.
+        backbone_rate: its learning rate over that of the rest; 0 leaves it as it is.
         dataset: map-style with a length, keyed by (epoch, index).
         loss_function: see `loop.train`.
 
     Returns:
         The trained model, in eval mode.
     """
-    config, run, stage = work.config, work.run, work.stage
-    settings: OptimConfig = getattr(config, stage)
+    settings, title = _settings(work), _title(work)
     images = len(dataset)  # type: ignore[arg-type]
     schedule = schedule_of(settings, images)
-    title = stage.replace("_", "-")
     check_batch(schedule, runtime, title)
-    frozen = settings.backbone_lr_factor == 0
-    if frozen:
+    if backbone_rate == 0:
         freeze(backbone)
     _check_shapes(model, settings, runtime, title)
-    warning = few_steps(stage, settings, images)
+    warning = few_steps(work.stage, settings, images)
     if warning and runtime.is_main:
         print(warning, file=sys.stderr)
-    groups = parameter_groups(
-        model,
-        backbone,
-        settings.lr,
-        settings.backbone_lr_factor,
-        settings.weight_decay,
-    )
-    if config.backbone.grad_checkpointing and not frozen:
+    groups = parameter_groups(model, backbone, settings.lr, backbone_rate, settings.weight_decay)
+    if work.config.backbone.grad_checkpointing and backbone_rate > 0:
         cast(Any, backbone).set_grad_checkpointing()
     runtime = _in_its_precision(work, runtime, title)
+    begin_training(work, runtime)
+    return fit(work, runtime, model, groups, dataset, loss_function, schedule)
+
+
+def begin_training(work: Work, runtime: Runtime) -> None:
+    """Begin a stage, and note the precision that it trains in."""
     begin(runtime.team, work, computed={"precision": runtime.precision})
+
+
+def fit(
+    work: Work,
+    runtime: Runtime,
+    model: nn.Module,
+    groups: list[dict[str, Any]],
+    dataset: Dataset[Any],
+    loss_function: LossFunction,
+    schedule: Schedule,
+    collate: Collate | None = None,
+) -> nn.Module:
+    """Train a stage that is begun, or go on with it: `loop.train` with the files of its run."""
+    config, run, stage = work.config, work.run, work.stage
     trained = train(
         runtime,
         model,
@@ -79,15 +92,25 @@ def train_stage(
         SkipDamaged(dataset) if config.data.skip_damaged else dataset,
         loss_function,
         schedule,
-        title=title,
+        title=_title(work),
         seed=config.seed,
         checkpoint=run.checkpoint(stage),
         log=run.log(stage),
         save_every=config.runtime.save_every,
         tensorboard=run.stage(stage) if config.runtime.tensorboard else None,
+        collate=collate,
     )
     give_back()  # the next stage takes other blocks
     return trained
+
+
+def _settings(work: Work) -> OptimConfig:
+    settings: OptimConfig = getattr(work.config, work.stage)
+    return settings
+
+
+def _title(work: Work) -> str:
+    return work.stage.replace("_", "-")
 
 
 def _in_its_precision(work: Work, runtime: Runtime, title: str) -> Runtime:

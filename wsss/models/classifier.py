@@ -81,18 +81,24 @@ class TagClassifier(nn.Module):
         """The answer to what `forward_slots` of the backbone found in images."""
         assignments = {assignment.name: assignment for assignment in found}
         third = self.norm3(features[2])
-        cam = self.cam3(third)
-        deep = self.cam4(self.backbone.norm(features[3]))
-        cam = cam + F.interpolate(deep, cam.shape[-2:], mode="bilinear", align_corners=False)
-        # with the bias, only locations that are evidence for the class by themselves stay positive
-        cam = cam + self.bias[:, None, None]
-        slot_scores = self.slot_head(
-            soft_cluster(assignments[self.slot_block].logits, third.flatten(2).transpose(1, 2))
-        )
-        top = slot_scores.topk(min(self.slot_top, slot_scores.shape[1]), dim=1).values
-        return ClassifierOutput(self._pool(cam), cam, top.mean(dim=1), assignments)
+        slots = soft_cluster(assignments[self.slot_block].logits, third.flatten(2).transpose(1, 2))
+        cam = self.activation(third, self.backbone.norm(features[3]))
+        return ClassifierOutput(self.pool(cam), cam, self.slot_answer(slots), assignments)
 
-    def _pool(self, cam: Tensor) -> Tensor:
+    def activation(self, third: Tensor, deep: Tensor) -> Tensor:
+        """Class activation (B, C, h, w) of features (B, D, h, w) of stages 3 and 4, normalised."""
+        cam = self.cam3(third)
+        deep = F.interpolate(self.cam4(deep), cam.shape[-2:], mode="bilinear", align_corners=False)
+        # with the bias, only locations that are evidence for the class by themselves stay positive
+        return cam + deep + self.bias[:, None, None]
+
+    def slot_answer(self, slots: Tensor) -> Tensor:
+        """Logits (B, C) of slots (B, K, D) that normalised features of stage 3 are gathered in."""
+        scores = self.slot_head(slots)
+        return scores.topk(min(self.slot_top, scores.shape[1]), dim=1).values.mean(dim=1)
+
+    def pool(self, cam: Tensor) -> Tensor:
+        """Logits (B, C) of class activation (B, C, h, w)."""
         flat = cam.flatten(2)
         if self.pooling == "mean":
             return flat.mean(dim=2)

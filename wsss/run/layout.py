@@ -2,6 +2,7 @@
 
 config.yaml            the merged config
 train_cls/             model.safetensors, metrics.json, log.jsonl, settings.json, done.json
+features/<id>.safetensors  what heads on a frozen backbone are trained on, while they are
 seeds/<id>.npz         soft seeds where they are kept: class activation and slot seeds of the tags
 pseudo_masks/<id>.png  masks in the VOC palette, 255 where not confident; class_names.txt;
                        scores.csv, how uncertain each is
@@ -76,6 +77,15 @@ class Layout:
     def metrics(self) -> Path:
         """Scores of the classifier."""
         return self.root / "train_cls" / "metrics.json"
+
+    @property
+    def features(self) -> Path:
+        """Folder of what a frozen backbone finds in training images."""
+        return self.root / "features"
+
+    def feature(self, image_id: str) -> Path:
+        """What a frozen backbone finds in an image."""
+        return self.features / f"{image_id}.safetensors"
 
     @property
     def seeds(self) -> Path:

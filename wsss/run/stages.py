@@ -28,7 +28,9 @@ class Stage:
     scores: tuple[str, ...] = ()
 
 
-TRAIN_CLS = Stage("train_cls", "train-cls", ("seed", "data", "backbone", "train_cls"))
+TRAIN_CLS = Stage(
+    "train_cls", "train-cls", ("seed", "data", "backbone", "train_cls"), outputs=("features",)
+)
 PSEUDO_MASKS = Stage(
     "pseudo_masks",
     "generate-pseudo-masks",

@@ -1,10 +1,14 @@
 """Stage 1: image + tags → classifier.
 
 Reads images and tags; writes `train_cls/model.safetensors` and `metrics.json` (mAP of held-back
-training images).
+training images). On a backbone that is left as it is, `features` holds what it found in images
+until the heads are trained.
 """
 
-from collections.abc import Mapping, Sequence
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,19 +21,28 @@ from torch import Tensor, nn
 from wsss.config import RunConfig
 from wsss.data.augment import normalise_pixels
 from wsss.data.check_images import without_damaged
+from wsss.data.features import FeatureSet, by_shape
 from wsss.data.images import TaggedDataset
 from wsss.data.tags import TagTrainingSet
 from wsss.engine.inference import Loaded, Steps, load, process, to_device
+from wsss.engine.loop import LossFunction, check_batch
+from wsss.engine.parameter_groups import parameter_groups
 from wsss.engine.runtime import Runtime, join, start
+from wsss.engine.schedule import schedule_of
 from wsss.engine.stage_work import take_on
-from wsss.engine.train_stage import deliver, train_stage
-from wsss.files import write_json
+from wsss.engine.train_stage import begin_training, deliver, fit, train_stage
+from wsss.errors import WsssError
+from wsss.files import names_below, write_json
 from wsss.metrics.average_precision import average_precision
 from wsss.metrics.presence import least_probabilities
 from wsss.metrics.split_scores import known
 from wsss.models.classifier import ClassifierOutput, TagClassifier, new_classifier
+from wsss.models.frozen_heads import HeadsOnFeatures, keep_features
 from wsss.models.gate import whole_image_logits
 from wsss.run.state import Work
+
+HEAD_STEPS = 400
+"""Steps of heads that are trained alone, at least."""
 
 
 def run(config: RunConfig, overwrite: bool = False) -> Path:
@@ -44,8 +57,12 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
         runtime = start(config.runtime, config.seed)
         train, held = tagged.split_holdout(settings.holdout, config.seed)
         model = new_classifier(config, len(tagged.class_names)).to(runtime.device)
-    _train(work, runtime, model, train)
-    metrics = {"train_images": len(train), "held_images": len(held)}
+    rate = settings.backbone_rate(len(tagged), config.backbone.weights is not None)
+    if rate == 0:
+        _train_heads(work, runtime, model, train)
+    else:
+        _train(work, runtime, model, train, rate)
+    metrics = {"train_images": len(train), "held_images": len(held), "backbone_lr_factor": rate}
     if config.data.skip_damaged:
         held = team.once(lambda: without_damaged(held)[0])
     if len(held):
@@ -54,13 +71,16 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     def finish() -> None:
         write_json(work.run.metrics, metrics)
         deliver(work, model, _metadata(config, tagged) | _thresholds(metrics), metrics)
+        shutil.rmtree(work.run.features, ignore_errors=True)
 
     team.once(finish)
     return path
 
 
-def _train(work: Work, runtime: Runtime, model: TagClassifier, train: TaggedDataset) -> None:
-    config, settings, team = work.config, work.config.train_cls, runtime.team
+def _train(
+    work: Work, runtime: Runtime, model: TagClassifier, train: TaggedDataset, rate: float
+) -> None:
+    config, settings = work.config, work.config.train_cls
     dataset = TagTrainingSet(
         train,
         settings.crop,
@@ -70,14 +90,63 @@ def _train(work: Work, runtime: Runtime, model: TagClassifier, train: TaggedData
         max_side=config.data.max_side,
     )
 
-    def loss_function(trained: nn.Module, batch: Sequence[Tensor]) -> Tensor:
-        images, tags = batch
-        output = cast(ClassifierOutput, trained(normalise_pixels(images)))
-        # a mean over this process's images, of which others may have one more
-        share = len(tags) / team.total(tags.new_full((), len(tags)))
-        return model.loss(output, tags, settings.slot_loss) * share
+    loss_function = _loss(work, runtime, model, lambda batch: [normalise_pixels(batch[0])])
+    train_stage(work, runtime, model, model.backbone, rate, dataset, loss_function)
 
-    train_stage(work, runtime, model, model.backbone, dataset, loss_function)
+
+def _train_heads(work: Work, runtime: Runtime, model: TagClassifier, train: TaggedDataset) -> None:
+    """Train the heads alone, on what the backbone, left as it is, finds in whole images."""
+    config, run, team, settings = work.config, work.run, runtime.team, work.config.train_cls
+    schedule = schedule_of(settings, len(train), HEAD_STEPS)
+    check_batch(schedule, runtime, "train-cls")
+    exact = replace(runtime, precision="fp32")  # in any precision a step takes milliseconds
+    if settings.backbone_lr_factor == "auto" and runtime.is_main:
+        print(
+            f"{len(train)} images are few: the classifier's heads are trained alone, on a backbone "
+            "that is left as it is (train_cls.backbone_lr_factor=0.3 trains it, too)",
+            file=sys.stderr,
+        )
+    begin_training(work, exact)
+    kept = team.once(lambda: names_below(run.features, ".safetensors"))
+    todo = [sample for sample in train.samples if sample.id not in kept]
+    rules = config.data.max_side, config.data.skip_damaged
+    left_out = {one.id for one in keep_features(model, todo, run.feature, runtime, *rules)}
+    known = [sample for sample in train.samples if sample.id not in left_out]
+    if not known:
+        raise WsssError(f"None of the {len(train)} training images can be read: copy them anew.")
+    dataset = FeatureSet(replace(train, samples=tuple(known)), run.feature)
+    with team.together():
+        heads = HeadsOnFeatures(model, [run.feature(sample.id) for sample in known])
+    groups = parameter_groups(heads, model.backbone, settings.lr, 0, settings.weight_decay)
+    loss_function = _loss(work, exact, model, lambda batch: batch[:-1])
+    fit(work, exact, heads, groups, dataset, loss_function, schedule, by_shape)
+    heads.fold()
+
+
+def _loss(
+    work: Work,
+    runtime: Runtime,
+    model: TagClassifier,
+    inputs: Callable[[Sequence[Tensor]], Sequence[Tensor]],
+) -> LossFunction:
+    """The loss of batches that end with their tags.
+
+    Args:
+        work: names the settings.
+        runtime: its processes share a batch.
+        model: the classifier.
+        inputs: what of a batch the trained network takes.
+    """
+    weight = work.config.train_cls.slot_loss
+
+    def loss_function(trained: nn.Module, batch: Sequence[Tensor]) -> Tensor:
+        tags = batch[-1]
+        output = cast(ClassifierOutput, trained(*inputs(batch)))
+        # a mean over this process's images, of which others may have one more
+        share = len(tags) / runtime.team.total(tags.new_full((), len(tags)))
+        return model.loss(output, tags, weight) * share
+
+    return loss_function
 
 
 @torch.inference_mode()

@@ -63,7 +63,8 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
         some = vouched if trusted else None
         return mask_loss(config.train_seg.loss, logits, target, team.total, some)
 
-    train_stage(work, runtime, model, model.encoder, dataset, loss_function)
+    rate = config.train_seg.backbone_lr_factor
+    train_stage(work, runtime, model, model.encoder, rate, dataset, loss_function)
     summary = {"images": len(dataset), "trusted": len(trusted)}
     team.once(lambda: deliver(work, model, metadata, summary))
     return path

@@ -167,7 +167,7 @@ def trained_in(config: RunConfig, at_hand: Hardware) -> list[torch.dtype]:
             return super().__getitem__(index[1])
 
     work = Work(config, "train_cls", {})
-    train_stage(work, runtime, model, model, Keyed(torch.zeros(4, 1)), loss_function)
+    train_stage(work, runtime, model, model, 1.0, Keyed(torch.zeros(4, 1)), loss_function)
     return found
 
 

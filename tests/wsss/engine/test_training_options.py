@@ -49,7 +49,7 @@ def trained(folder: Path, *settings: str) -> nn.Module:
     runtime = start(config.runtime, 0)
     work = Work(config, "train_cls", {})
     try:
-        return train_stage(work, runtime, model, model, Keyed(images), loss_function)
+        return train_stage(work, runtime, model, model, 1.0, Keyed(images), loss_function)
     finally:
         work.release()
 

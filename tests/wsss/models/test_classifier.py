@@ -45,9 +45,9 @@ def test_classifier_pools_by_the_log_of_the_mean_exponential() -> None:
     torch.testing.assert_close(output.logits, expected)
     # between the mean and the maximum, whatever the image's size
     spread = torch.linspace(-4, 4, 24).reshape(1, 1, 4, 6)
-    assert 0 < model._pool(spread).item() < 4
+    assert 0 < model.pool(spread).item() < 4
     level = torch.full((1, 1, 4, 6), 3.0)
-    assert model._pool(level).item() == pytest.approx(3.0)
+    assert model.pool(level).item() == pytest.approx(3.0)
 
 
 @torch.inference_mode()
