@@ -11,15 +11,16 @@ from glmix import cpu
 
 
 @cache
-def has_triton(device: torch.device) -> bool:
+def has_triton(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether Triton compiles and runs on a GPU; where it doesn't, a warning says so once.
 
-    It comes with PyTorch's CUDA builds for Linux, needs a C compiler, and GPUs from 2017 on.
+    It comes with PyTorch's builds for Linux and needs a C compiler, Python's headers, and a GPU of
+    2017 or later; for bfloat16 older versions need one of 2020 or later.
     """
     try:
         from glmix import kernels
 
-        ones = torch.ones(1, 1, 1, 1, device=device)
+        ones = torch.ones(1, 1, 1, 1, device=device, dtype=dtype)
         kernels.depthwise_conv2d(ones, ones, None, True)
         return True
     except Exception as error:  # each cause raises its own
@@ -45,21 +46,24 @@ def depthwise_conv2d(
     Returns:
         (B, D, h, w).
     """
-    if _infers_plainly(x) and has_triton(x.device):
-        from glmix import kernels
+    if _infers_plainly(x):
+        low = x.to(torch.get_autocast_dtype("cuda")) if torch.is_autocast_enabled("cuda") else x
+        if has_triton(x.device, low.dtype):
+            from glmix import kernels
 
-        if torch.is_autocast_enabled("cuda"):
-            x = x.to(torch.get_autocast_dtype("cuda"))
-        return kernels.depthwise_conv2d(x, weight, bias, residual)
+            return kernels.depthwise_conv2d(low, weight, bias, residual)
     out = cpu.depthwise_conv2d(x, weight, bias)
     return x + out if residual else out
 
 
 def _infers_plainly(x: Tensor) -> bool:
-    """Whether nothing but the answer is wanted: no gradient, no trace, no fake tensor's shape."""
+    """Whether nothing but the answer is wanted: no gradient, no trace, no fake tensor's shape.
+
+    Nor all the digits of float64, since the kernel sums in float32.
+    """
     if torch.compiler.is_compiling() or torch.is_grad_enabled() or torch.jit.is_tracing():  # type: ignore[attr-defined]
         return False
-    return x.is_cuda and type(x) is Tensor
+    return x.is_cuda and type(x) is Tensor and x.dtype != torch.float64
 
 
 register_notrace_function(depthwise_conv2d)

@@ -2,7 +2,7 @@
 
 cuDNN compiles its depth-wise kernels anew for every size of the grid, 0.2 s each and two seconds a
 network (H200, cuDNN 9), and torch's own know no channels-last layout. This one is compiled once
-per side and precision. Training, whose crops are of one size, stays with cuDNN.
+per side and precision, whatever the size. Training, whose crops are of one size, stays with cuDNN.
 """
 
 import torch
@@ -52,7 +52,7 @@ def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, residual: b
     return out
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "height", "width"])
 def _depthwise(
     x,
     weight,
@@ -69,22 +69,24 @@ def _depthwise(
     CHANNELS: tl.constexpr,
 ):
     pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
-    channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    channel = (tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS))[None, :]
     line, column = (pixel // width) % height, pixel % width
     real = channel < channels
+    here = pixel.to(tl.int64)[:, None] * channels + channel
+    mask = (pixel < rows)[:, None] & real
+    half: tl.constexpr = SIDE // 2
     total = tl.zeros((PIXELS, CHANNELS), tl.float32)
-    for tap in tl.static_range(SIDE * SIDE):
-        down, right = tap // SIDE - SIDE // 2, tap % SIDE - SIDE // 2
-        inside = (pixel < rows) & (line + down >= 0) & (line + down < height)
-        inside &= (column + right >= 0) & (column + right < width)
-        there = (pixel + down * width + right).to(tl.int64)[:, None] * channels + channel[None, :]
-        value = tl.load(x + there, mask=inside[:, None] & real[None, :], other=0.0).to(tl.float32)
-        factor = tl.load(weight + channel * (SIDE * SIDE) + tap, mask=real, other=0.0)
-        total += value * factor.to(tl.float32)[None, :]
-        if RESIDUAL and tap == SIDE * SIDE // 2:
-            total += value
+    for down in range(-half, half + 1):  # unrolled, 25 taps take more registers than there are
+        for right in tl.static_range(-half, half + 1):
+            inside = (line + down >= 0) & (line + down < height)
+            inside &= (column + right >= 0) & (column + right < width)
+            there = here + (down * width + right).to(tl.int64) * channels
+            value = tl.load(x + there, mask=mask & inside[:, None], other=0.0).to(tl.float32)
+            tap = (down + half) * SIDE + right + half
+            factor = tl.load(weight + channel * (SIDE * SIDE) + tap, mask=real, other=0.0)
+            total += value * factor.to(tl.float32)
+    if RESIDUAL:
+        total += tl.load(x + here, mask=mask, other=0.0).to(tl.float32)
     if BIASED:
-        total += tl.load(bias + channel, mask=real, other=0.0).to(tl.float32)[None, :]
-    here = pixel.to(tl.int64)[:, None] * channels + channel[None, :]
-    mask = (pixel < rows)[:, None] & real[None, :]
+        total += tl.load(bias + channel, mask=real, other=0.0).to(tl.float32)
     tl.store(out + here, total.to(out.dtype.element_ty), mask=mask)

@@ -38,9 +38,11 @@ def run(job: Job) -> None:
         return 1e3 * (time.perf_counter() - begun)
 
     milliseconds(224, 224)
-    ways: list[tuple[str, Callable[[torch.device], bool]]] = [("our kernel", gpu.has_triton)]
+    ways: list[tuple[str, Callable[[torch.device, torch.dtype], bool]]] = [
+        ("our kernel", gpu.has_triton)
+    ]
     if job.device.type != "cpu":
-        ways.append(("cuDNN's", lambda _: False))
+        ways.append(("cuDNN's", lambda *_: False))
     for i, (name, has_triton) in enumerate(ways):
         with job.attempt(name), patch.object(gpu, "has_triton", has_triton):
             sizes = [(161 + 31 * k + i, 200 + 17 * k + i) for k in range(number)]

@@ -84,7 +84,7 @@ def _programs(rows: int, width: int, size: tuple[int, int]) -> tuple[tuple[int],
     return (triton.cdiv(rows, block),), {"ROWS": block, "COLUMNS": columns, "num_warps": size[1]}
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def _bag_sums(
     table,
     index,
@@ -119,7 +119,7 @@ def _bag_sums(
     tl.store(at, total.to(out.dtype.element_ty), mask=(row < rows)[:, None] & real)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def _blur(
     values,
     neighbours,
@@ -143,7 +143,7 @@ def _blur(
     tl.store(out + here, total.to(out.dtype.element_ty), mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def _slice_and_normalise(
     values,
     vertices,

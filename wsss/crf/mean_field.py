@@ -22,6 +22,9 @@ NEVER = -1e4  # the logit of a label that does not exist: its exponential is 0
 # While a kernel's normalised rows sum to 5 at most, messages stay under 88 and their exponentials
 # finite; Gaussian rows do: points near one point but far from each other are few in 5 dimensions.
 SAFE_WEIGHT = 16.0
+# Pixels that share a lattice at most, unless they are of one image: 16 images of 500×375 do. Each
+# takes up to 1.4 kB among 21 labels, and that many fill a GPU.
+LATTICE_PIXELS = 1 << 22
 
 
 @dataclass
@@ -38,9 +41,10 @@ class LatticeMeanField:
 
     def __call__(self, problems: list[Problem]) -> list[Tensor]:
         """Marginals (L_i, H_i, W_i) of each problem."""
-        groups = [problems] if _can_batch(problems) else [[problem] for problem in problems]
         return [
-            marginal for group in groups for marginal in self._solve(group, self._kernels(group))
+            marginal
+            for group in _groups(problems)
+            for marginal in self._solve(group, self._kernels(group))
         ]
 
     def of_image(self, image: Tensor) -> Callable[[Problem], Tensor]:
@@ -102,15 +106,18 @@ class LatticeMeanField:
         slices = [scale * weight for scale, weight in zip(scales, weights, strict=True)]
         dtype = torch.float64 if unary.dtype == torch.float64 else self.storage
         filters = join(lattices, scales, slices, dtype)
-        numbers = [abs(w) if isinstance(w, float) else SAFE_WEIGHT for w in weights]
-        safe = compatibility is None and sum(numbers) < SAFE_WEIGHT
+        iterations = self.parameters.iterations
         marginals = normalise(unary.clone(), True).to(dtype)  # probabilities of 1e-5 at least
-        if compatibility is None and has_kernels(unary):
+        if compatibility is None and has_kernels(marginals):
             from wsss.crf.fused import plan
 
-            plan(filters).iterate(unary, marginals, self.parameters.iterations)
+            run = plan(filters)
+            del filters  # what the plan holds no copy of is freed before the tables are made
+            run.iterate(unary, marginals, iterations)
             return marginals.to(unary.dtype)
-        iterate([Term(filters, compatibility)], unary, marginals, self.parameters.iterations, safe)
+        numbers = [abs(w) if isinstance(w, float) else SAFE_WEIGHT for w in weights]
+        safe = compatibility is None and sum(numbers) < SAFE_WEIGHT
+        iterate([Term(filters, compatibility)], unary, marginals, iterations, safe)
         return marginals.to(unary.dtype)
 
 
@@ -160,6 +167,21 @@ def divide(values: Tensor, sigma: float) -> Tensor:
     moves points to other simplices.
     """
     return values / torch.full((), sigma, dtype=values.dtype, device=values.device)
+
+
+def _groups(problems: list[Problem]) -> list[list[Problem]]:
+    """Problems that share a lattice."""
+    most = LATTICE_PIXELS if _can_batch(problems) else 0
+    groups: list[list[Problem]] = []
+    room = 0
+    for problem in problems:
+        pixels = problem.log_probs[0].numel()
+        if pixels > room:
+            groups.append([])
+            room = most
+        groups[-1].append(problem)
+        room -= pixels
+    return groups
 
 
 def _can_batch(problems: list[Problem]) -> bool:

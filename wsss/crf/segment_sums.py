@@ -13,8 +13,6 @@ from torch import Tensor
 
 CHUNK_VALUES = 400_000  # values a CPU makes at a time: they stay in its cache, and no fresh memory
 # has to be mapped for results of tens of megabytes, which takes longer than to compute them
-
-
 PIECE = 64  # members of a piece: a device adds up a bag one after the other, by a single thread
 SHORT_BAGS = 4  # members of a bag, on average, below which pieces are not worth another pass
 HOST_TYPES = ("cpu",)  # devices whose caches, not launches, decide what is quick
@@ -26,30 +24,34 @@ def is_host(device: torch.device) -> bool:
 
 
 def has_kernels(table: Tensor) -> bool:
-    """Whether `kernels.py` can sum a table's rows: on a GPU, where no gradient is asked for."""
+    """Whether `kernels.py` can sum a table's rows: on a GPU, without a gradient or a trace."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
+        return False
     wanted = torch.is_grad_enabled() and table.requires_grad
     plain = table.is_cuda and type(table) is Tensor and table.dtype != torch.float64
-    return plain and not wanted and _kernels_work(table.device)
+    return plain and not wanted and _kernels_work(table.device, table.dtype)
 
 
 @cache
-def _kernels_work(device: torch.device) -> bool:
+def _kernels_work(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether Triton compiles and runs on a GPU; where it doesn't, a warning says so once.
 
-    It comes with PyTorch's CUDA builds for Linux, needs a C compiler, and GPUs from 2017 on.
+    It comes with PyTorch's builds for Linux and needs a C compiler, Python's headers, and a GPU of
+    2017 or later; for bfloat16 older versions need one of 2020 or later.
     """
     try:
         from wsss.crf import kernels
 
         offsets = torch.arange(0, 4, 2, dtype=torch.int32, device=device)
-        table, total = torch.ones(2, 3, device=device), torch.empty(1, 3, device=device)
+        table = torch.ones(2, 3, device=device, dtype=dtype)
+        total = torch.empty_like(table[:1])
         with torch.cuda.device(device):
             kernels.bag_sums(table, None, None, offsets, total)  # a look at it would be waited for
         return True
     except Exception as error:  # each cause raises its own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         warnings.warn(
-            f"without Triton the CRF takes twenty times as long on this GPU: {reason}",
+            f"without Triton the CRF takes up to twenty times as long on this GPU: {reason}",
             stacklevel=2,
         )
         return False

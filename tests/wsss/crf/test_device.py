@@ -18,9 +18,10 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from wsss.crf import DenseCRF, DenseCRFLoss, segment_sums, spatial_cache
+from wsss.crf import DenseCRF, DenseCRFLoss, mean_field, segment_sums, spatial_cache
 from wsss.crf.compat import densecrf
 from wsss.crf.embedding import _axis_orders, _steps
+from wsss.crf.inputs import Problem
 from wsss.crf.mean_field import lattice_of
 from wsss.crf.spatial_cache import SpatialCache
 
@@ -119,6 +120,18 @@ def test_the_devices_path_equals_the_cpus(
     tolerance = 2e-2 if options.get("storage") else 3e-5
     for a, b in zip(expected, found, strict=True):
         torch.testing.assert_close(a, b, atol=tolerance, rtol=0)
+
+
+def test_large_images_do_not_share_a_lattice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a batch of photographs fits the memory of a device."""
+    image = torch.zeros(3, 4, 5, dtype=torch.uint8)
+    problems = [Problem(image, torch.zeros(2, 4, 5)) for _ in range(5)]
+    assert [len(group) for group in mean_field._groups(problems)] == [1] * 5  # on a CPU
+    monkeypatch.setattr(mean_field, "is_host", lambda _: False)
+    assert [len(group) for group in mean_field._groups(problems)] == [5]
+    for pixels, sizes in ((59, [2, 2, 1]), (40, [2, 2, 1]), (10, [1] * 5)):
+        monkeypatch.setattr(mean_field, "LATTICE_PIXELS", pixels)
+        assert [len(group) for group in mean_field._groups(problems)] == sizes
 
 
 @pytest.mark.gpu
