@@ -8,6 +8,8 @@ waits for that count, once a lattice, to size its output; the tests count these 
 """
 
 from collections.abc import Iterator
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -91,6 +93,26 @@ def test_fake_tensors_stay_on_their_device(options: dict[str, Any]) -> None:
     assert hops.calls > 50
     lattices = 1 if "backend" in options else 3
     assert hops.waits == lattices  # for the number of vertices
+
+
+@pytest.mark.usefixtures("fake_cuda", "_nothing_kept")
+def test_fused_launches_wait_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    from wsss.crf import fused
+
+    launched: list[str] = []
+    for name in ("bag_sums", "blur", "slice_and_normalise"):
+        launch = partial(lambda name, *_: launched.append(name), name)
+        monkeypatch.setattr(fused.kernels, name, launch)
+    monkeypatch.setattr(mean_field, "has_kernels", lambda _: True)
+    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
+    with FakeTensorMode(), NoHops() as hops:
+        image = torch.empty(3, 20, 30, dtype=torch.uint8, device=CUDA)
+        probs = torch.empty(3, 20, 30, device=CUDA)
+        outcome = DenseCRF("irn", iterations=2)([image, image], [probs, probs])
+    assert all(t.device == CUDA for t in outcome) and hops.waits == 2
+    one = ["bag_sums", "bag_sums", *["blur"] * 6, "slice_and_normalise"]
+    assert launched == [*one, *one]
 
 
 def test_the_proof_can_fail() -> None:
