@@ -59,7 +59,7 @@ def main(folder: Path, count: int) -> None:
     for name, polygons in RUNS:
         with tempfile.TemporaryDirectory() as there:
             start = time.process_time()
-            WRITERS[name].write(entries(), Writing(CLASSES, polygons=polygons), Target(Path(there)))
+            WRITERS[name](entries(), Writing(CLASSES, polygons=polygons), Target(Path(there)))
             wrote = time.process_time() - start
             size = sum(p.stat().st_size for p in Path(there).rglob("*") if p.is_file())
             place = Path(there)

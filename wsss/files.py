@@ -208,7 +208,10 @@ def parse_yaml(text: str) -> Any:
     """Plain values of a YAML text.
 
     Raises:
-        yaml.YAMLError: it is none, or has a key twice.
-        ValueError, TypeError, RecursionError: of what only looks like YAML.
+        ValueError: it is none, or has a key twice; says why, on one line.
     """
-    return yaml.load(text, _Loader)
+    try:
+        return yaml.load(text, _Loader)
+    # a date that isn't one, a number of 5,000 digits, lists within lists without end
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise ValueError(" ".join(str(error).split())[:300] or type(error).__name__) from None

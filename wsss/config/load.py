@@ -61,21 +61,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise WsssError(f"{path} can't be read ({error}): give a YAML file.") from None
-    except _NO_YAML as error:
-        raise WsssError(f"{path} is not valid YAML ({_reason(error)}): fix that line.") from None
+    except ValueError as error:
+        raise WsssError(f"{path} is not valid YAML ({error}): fix that line.") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise WsssError(f"{path} holds a {type(values).__name__}: a config is a mapping of keys.")
     return values
-
-
-# a date that isn't one, a number of 5,000 digits, lists within lists without end
-_NO_YAML = (yaml.YAMLError, ValueError, TypeError, RecursionError)
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -86,7 +78,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     try:
         # a folder may be called `2024` or `Photos #1`: a path is taken as it stands
         value = text if _is_path(key) and _literal(text) else parse_yaml(text)
-    except _NO_YAML:
+    except ValueError:
         raise WsssError(f"The value in {brief(override)} is not valid YAML: quote it.") from None
     for parent in parents:
         values = values.setdefault(parent, {})

@@ -17,20 +17,18 @@ from wsss.formats.coco import (
     missing,
     stream_coco,
 )
-from wsss.formats.instances import Instance, Shape, Size, paint, values_of
+from wsss.formats.instances import Instance, Shape, Size
 from wsss.formats.mask_list import (
     MaskList,
     MaskToWrite,
     Writing,
-    refuse_other_size,
+    of_shapes,
     refuse_twice,
     size_said,
 )
 from wsss.formats.polygons import joined
 from wsss.formats.rle import encode_rle
-from wsss.formats.tag_list import without_background
 from wsss.formats.target import Target
-from wsss.formats.text import excerpt
 
 FILE = "annotations.json"
 PER_IMAGE = 100_000
@@ -66,23 +64,15 @@ def read_masks(path: Path) -> MaskList:
     for id_, image in images.items():
         if id_ in found:
             refuse_twice(image.name, by_name, file)
-            by_name[image.name], sizes[image.name] = (
-                found[id_],
-                image.size and size_said(*image.size),
-            )
-    classes = without_background(
-        class_list(categories, {a.category for v in found.values() for a in v})
-    )
-    values = values_of(classes)
+            by_name[image.name] = found[id_]
+            sizes[image.name] = image.size and size_said(*image.size)
+    classes = class_list(categories, {a.category for v in found.values() for a in v})
 
-    def read(name: str, size: Size) -> Any:
-        refuse_other_size(sizes[name], size, f"The image {excerpt(name)} of {file}")
-        shapes = (
-            Shape(categories[one.category].name, instance_mask(one, size)) for one in by_name[name]
-        )
-        return paint(shapes, size, values)
+    def shapes(name: str, size: Size) -> Iterator[Shape]:
+        for one in by_name[name]:
+            yield Shape(categories[one.category].name, instance_mask(one, size))
 
-    return MaskList(file, tuple(by_name), read, classes)
+    return of_shapes(file, by_name, classes, shapes, sizes)
 
 
 def _compact(annotation: CocoAnnotation) -> CocoAnnotation:
@@ -96,7 +86,7 @@ def write_masks(masks: Iterable[MaskToWrite], how: Writing, to: Target) -> None:
     """Writes `annotations.json`; areas and boxes are those of the exact mask."""
     categories = [
         {"id": value, "name": name, "supercategory": ""}
-        for name, value in values_of(how.classes).items()
+        for value, name in enumerate(how.classes, 1)
     ]
 
     def parts() -> Iterator[bytes]:

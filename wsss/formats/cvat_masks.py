@@ -10,18 +10,17 @@ from numpy.typing import NDArray
 
 from wsss.errors import WsssError
 from wsss.formats.cvat import FILE, file_of, labels_of, name_of
-from wsss.formats.instances import Instance, Shape, Size, paint, values_of
+from wsss.formats.instances import Instance, Shape, Size
 from wsss.formats.mask_list import (
     MaskList,
     MaskToWrite,
     Writing,
-    refuse_other_size,
+    of_shapes,
     refuse_twice,
     size_said,
 )
 from wsss.formats.polygons import fill, joined
 from wsss.formats.rle import checked_points, fill_runs, runs_of
-from wsss.formats.tag_list import without_background
 from wsss.formats.target import Target
 from wsss.formats.text import clean, excerpt
 from wsss.formats.xml_stream import stream_xml
@@ -39,18 +38,14 @@ def read_masks(path: Path) -> MaskList:
         if element.tag == "meta":
             labels = labels_of(element)
         elif element.tag == "image":
-            shapes = [shape for shape in element if shape.tag in _PAINTED]
-            if shapes:
+            painted = [shape for shape in element if shape.tag in _PAINTED]
+            if painted:
                 name = name_of(element, file, number)
                 refuse_twice(name, found, file)
-                found[name], sizes[name] = shapes, _size(element)
-    used = {clean(shape.get("label", "")) for shapes in found.values() for shape in shapes}
-    classes = without_background([*labels, *sorted(used - set(labels))])
-    values = values_of(classes)
+                found[name], sizes[name] = painted, _size(element)
+    used = {clean(shape.get("label", "")) for own in found.values() for shape in own}
 
-    def read(name: str, size: Size) -> NDArray[np.uint8]:
-        refuse_other_size(sizes[name], size, f"The image {excerpt(name)} of {file}")
-        shapes = []
+    def shapes(name: str, size: Size) -> Iterator[Shape]:
         for number, shape in enumerate(found[name], 1):
             try:
                 layer = int(shape.get("z_order", 0))
@@ -60,10 +55,9 @@ def read_masks(path: Path) -> MaskList:
                     f"Shape {number} of the image {excerpt(name)} of {file} has {error}; expected "
                     "a mask or polygon of that image: correct it, or export it again."
                 ) from None
-            shapes.append(Shape(clean(shape.get("label", "")), pixels, layer))
-        return paint(shapes, size, values)
+            yield Shape(clean(shape.get("label", "")), pixels, layer)
 
-    return MaskList(file, tuple(found), read, classes)
+    return of_shapes(file, found, [*labels, *sorted(used - set(labels))], shapes, sizes)
 
 
 def _size(image: Element) -> Size | None:

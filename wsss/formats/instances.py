@@ -1,6 +1,6 @@
 """Masks of class indices as instances, and instances as masks of class indices."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import cv2
@@ -73,7 +73,7 @@ def split(mask: NDArray[np.uint8], semantic: bool = False, min_area: int = 0) ->
         kept = [n for n in range(1, count) if stats[n, cv2.CC_STAT_AREA] >= min_area]
         if semantic:
             if kept:
-                found.append(_cut(value, np.isin(labels, kept), (0, 0), mask.shape))
+                found.append(_cut(value, np.isin(labels, kept)))
             continue
         for n in kept:
             left, top, width, height = (int(v) for v in stats[n, :4])
@@ -82,13 +82,11 @@ def split(mask: NDArray[np.uint8], semantic: bool = False, min_area: int = 0) ->
     return found
 
 
-def _cut(
-    value: int, pixels: NDArray[np.bool_], corner: tuple[int, int], size: tuple[int, ...]
-) -> Instance:
+def _cut(value: int, pixels: NDArray[np.bool_]) -> Instance:
     rows, columns = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
     top, left = int(rows[0]), int(columns[0])
     cut = pixels[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
-    return Instance(value, cut, (corner[0] + top, corner[1] + left), (size[0], size[1]))
+    return Instance(value, cut, (top, left), (pixels.shape[0], pixels.shape[1]))
 
 
 class Shape(NamedTuple):
@@ -120,8 +118,3 @@ def paint(shapes: Iterable[Shape], size: Size, values: Mapping[str, int]) -> NDA
         background = shape.name.casefold() == BACKGROUND
         mask[shape.pixels] = 0 if background else values[shape.name]
     return mask
-
-
-def values_of(classes: Sequence[str]) -> dict[str, int]:
-    """Name → value, from 1."""
-    return {name: value for value, name in enumerate(classes, 1)}

@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 
 from wsss.errors import WsssError, first_line
 from wsss.formats.brush import decode_brush, encode_brush
-from wsss.formats.instances import Instance, Shape, Size, paint, values_of
+from wsss.formats.instances import Instance, Shape, Size
 from wsss.formats.json_stream import stream_json
 from wsss.formats.label_studio import UPLOADED, image_of
 from wsss.formats.mask_list import (
     MaskList,
     MaskToWrite,
     Writing,
+    of_shapes,
     refuse_other_size,
     refuse_twice,
     size_said,
 )
 from wsss.formats.polygons import fill, joined
 from wsss.formats.rle import checked_points
-from wsss.formats.tag_list import without_background
 from wsss.formats.target import Target
 from wsss.formats.text import clean, excerpt
 
@@ -43,28 +43,23 @@ def read_masks(path: Path) -> MaskList:
         if regions is not None:
             refuse_twice(name, found, file)
             found[name] = regions
-    classes = without_background(
-        sorted({region.label for regions in found.values() for region in regions})
-    )
-    values = values_of(classes)
+    classes = sorted({region.label for regions in found.values() for region in regions})
 
-    def read(name: str, size: Size) -> NDArray[np.uint8]:
-        shapes = []
+    def shapes(name: str, size: Size) -> Iterator[Shape]:
         for number, region in enumerate(found[name], 1):
             place = f"The image of region {number} of {excerpt(name)} of {file}"
             if not _proportional(region.size, size):  # places are shares of the sides
                 refuse_other_size(region.size, size, place)
             try:
-                shapes.append(Shape(region.label, _pixels(region.value, size)))
+                yield Shape(region.label, _pixels(region.value, size))
             except (ValueError, TypeError, KeyError) as error:
                 raise WsssError(
                     f"Region {number} of the image {name} of {file} can't be read "
                     f"({first_line(error)}); expected a brush, polygon or rectangle of that image: "
                     "export it again."
                 ) from None
-        return paint(shapes, size, values)
 
-    return MaskList(file, tuple(found), read, classes, UPLOADED)
+    return of_shapes(file, found, classes, shapes, prefix=UPLOADED)
 
 
 class Region(NamedTuple):

@@ -5,7 +5,7 @@ import binascii
 import io
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,11 +15,10 @@ from PIL import Image
 
 from wsss.data.find_images import find_files, without_suffix
 from wsss.errors import WsssError, first_line
-from wsss.formats.instances import Shape, Size, paint, values_of
-from wsss.formats.mask_list import MaskList, MaskToWrite, Writing, refuse_other_size, size_said
+from wsss.formats.instances import Shape, Size
+from wsss.formats.mask_list import MaskList, MaskToWrite, Writing, of_shapes, size_said
 from wsss.formats.polygons import fill, joined
 from wsss.formats.rle import checked_points
-from wsss.formats.tag_list import without_background
 from wsss.formats.target import Target
 from wsss.formats.text import clean, excerpt, read_text
 
@@ -36,14 +35,9 @@ def read_masks(path: Path) -> MaskList:
     contents = {name: _content(file) for name, file in files.items()}
     sizes = {name: size_said(*map(content.get, _SIDES)) for name, content in contents.items()}
     entries = {name: _shapes(content, files[name]) for name, content in contents.items()}
-    classes = without_background(
-        sorted({label for found in entries.values() for label, _ in found})
-    )
-    values = values_of(classes)
+    classes = sorted({label for found in entries.values() for label, _ in found})
 
-    def read(name: str, size: Size) -> NDArray[np.uint8]:
-        refuse_other_size(sizes[name], size, f"The image of {files[name]}")
-        shapes = []
+    def shapes(name: str, size: Size) -> Iterator[Shape]:
         for number, (label, shape) in enumerate(entries[name], 1):
             try:
                 pixels = _pixels(shape, size)
@@ -53,10 +47,9 @@ def read_masks(path: Path) -> MaskList:
                     "expected a polygon, rectangle, circle or mask of its image: correct it."
                 ) from None
             if pixels is not None:
-                shapes.append(Shape(label, pixels))
-        return paint(shapes, size, values)
+                yield Shape(label, pixels)
 
-    return MaskList(path, tuple(entries), read, classes)
+    return of_shapes(path, entries, classes, shapes, sizes)
 
 
 def _content(file: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The masks that a file or a folder holds, whatever their format; read one at a time."""
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from re import Pattern
@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsss.errors import WsssError
-from wsss.formats.instances import Instance, Size, split
+from wsss.formats.instances import Instance, Shape, Size, paint, split
+from wsss.formats.tag_list import without_background
 from wsss.formats.target import Target
 from wsss.formats.text import excerpt
 
@@ -37,6 +38,35 @@ class MaskList:
     classes: tuple[str, ...] | None = None
     prefix: Pattern[str] | None = None
     files: dict[str, Path] | None = None
+
+
+def of_shapes(
+    path: Path,
+    names: Iterable[str],
+    classes: Iterable[str],
+    shapes: Callable[[str, Size], Iterable[Shape]],
+    sizes: Mapping[str, Size | None] = {},
+    prefix: Pattern[str] | None = None,
+) -> MaskList:
+    """The masks that shapes on images make.
+
+    Args:
+        path: file or folder that they come from.
+        names: of the images.
+        classes: in the order of their values; background is none.
+        shapes: (image name, size of the image) → what is painted on it.
+        sizes: image name → the size that the shapes were drawn at, where that is said; an image of
+            another one is refused.
+        prefix: see `MaskList`.
+    """
+    known = without_background(classes)
+    values = {name: value for value, name in enumerate(known, 1)}
+
+    def read(name: str, size: Size) -> NDArray[np.uint8]:
+        refuse_other_size(sizes.get(name), size, f"The image {excerpt(name)} of {path}")
+        return paint(shapes(name, size), size, values)
+
+    return MaskList(path, tuple(names), read, known, prefix)
 
 
 def size_said(height: object, width: object) -> Size | None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from wsss.data.find_images import find_files
 from wsss.errors import WsssError
@@ -33,28 +32,16 @@ READERS: dict[str, Callable[[Path], MaskList]] = {
 """By what people call them."""
 
 
-class MaskWriter(NamedTuple):
-    """A format that masks are written in.
-
-    Attributes:
-        title: what people call it.
-        write: masks, how, where.
-    """
-
-    title: str
-    write: Writer
-
-
-WRITERS: dict[str, MaskWriter] = {
-    "coco": MaskWriter("COCO JSON", coco_masks.write_masks),
-    "yolo-seg": MaskWriter("YOLO segmentation", yolo_masks.write_masks),
-    "voc": MaskWriter("VOC's SegmentationClass and ImageSets", png_masks.write_voc),
-    "cvat": MaskWriter("CVAT for images 1.1", cvat_masks.write_masks),
-    "label-studio": MaskWriter("Label Studio predictions", label_studio_masks.write_masks),
-    "labelme": MaskWriter("LabelMe JSON", labelme.write_masks),
-    "png": MaskWriter("PNGs of class indices", png_masks.write_masks),
-    "hf": MaskWriter("Parquet of Hugging Face's datasets", parquet.write_masks),
-    "overlay": MaskWriter("masks over their images", overlays.write_masks),
+WRITERS: dict[str, Writer] = {
+    "coco": coco_masks.write_masks,
+    "yolo-seg": yolo_masks.write_masks,
+    "voc": png_masks.write_voc,
+    "cvat": cvat_masks.write_masks,
+    "label-studio": label_studio_masks.write_masks,
+    "labelme": labelme.write_masks,
+    "png": png_masks.write_masks,
+    "hf": parquet.write_masks,
+    "overlay": overlays.write_masks,
 }
 """By the name that `--to` takes."""
 

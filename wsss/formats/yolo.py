@@ -5,8 +5,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from wsss.data.find_images import find_files, without_suffix
 from wsss.errors import WsssError
 from wsss.files import parse_yaml
@@ -76,9 +74,8 @@ def _names_of(text: str, file: Path) -> tuple[str, ...]:
         raise WsssError(f"{file} uses YAML's references; expected plain names: write them out.")
     try:
         values = parse_yaml(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise WsssError(f"{file} is not valid YAML ({reason}): fix that line.") from None
+    except ValueError as error:
+        raise WsssError(f"{file} is not valid YAML ({error}): fix that line.") from None
     names: Any = values.get("names") if isinstance(values, dict) else None
     if isinstance(names, dict):
         numbers = sorted(key for key in names if isinstance(key, int))

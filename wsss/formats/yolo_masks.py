@@ -1,18 +1,16 @@
 """YOLO's label files as masks: polygons of classes, with `data.yaml`."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wsss.errors import WsssError
-from wsss.formats.instances import Shape, Size, paint, values_of
-from wsss.formats.mask_list import MaskList, MaskToWrite, Writing
+from wsss.formats.instances import Shape, Size
+from wsss.formats.mask_list import MaskList, MaskToWrite, Writing, of_shapes
 from wsss.formats.polygons import fill, joined
 from wsss.formats.rle import checked_points
-from wsss.formats.tag_list import without_background
 from wsss.formats.target import Target
 from wsss.formats.yolo import image_of, label_files, open_labels, read_shapes
 
@@ -21,12 +19,9 @@ def read_masks(path: Path) -> MaskList:
     """The masks of every label file; lines of four numbers are boxes and are not painted."""
     folder, names = open_labels(path)
     files = {image_of(file): folder / file for file in label_files(folder)}
-    classes = without_background(names)
-    values = values_of(classes)
 
-    def read(name: str, size: Size) -> NDArray[np.uint8]:
+    def shapes(name: str, size: Size) -> Iterator[Shape]:
         scale = np.array([size[1], size[0]], np.float64)
-        shapes = []
         for line, number, numbers in read_shapes(files[name], len(names)):
             if len(numbers) == 4:
                 continue
@@ -37,10 +32,9 @@ def read_masks(path: Path) -> MaskList:
                     f"Line {line} of {files[name]} has {error}; expected a polygon in shares of "
                     "the image: correct the line."
                 ) from None
-            shapes.append(Shape(names[number], fill([points], size)))
-        return paint(shapes, size, values)
+            yield Shape(names[number], fill([points], size))
 
-    return MaskList(folder, tuple(files), read, classes)
+    return of_shapes(folder, files, names, shapes)
 
 
 def write_masks(masks: Iterable[MaskToWrite], how: Writing, to: Target) -> None:

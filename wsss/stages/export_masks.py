@@ -68,7 +68,7 @@ def run(
     default = layout.export / f"masks_{to}" if a_run else source.with_name(f"{source.name}_{to}")
     target = Target(out or default, overwrite)
     how = Writing(classes, semantic, min_area, polygons)
-    WRITERS[to].write(_read(track(found, "export-masks", len(found))), how, target)
+    WRITERS[to](_read(track(found, "export-masks", len(found))), how, target)
     target.finish()
     return target.folder
 

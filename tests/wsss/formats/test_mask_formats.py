@@ -56,7 +56,7 @@ def to_write(folder: Path | None = None) -> Iterator[MaskToWrite]:
 
 def written(folder: Path, name: str, images: Path | None = None, **how: Any) -> Path:
     target = Target(folder / name)
-    WRITERS[name].write(to_write(images), Writing(CLASSES, **how), target)
+    WRITERS[name](to_write(images), Writing(CLASSES, **how), target)
     target.finish()
     return target.folder
 
@@ -165,7 +165,7 @@ def test_coco_file_is_what_pycocotools_reads(tmp_path: Path) -> None:
 def test_coco_ids_stay_when_another_image_changes(tmp_path: Path) -> None:
     def ids(masks: list[NDArray[np.uint8]], name: str) -> set[int]:
         entries = (MaskToWrite(str(n), n, f"{n}.jpg", None, m) for n, m in enumerate(masks, 1))
-        WRITERS["coco"].write(entries, Writing(CLASSES), Target(tmp_path / name))
+        WRITERS["coco"](entries, Writing(CLASSES), Target(tmp_path / name))
         found = json.loads((tmp_path / name / "annotations.json").read_text())
         return {a["id"] for a in found["annotations"] if a["image_id"] == 2}
 
@@ -190,7 +190,7 @@ def test_void_is_no_instance_and_stays_in_png(tmp_path: Path) -> None:
     assert [i.value for i in split(mask)] == [1]
     target = Target(tmp_path / "png")
     one = MaskToWrite("a", 1, "a.jpg", None, mask)
-    WRITERS["png"].write([one], Writing(("cat",), min_area=3), target)
+    WRITERS["png"]([one], Writing(("cat",), min_area=3), target)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "png/a.png")), mask)
 
 
@@ -495,7 +495,7 @@ def test_label_studio_addresses_hold_any_name(tmp_path: Path, name: str) -> None
     target = Target(tmp_path)
     mask = np.ones((4, 4), np.uint8)
     one = MaskToWrite("a", 1, name, None, mask)
-    WRITERS["label-studio"].write([one], Writing(CLASSES), target)
+    WRITERS["label-studio"]([one], Writing(CLASSES), target)
     assert read_masks(as_annotations(tmp_path)).names == (name,)
 
 

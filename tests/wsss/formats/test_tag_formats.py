@@ -366,6 +366,7 @@ def test_a_fault_is_named_with_its_place(images: Path, tmp_path: Path, fault: st
         ("names: 5\n", "", r"data\.yaml has no list of names"),
         ("names: {0: cat, 2: dog}\n", "", r"data\.yaml has no list of names"),
         ("names: [cat\n", "", r"data\.yaml is not valid YAML"),
+        ("names: [2026-13-45]\n", "", r"data\.yaml is not valid YAML \(month"),
         ("names: {0: cat, 1: dog, 1: owl}\n", "", r"the key 1 stands there twice"),
         ("a: &a [x, x]\nb: &b [*a, *a]\nnames: *b\n", "", "references"),
         ("names: " + "[" * 50_000, "", "YAML"),

@@ -36,7 +36,7 @@ def written(config: RunConfig, split: str, to: str, folder: Path, some: int | No
         MaskToWrite(s.id, n, f"{s.id}.jpg", None, read_mask(truth / f"{s.id}.png"))
         for n, s in enumerate(tagged.samples[:some], 1)
     ]
-    WRITERS[to].write(masks, Writing(tagged.class_names), Target(folder))
+    WRITERS[to](masks, Writing(tagged.class_names), Target(folder))
     return folder
 
 

@@ -90,7 +90,7 @@ def test_trusted_masks_come_in_any_format(
     other = tuple(reversed(classes))
     values = np.array([0, *(other.index(name) + 1 for name in classes)], np.uint8)
     turned = [one._replace(mask=values[one.mask]) for one in entries]
-    WRITERS[to].write(turned, Writing(other), Target(tmp_path / to))
+    WRITERS[to](turned, Writing(other), Target(tmp_path / to))
     (id_, path), *rest = train_seg.trusted_masks(with_trusted(run, tmp_path / to), tagged).items()
     assert not rest and path.name == f"{id_}.png"
     assert path.parents[1] == Run(run.run).trusted_copies

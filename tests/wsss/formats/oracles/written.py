@@ -37,7 +37,7 @@ def write(folder: Path) -> dict[str, str]:
     digests = {}
     for name, file in FILES.items():
         one = MaskToWrite("a", 1, "a.jpg", None, mask())
-        WRITERS[name].write([one], Writing(CLASSES), Target(folder / name))
+        WRITERS[name]([one], Writing(CLASSES), Target(folder / name))
         digests[name] = hashlib.sha256((folder / name / file).read_bytes()).hexdigest()
     Image.fromarray(mask()).save(folder / "mask.png")
     return digests
