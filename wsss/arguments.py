@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from wsss.data.images import IMAGE_SUFFIXES
+from wsss.data.image_header import IMAGE_SUFFIXES
 from wsss.errors import WsssError
 
 

@@ -99,7 +99,7 @@ def test_seeds_are_soft_scores_of_the_images_own_tags(finished: RunConfig) -> No
 
 def test_predictions_are_indexed_pngs_of_any_class(finished: RunConfig) -> None:
     for id_ in VAL:
-        mask = mask_io.read_mask(Run(finished.run).prediction("val", id_))
+        mask = mask_io.read_mask(Run(finished.run).predictions("val") / f"{id_}.png")
         assert mask.shape == (64, 64) and mask.max() <= len(CLASS_NAMES)
 
 

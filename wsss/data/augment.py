@@ -63,19 +63,6 @@ def _on(device: torch.device) -> tuple[torch.Tensor, ...]:
     return tuple(torch.from_numpy(v).to(device) for v in (_SCALE, _SHIFT))
 
 
-def to_pixels(image: torch.Tensor) -> torch.Tensor:
-    """Undoes `normalise` where the tensor is: (..., 3, H, W) float → the same uint8, rounded."""
-    scale, shift = _on(image.device)
-    pixels = (image.detach().float() - shift[:, None, None]) / scale[:, None, None]
-    return pixels.round().clamp(0, 255).byte()
-
-
-def denormalise(image: torch.Tensor) -> Image:
-    """Undoes `normalise`: (..., 3, H, W) float → (..., H, W, 3) uint8 RGB, rounded and clipped."""
-    array: Image = to_pixels(image).movedim(-3, -1).cpu().numpy()
-    return array
-
-
 def resize(image: Image, size: tuple[int, int]) -> Image:
     """Resizes (H, W[, 3]) uint8 to `size` = (height, width); area mean to shrink, else bilinear."""
     height, width = size

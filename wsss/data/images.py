@@ -14,7 +14,6 @@ from PIL import Image, ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from wsss.data.image_header import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from wsss.data.image_header import ORIENTATION, open_image, orientation
 from wsss.formats.unread import Unread
 

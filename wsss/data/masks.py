@@ -3,8 +3,8 @@
 Stages that work from tags alone must not import this module; its tests hold them to it.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from wsss.config import DataConfig
 from wsss.data import augment
-from wsss.data.coco_truth import about_masks, make_masks
+from wsss.data.coco_truth import make_masks
 from wsss.data.given_masks import GivenMasks
 from wsss.data.image_header import read_header
 from wsss.data.images import TaggedDataset, read_image
@@ -100,11 +100,6 @@ def true_masks(data: DataConfig, split: str, tagged: TaggedDataset, track: Track
 def _given(source: Path, _digest: str, tagged: TaggedDataset) -> GivenMasks:
     """Looked up once a process, unless they change."""
     return GivenMasks(source, tagged)
-
-
-def about_truth(root: Path) -> dict[str, str]:
-    """How the masks of a folder of `true_masks` were made, for results; empty if they came so."""
-    return about_masks(root)
 
 
 def _coco_root(data: DataConfig) -> Path | None:
@@ -209,44 +204,30 @@ class MaskSample(NamedTuple):
     trusted: torch.Tensor
 
 
+@dataclass(frozen=True, eq=False)
 class MaskTrainingSet(Dataset[MaskSample]):
-    """Augmented crops with masks; the augmentation follows from (seed, epoch, index) alone."""
+    """Augmented crops with masks; the augmentation follows from (seed, epoch, index) alone.
 
-    def __init__(
-        self,
-        pairs: Sequence[tuple[Path, Path]],
-        size: int,
-        seed: int,
-        *,
-        scale: tuple[float, float] = (0.5, 2.0),
-        flip: bool = True,
-        jitter: float = 1.0,
-        paste: float = 0.0,
-        max_side: int | None = None,
-        trusted: Collection[Path] = (),
-    ) -> None:
-        """Sets up the crops.
+    Attributes:
+        pairs: (image file, mask file).
+        size: side of the square crops.
+        seed: of the augmentation.
+        scale: range of the magnification.
+        jitter: strength of the colour jitter; 0 = none.
+        paste: share of crops that the objects of another image are pasted on.
+        max_side: larger images and masks are reduced to this long side first.
+        trusted: the mask files that a person vouches for.
+    """
 
-        Args:
-            pairs: (image file, mask file).
-            size: side of the square crops.
-            seed: of the augmentation.
-            scale: range of the magnification.
-            flip: mirror every other sample.
-            jitter: strength of the colour jitter; 0 = none.
-            paste: share of crops that the objects of another image are pasted on.
-            max_side: larger images and masks are reduced to this long side first.
-            trusted: the mask files that a person vouches for.
-        """
-        self.trusted = frozenset(trusted)
-        self.pairs = tuple(pairs)
-        self.max_side = max_side
-        self.size = size
-        self.seed = seed
-        self.scale = scale
-        self.flip = flip
-        self.jitter = jitter
-        self.paste = paste
+    pairs: Sequence[tuple[Path, Path]]
+    size: int
+    seed: int
+    _: KW_ONLY
+    scale: tuple[float, float] = (0.5, 2.0)
+    jitter: float = 1.0
+    paste: float = 0.0
+    max_side: int | None = None
+    trusted: frozenset[Path] = frozenset()
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -269,6 +250,6 @@ class MaskTrainingSet(Dataset[MaskSample]):
         self, i: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         image, mask = augment.joint_scale_crop_flip(
-            *read_pair(*self.pairs[i], self.max_side), self.size, rng, self.scale, self.flip
+            *read_pair(*self.pairs[i], self.max_side), self.size, rng, self.scale
         )
         return augment.colour_jitter(image, rng, self.jitter), mask

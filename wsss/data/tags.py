@@ -3,6 +3,8 @@
 Nothing here knows where a mask is stored or how to open one.
 """
 
+from dataclasses import KW_ONLY, dataclass
+
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -11,42 +13,31 @@ from wsss.data import augment
 from wsss.data.images import TaggedDataset, read_image
 
 
+@dataclass(frozen=True, eq=False)
 class TagTrainingSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Augmented crops with tags.
 
     The augmentation of a sample follows from (seed, epoch, index) alone, whichever worker makes it
     and in whatever order, so a training that was killed resumes exactly where it stopped.
+
+    Attributes:
+        tagged: what to train on.
+        size: side of the square crops.
+        seed: of the augmentation.
+        scale: range of a crop's share of the image's area.
+        flip: mirror every other sample.
+        jitter: strength of the colour jitter; 0 = none.
+        max_side: larger images are reduced to this long side first.
     """
 
-    def __init__(
-        self,
-        tagged: TaggedDataset,
-        size: int,
-        seed: int,
-        *,
-        scale: tuple[float, float] = (0.5, 1.0),
-        flip: bool = True,
-        jitter: float = 1.0,
-        max_side: int | None = None,
-    ) -> None:
-        """Sets up the crops.
-
-        Args:
-            tagged: what to train on.
-            size: side of the square crops.
-            seed: of the augmentation.
-            scale: range of a crop's share of the image's area.
-            flip: mirror every other sample.
-            jitter: strength of the colour jitter; 0 = none.
-            max_side: larger images are reduced to this long side first.
-        """
-        self.tagged = tagged
-        self.max_side = max_side
-        self.size = size
-        self.seed = seed
-        self.scale = scale
-        self.flip = flip
-        self.jitter = jitter
+    tagged: TaggedDataset
+    size: int
+    seed: int
+    _: KW_ONLY
+    scale: tuple[float, float] = (0.5, 1.0)
+    flip: bool = True
+    jitter: float = 1.0
+    max_side: int | None = None
 
     def __len__(self) -> int:
         return len(self.tagged)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from wsss.data.find_images import find_images, likely_images, without_suffix
-from wsss.data.images import IMAGE_SUFFIXES, Sample, TaggedDataset
+from wsss.data.image_header import IMAGE_SUFFIXES
+from wsss.data.images import Sample, TaggedDataset
 from wsss.errors import WsssError
 from wsss.formats.text import clean, excerpt, read_text
-from wsss.formats.voc_xml import read_objects as read_objects
+from wsss.formats.voc_xml import read_objects
 from wsss.labels import (
     BACKGROUND,
     CLASS_NAMES_FILE,

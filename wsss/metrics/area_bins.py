@@ -46,12 +46,6 @@ class AreaBinnedIoU:
         """All that was counted: arrays that add up over parts of a split."""
         return self.regions, self.both, self.either
 
-    def merge(self, other: "AreaBinnedIoU") -> None:
-        """Adds the counts of another part of the split."""
-        self.regions += other.regions
-        self.both += other.both
-        self.either += other.either
-
     def compute(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(3, C) IoU, nan where a bin has nothing of a class, and (3,) its mean over classes.
 

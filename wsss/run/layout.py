@@ -137,10 +137,6 @@ class Layout:
         """Folder of `data.trusted` as PNGs, where it comes in another format."""
         return self.root / "train_seg" / "trusted"
 
-    def prediction(self, split: str, image_id: str) -> Path:
-        """Predicted mask of an image."""
-        return self.predictions(split) / f"{image_id}.png"
-
     def predictions(self, split: str, column: str = "") -> Path:
         """Folder of a split's predicted masks, of the config's own column or of another one."""
         return self.root / "predictions" / (f"{split}.{column}" if column else split)

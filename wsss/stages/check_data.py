@@ -27,7 +27,8 @@ from wsss.formats import voc
 from wsss.formats.coco_layout import is_coco
 from wsss.formats.image_index import index_images, resolve_all
 from wsss.formats.registry import read_tags
-from wsss.formats.voc import annotation_path, image_paths, read_objects
+from wsss.formats.voc import annotation_path, image_paths
+from wsss.formats.voc_xml import read_objects
 from wsss.labels import describe_unknown
 
 T = TypeVar("T")

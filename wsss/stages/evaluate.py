@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from wsss.config import DataConfig, RunConfig
 from wsss.config.schema import PredictConfig, SeedsConfig, ViewsConfig
+from wsss.data.coco_truth import about_masks
 from wsss.data.given_masks import GivenMasks
 from wsss.data.images import Sample, TaggedDataset
 from wsss.data.mask_io import read_mask
 from wsss.data.masks import (
-    about_truth,
     mask_path,
     read_pair,
     read_target,
@@ -101,7 +101,7 @@ def _score(config: RunConfig, kinds: Sequence[Kind], split: str | None) -> list[
     paths = []
     for kind, scores in zip(kinds, found, strict=True):
         path = run.evaluation(kind, split)
-        protocol = {**_protocol(config, run, kind), **about_truth(root)}
+        protocol = {**_protocol(config, run, kind), **about_masks(root)}
         whole = {"of": kind, "split": split, **scores, "protocol": protocol}
         team.once(partial(write_json, path, whole))
         paths.append(path)

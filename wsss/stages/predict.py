@@ -18,7 +18,8 @@ from torch import nn
 from wsss.config import PredictionMode, RunConfig
 from wsss.config.schema import PredictConfig
 from wsss.data.find_images import describe_left_out, find_images, one_of_each_name, without_suffix
-from wsss.data.images import IMAGE_SUFFIXES, Sample, read_image
+from wsss.data.image_header import IMAGE_SUFFIXES
+from wsss.data.images import Sample, read_image
 from wsss.data.mask_io import (
     read_mask,
     read_origin,

@@ -19,8 +19,8 @@ from wsss.config import RuntimeConfig
 from wsss.crf import DenseCRF, hard_label_probs
 from wsss.crf.dense_crf import Backend
 from wsss.data.find_images import describe_left_out, find_images, likely_images
-from wsss.data.image_header import open_image
-from wsss.data.images import IMAGE_SUFFIXES, read_image
+from wsss.data.image_header import IMAGE_SUFFIXES, open_image
+from wsss.data.images import read_image
 from wsss.data.mask_io import read_mask, read_origin, refuse_to_replace, write_mask
 from wsss.engine.inference import Steps, from_device, process, to_device
 from wsss.engine.runtime import join, start

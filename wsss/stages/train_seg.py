@@ -156,5 +156,5 @@ def _crops(work: Work, tagged: TaggedDataset, trusted: Mapping[str, Path]) -> Ma
         jitter=settings.jitter,
         paste=settings.paste if config.data.background else 0.0,
         max_side=config.data.max_side,
-        trusted=trusted.values(),
+        trusted=frozenset(trusted.values()),
     )

@@ -17,7 +17,7 @@ from wsss.config import DataConfig
 from wsss.config.schema import TruthRule
 from wsss.data.coco_truth import about_masks, make_masks, semantic_mask
 from wsss.data.mask_io import read_mask
-from wsss.data.masks import about_truth, has_truth, mask_path, true_masks
+from wsss.data.masks import has_truth, mask_path, true_masks
 from wsss.data.open import open_tagged
 from wsss.errors import WsssError
 from wsss.formats.coco import CocoAnnotation
@@ -175,7 +175,7 @@ def test_true_masks_of_another_rule_or_file_lie_elsewhere(root: Path) -> None:
 
 def test_truth_of_coco_is_its_annotations(root: Path, tiny_voc: Path) -> None:
     assert has_truth(DataConfig(root=root))
-    assert about_truth(tiny_voc) == {}
+    assert about_masks(tiny_voc) == {}
 
 
 def test_true_masks_that_cannot_be_kept_say_what_to_do(root: Path) -> None:

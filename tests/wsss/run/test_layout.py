@@ -20,7 +20,7 @@ from wsss.run.layout import Layout, round_folder
         ("pseudo_masks/2007_000033.png", lambda run: run.pseudo_mask("2007_000033")),
         # an id is not a file name: what follows its dot stays
         ("pseudo_masks/a.b.png", lambda run: run.pseudo_mask("a.b")),
-        ("predictions/val/a.png", lambda run: run.prediction("val", "a")),
+        ("predictions/val", lambda run: run.predictions("val")),
         ("predictions/val.crf", lambda run: run.predictions("val", "crf")),
         ("evaluation/pseudo_masks_train.json", lambda run: run.evaluation("pseudo-masks", "train")),
         ("evaluation/confusion_val.csv", lambda run: run.confusion("val")),

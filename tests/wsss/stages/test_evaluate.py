@@ -203,9 +203,9 @@ def test_evaluate_names_the_worst_predictions(run: RunConfig) -> None:
     *right, wrong = ids(run, "val")
     config = run.model_copy(update={"evaluate": EvaluateConfig(fast=True)})
     for id_ in right:
-        mask_io.write_mask(Run(run.run).prediction("val", id_), truth(run, id_))
+        mask_io.write_mask(Run(run.run).predictions("val") / f"{id_}.png", truth(run, id_))
     blank = np.zeros_like(truth(run, wrong))
-    mask_io.write_mask(Run(run.run).prediction("val", wrong), blank)
+    mask_io.write_mask(Run(run.run).predictions("val") / f"{wrong}.png", blank)
     found: dict[str, Any] = scores(evaluate.run(config, "predictions"))  # type: ignore[assignment]
     assert next(iter(found["worst"])) == wrong and len(found["worst"]) == 4
     assert [found["worst"][id_] for id_ in right] == [1.0] * 3
@@ -217,7 +217,7 @@ def test_evaluate_names_the_worst_predictions(run: RunConfig) -> None:
     )
     with Image.open(run.run / "report" / "worst_val.png") as sheet:
         assert sheet.width == 3 * 244 + 4
-    mask_io.write_mask(Run(run.run).prediction("val", wrong), truth(run, wrong))
+    mask_io.write_mask(Run(run.run).predictions("val") / f"{wrong}.png", truth(run, wrong))
     assert scores(evaluate.run(config, "predictions"))["boundary_miou"] == 1
 
 

@@ -100,7 +100,7 @@ def test_export_predicts_without_a_run(exported: Path, finished: RunConfig, tmp_
     images = finished.data.root / "JPEGImages"
     folder = predict.run(alone, images, tmp_path / "masks", model=exported)
     assert not (tmp_path / "no run").exists()
-    own = Run(finished.run).prediction("val", "any").parent
+    own = Run(finished.run).predictions("val")
     same = [
         (mask_io.read_mask(folder / path.name) == mask_io.read_mask(path)).mean()
         for path in own.glob("*.png")
