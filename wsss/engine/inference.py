@@ -21,7 +21,6 @@ from torch import Tensor
 
 from wsss.data.augment import limit_side
 from wsss.data.images import Sample, read_image
-from wsss.engine.profile import Stopwatch
 from wsss.engine.progress import Tracker
 from wsss.engine.runtime import Runtime
 from wsss.engine.team import Team
@@ -126,7 +125,6 @@ def process(
     """
     batch = batch_size(runtime)
     usage, left_out = Usage(processes=runtime.team.world), list[Item]()
-    watch = Stopwatch(runtime.device) if runtime.on_gpu else None
     if isinstance(progress, str):
         progress = Tracker(progress, len(items), quiet=not runtime.is_main)
     deal = runtime.team.deal(items)
@@ -142,13 +140,14 @@ def process(
             return None
 
     with (
+        usage.on_device(runtime) as device,
         progress as tracker,
         _Threads(runtime.workers, ahead=2 * batch) as readers,
         _Threads(min(runtime.workers, 4), ahead=4 * batch) as writers,
     ):
         inputs = _timed(readers.map(read, deal), usage)
         for group in _batches(_present(inputs), steps.shape, batch):
-            with usage.time("compute"), watch("batch") if watch else nullcontext():
+            with usage.time("compute"), device():
                 outputs = list(steps.compute(group))
             with usage.time("write"):
                 for output in outputs:
@@ -157,8 +156,6 @@ def process(
             tracker.advance(deal.finish(len(group)))
         with usage.time("write"):
             writers.finish()
-    if watch is not None:
-        usage.busy = watch.seconds.get("batch", 0.0)  # all is done: nothing is waited for
     return _of_all(runtime.team, usage, left_out)
 
 

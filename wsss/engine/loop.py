@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader, Dataset
 from wsss.engine.checkpoint import load_state, save_state
 from wsss.engine.loss_watch import LossWatch
 from wsss.engine.parameter_groups import to_training
-from wsss.engine.profile import Stopwatch
 from wsss.engine.progress import Tracker
 from wsss.engine.runtime import Runtime
 from wsss.engine.schedule import Average, SampleOrder, Schedule
@@ -106,17 +105,14 @@ def train(
     trained: Any = torch.compile(parallel) if runtime.compile else parallel
     apart = partial(_apart, parallel)
     watch = LossWatch(title, runtime.device, scaler)
-    usage, gpu = Usage("steps"), Stopwatch(runtime.device) if runtime.on_gpu else None
+    usage = Usage("steps")
     saved = time.monotonic()
     to_training(model)
-    with Tracker(
-        title,
-        schedule.steps,
-        done=first,
-        log=log,
-        quiet=not runtime.is_main,
-        tensorboard=tensorboard,
-    ) as tracker:
+    quiet = not runtime.is_main
+    progress = Tracker(
+        title, schedule.steps, done=first, log=log, quiet=quiet, tensorboard=tensorboard
+    )
+    with progress as tracker, usage.on_device(runtime) as device:
         batches = _batches(loader)
         for step in range(first, schedule.steps):
             with usage.time("read"):
@@ -125,7 +121,7 @@ def train(
                 group["lr"] = peak * schedule.factor(step)
             # one generator state a step: dropout and the like resume exactly, too
             torch.manual_seed(seed * 1_000_003 + step + runtime.team.rank * 1_000_000_007)
-            with usage.time("compute"), gpu("step") if gpu else nullcontext():
+            with usage.time("compute"), device():
                 optimizer.zero_grad(set_to_none=True)
                 loss = _gradients(runtime, trained, parts, loss_function, schedule, scaler, apart)
                 watch.update(loss, step)
@@ -143,8 +139,6 @@ def train(
                 saved = time.monotonic()
         with usage.time("compute"):
             watch.look(schedule.steps - 1)
-    if gpu:
-        usage.busy = gpu.seconds.get("step", 0.0)
     if usage.units and runtime.is_main:
         print(f"{title}  {usage}", file=sys.stderr)
     average.apply(model)

@@ -1,9 +1,13 @@
 """Where the time of a loop over images or steps went: what it prints at its end."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
+
+from wsss.engine.profile import Stopwatch
+from wsss.engine.runtime import Runtime
 
 PARTS = ("read", "compute", "write")
 
@@ -37,6 +41,20 @@ class Usage:
             yield
         finally:
             self.waited[part] += time.perf_counter() - start
+
+    @contextmanager
+    def on_device(self, runtime: Runtime) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+        """What a GPU is given within is counted as its work, once all of it is done.
+
+        Yields:
+            A new context for each unit or batch of it.
+        """
+        if not runtime.on_gpu:
+            yield nullcontext
+            return
+        watch = Stopwatch(runtime.device)
+        yield partial(watch, "busy")
+        self.busy = watch.seconds.get("busy", 0.0)
 
     def merge(self, other: "Usage") -> None:
         """Add the units and seconds of another loop, or of another process."""

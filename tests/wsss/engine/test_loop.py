@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from wsss.engine import loop
+from wsss.engine import usage
 from wsss.engine.checkpoint import load_state, save_state
 from wsss.engine.loop import train
 from wsss.engine.runtime import Runtime
@@ -179,7 +179,7 @@ def test_train_tells_where_its_time_went(
         """Of a GPU that has a thousandth of a second's work a step."""
 
         def __init__(self, _: torch.device) -> None:
-            self.seconds = {"step": 0.0}
+            self.seconds = {"busy": 0.0}
 
         def __call__(self, part: str) -> AbstractContextManager[None]:
             self.seconds[part] += 1e-3
@@ -188,7 +188,7 @@ def test_train_tells_where_its_time_went(
     fit(tmp_path / "cpu", Noise())
     told = capsys.readouterr().err.splitlines()[-1]
     assert re.fullmatch(r"test  [\d.]+ steps/s \(main thread: read .*, write \d+%\)", told)
-    monkeypatch.setattr(loop, "Stopwatch", Watch)
+    monkeypatch.setattr(usage, "Stopwatch", Watch)
     monkeypatch.setattr(Runtime, "on_gpu", True)
     fit(tmp_path / "gpu", Noise())
     assert "steps/s (GPU busy" in capsys.readouterr().err
