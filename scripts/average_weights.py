@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
-from wsss.engine.checkpoint import load_trained, save_model
+from wsss.engine.checkpoint import save_model
 from wsss.errors import WsssError
-from wsss.models.segmenter import build_segmenter
+from wsss.models.trained import load_segmenter
 
 
 def main() -> None:
@@ -36,11 +36,9 @@ def average(out: Path, paths: list[Path]) -> None:
         WsssError: one is no segmenter, or has other classes or another shape than the first.
     """
     device = torch.device("cpu")
-    model, metadata = load_trained(paths[0], "segmenter", build_segmenter, device)
+    model, metadata = load_segmenter(paths[0], device)
     names = metadata["class_names"]
-    others = (
-        load_trained(path, "segmenter", build_segmenter, device, names)[0] for path in paths[1:]
-    )
+    others = (load_segmenter(path, device, names)[0] for path in paths[1:])
     weights = [one.state_dict() for one in (model, *others)]
     shapes = [{name: value.shape for name, value in one.items()} for one in weights]
     for path, shape in zip(paths, shapes, strict=True):

@@ -24,12 +24,12 @@ from wsss.config import PseudoMasksConfig
 from wsss.data.augment import normalise
 from wsss.data.find_images import find_images
 from wsss.data.images import read_image
-from wsss.engine.checkpoint import load_trained
 from wsss.export.load import open_network
-from wsss.models.classifier import TagClassifier, build_classifier
+from wsss.models.classifier import TagClassifier
 from wsss.models.inference import View, predict_views
 from wsss.models.multiscale import observe, seed_size
 from wsss.models.segmenter import build_segmenter
+from wsss.models.trained import load_classifier
 from wsss.run.state import Run
 from wsss.seeding.maps import score_maps
 from wsss.stages.predict import shipped_model
@@ -53,8 +53,7 @@ def main() -> None:
         "segmenter": open_network(shipped_model(), build_segmenter, CPU)[0]
     }
     if given.run:
-        weights = Run(given.run).model("train_cls")
-        networks["classifier"], _ = load_trained(weights, "classifier", build_classifier, CPU)
+        networks["classifier"] = load_classifier(Run(given.run).model("train_cls"), CPU)
     print("| network | precision | same label | largest difference | not finite | largest output |")
     print("|---|---|---|---|---|---|")
     for name, network in networks.items():

@@ -18,11 +18,10 @@ from wsss.data.mask_io import read_mask, write_class_names, write_mask
 from wsss.data.masks import mask_path, true_masks
 from wsss.data.open import open_tagged
 from wsss.data.scores import read_scores
-from wsss.engine.checkpoint import load_trained
 from wsss.engine.progress import track
 from wsss.engine.runtime import start
-from wsss.models.classifier import build_classifier
 from wsss.models.clicks import OpenImage
+from wsss.models.trained import load_classifier
 from wsss.run.state import Run, read_config
 
 LOOKING, CLICKING, PAINTING = 5.0, 3.0, 240.0
@@ -52,9 +51,7 @@ def main() -> None:
     run, split = Run(config.run), config.data.mask_split
     tagged = open_tagged(config.data, split)
     root = true_masks(config.data, split, tagged, track)
-    model, _ = load_trained(
-        run.model("train_cls"), "classifier", build_classifier, runtime.device, tagged.class_names
-    )
+    model = load_classifier(run.model("train_cls"), runtime.device, tagged.class_names)
     settings = config.pseudo_masks.model_copy(update={"confidence": 0.0})
     chosen = ordered(tagged.samples, args.order, run, config.seed)
     chosen = chosen[: round(args.share * len(chosen))]

@@ -29,7 +29,6 @@ from wsss.crf import make_crf
 from wsss.data.augment import limit_side, normalise_pixels, resize_mask
 from wsss.data.images import Sample, TaggedDataset
 from wsss.data.masks import mask_path, read_pair, void_background
-from wsss.engine.checkpoint import load_trained
 from wsss.engine.inference import (
     Steps,
     batch_size,
@@ -42,8 +41,8 @@ from wsss.engine.profile import Stopwatch
 from wsss.engine.progress import Tracker
 from wsss.engine.runtime import Runtime
 from wsss.engine.usage import Usage
-from wsss.models.classifier import TagClassifier, build_classifier
 from wsss.models.multiscale import check_walks, observe, seed_size
+from wsss.models.trained import load_classifier
 from wsss.run.state import Run
 from wsss.seeding.maps import Evidence
 from wsss.seeding.masks import Refiner, harden, margins, refine, seed_probabilities
@@ -52,7 +51,7 @@ SAVE_EVERY = 20
 """Batches of each process between two writings of the counts."""
 
 
-class Bench:
+class RowBench:
     """A run's classifier with its rows."""
 
     def __init__(
@@ -63,10 +62,7 @@ class Bench:
         # processor time is counted on a CPU, that of threads beside the rows, too
         self.runtime = replace(runtime, workers=0) if runtime.device.type == "cpu" else runtime
         weights = run.model("train_cls")
-        self.model: TagClassifier
-        self.model, _ = load_trained(
-            weights, "classifier", build_classifier, runtime.device, tagged.class_names
-        )
+        self.model = load_classifier(weights, runtime.device, tagged.class_names)
         self.digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
         recipe = config.pseudo_masks.seeding
         check_walks(recipe, self.model)

@@ -9,7 +9,6 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +18,18 @@ from numpy.typing import NDArray
 
 from wsss.ablation.click_methods import METHODS, SUPERPIXELS, Answer, choose_methods
 from wsss.ablation.click_table import Line, figures, markdown
+from wsss.ablation.images import draw, masks_of
 from wsss.config import RunConfig
-from wsss.data.images import Sample, TaggedDataset
-from wsss.data.masks import (
-    mask_path,
-    read_pair,
-    require_truth,
-    true_masks,
-    void_background,
-    with_truth,
-)
-from wsss.data.open import open_tagged
-from wsss.engine.checkpoint import load_trained
-from wsss.engine.progress import Tracker, track
+from wsss.data.images import Sample
+from wsss.data.masks import mask_path, read_pair, void_background
+from wsss.engine.progress import Tracker
 from wsss.engine.runtime import Runtime, join, start
-from wsss.errors import WsssError
 from wsss.files import write_json, write_text
 from wsss.metrics.clicks import image_iou, next_click
 from wsss.metrics.confusion import ConfusionMatrix
-from wsss.models.classifier import TagClassifier, build_classifier
+from wsss.models.classifier import TagClassifier
 from wsss.models.clicks import OpenImage
+from wsss.models.trained import load_classifier
 from wsss.run.state import Run
 from wsss.seeding.clicks import Click, ClickRules
 
@@ -66,18 +57,13 @@ def run(
     chosen = choose_methods(methods)
     team = join()
     with team.together():
-        require_truth(config.data)
+        tagged = draw(config, skip)
         runtime = start(config.runtime, config.seed)
-        tagged = _sample(config, skip)
         own = Run(config.run)
         own.require("train_cls")
         weights = own.model("train_cls")
-        model, _ = load_trained(
-            weights, "classifier", build_classifier, runtime.device, tagged.class_names
-        )
-    team.require_equal(tagged.digest, "The images")
-    split = config.data.score_split
-    root = team.once(lambda: true_masks(config.data, split, tagged, track))
+        model = load_classifier(weights, runtime.device, tagged.class_names)
+    root = masks_of(config, tagged, team)
     name = _digest(config, weights, clicks)
     folder = own.ablation / "clicks"
     known = team.once(lambda: _known(folder, name, overwrite))
@@ -99,19 +85,6 @@ def run(
         return _write(config, lines, clicks, skip, len(tagged))
 
     return team.once(write)
-
-
-def _sample(config: RunConfig, skip: int) -> TaggedDataset:
-    """The images that are drawn by the seed, but for the first ones, in their order."""
-    tagged = with_truth(config.data, open_tagged(config.data, config.data.score_split))
-    count = config.ablate.images or len(tagged)
-    drawn = np.random.default_rng(config.seed).permutation(len(tagged))[skip : skip + count]
-    if len(drawn) == 0:
-        raise WsssError(
-            f"--skip {skip} leaves none of the {len(tagged)} images of {config.data.score_split}: "
-            "give a smaller number."
-        )
-    return replace(tagged, samples=tuple(tagged.samples[i] for i in sorted(drawn)))
 
 
 def _digest(config: RunConfig, weights: Path, clicks: int) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from wsss.ablation.baselines import PixelWalk
-from wsss.ablation.bench import Bench
+from wsss.ablation.bench import RowBench
 from wsss.ablation.rows import Row
 from wsss.engine.inference import to_device
 from wsss.engine.profile import peak_memory
@@ -30,7 +30,7 @@ Measured = dict[str, dict[str, float | None]]
 
 
 @torch.inference_mode()
-def measure(bench: Bench, rows: Sequence[Row]) -> Measured:
+def measure(bench: RowBench, rows: Sequence[Row]) -> Measured:
     """Row → size → MiB of its own part; two tags, scale 1, no mirror image.
 
     What was measured before, with the same settings, is taken from the run's folder.
@@ -52,7 +52,7 @@ def measure(bench: Bench, rows: Sequence[Row]) -> Measured:
     return {name: {size: known[key][size] for size in SIZES} for name, key in keys.items()}
 
 
-def _peak(bench: Bench, row: Row, evidence: Sequence[Evidence], pixels: Tensor) -> float | None:
+def _peak(bench: RowBench, row: Row, evidence: Sequence[Evidence], pixels: Tensor) -> float | None:
     tokens = evidence[0].features[1].shape[-2:].numel()
     if isinstance(row.source, PixelWalk) and tokens > DENSE_TOKENS:
         row = replace(row, source=replace(row.source, doublings=0))

@@ -6,7 +6,6 @@ stopped; `ablation/ablation.json` and `.md` into the config's run.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from wsss.ablation.bench import Bench
+from wsss.ablation.bench import RowBench
 from wsss.ablation.counts import RowCounts
+from wsss.ablation.images import draw, masks_of
 from wsss.ablation.memory import DENSE_TOKENS, Measured, measure
 from wsss.ablation.rows import Row, choose
 from wsss.ablation.table import Figures, figures, markdown
 from wsss.config import RunConfig
-from wsss.data.images import TaggedDataset
-from wsss.data.masks import require_truth, true_masks, with_truth
-from wsss.data.open import open_tagged
-from wsss.engine.progress import track
 from wsss.engine.runtime import join, start
 from wsss.files import write_json, write_text
 from wsss.run.state import Run
@@ -39,16 +35,13 @@ def run(config: RunConfig, rows: str = "*", overwrite: bool = False) -> Path:
     """
     team = join()
     with team.together():
-        require_truth(config.data)
+        tagged = draw(config)
         runtime = start(config.runtime, config.seed)
-        tagged = _sample(config)
         folders = config.ablate.runs or (config.run,)
-        benches = [Bench(config, Run(folder), tagged, runtime) for folder in folders]
+        benches = [RowBench(config, Run(folder), tagged, runtime) for folder in folders]
         # a pattern that matches nothing is reported before anything is counted
         chosen_of = [choose(bench.rows, rows) for bench in benches]
-    team.require_equal(tagged.digest, f"The images of {config.data.root}")
-    split = config.data.score_split
-    root = team.once(lambda: true_masks(config.data, split, tagged, track))
+    root = masks_of(config, tagged, team)
     all_counts: dict[str, list[RowCounts]] = {}
     chosen: dict[str, Row] = {}
     for bench, own in zip(benches, chosen_of, strict=True):
@@ -65,16 +58,6 @@ def run(config: RunConfig, rows: str = "*", overwrite: bool = False) -> Path:
         return path
 
     return team.once(finish)
-
-
-def _sample(config: RunConfig) -> TaggedDataset:
-    """The images to score on: all of the split, or so many drawn by the seed, in their order."""
-    tagged = with_truth(config.data, open_tagged(config.data, config.data.score_split))
-    count = config.ablate.images
-    if count is None or count >= len(tagged):
-        return tagged
-    drawn = sorted(np.random.default_rng(config.seed).permutation(len(tagged))[:count])
-    return replace(tagged, samples=tuple(tagged.samples[i] for i in drawn))
 
 
 def _write(

@@ -16,17 +16,15 @@ from wsss.config import RunConfig
 from wsss.data.augment import normalise_pixels, resize_mask
 from wsss.data.images import Sample
 from wsss.data.mask_io import read_mask
-from wsss.engine.checkpoint import load_trained
 from wsss.engine.inference import Loaded, load, network_autocast
 from wsss.engine.profile import Stopwatch
 from wsss.engine.runtime import Runtime
 from wsss.labels import IGNORE_INDEX
 from wsss.metrics.uncertainty import overlaps
-from wsss.models.classifier import build_classifier
 from wsss.models.inference import View, predict_views
 from wsss.models.multiscale import check_walks
-from wsss.models.segmenter import build_segmenter
 from wsss.models.soft_seeds import SoftSeeds, seed_probs, soft_seeds
+from wsss.models.trained import load_classifier, load_segmenter
 from wsss.run.state import Run
 from wsss.seeding.indexing import best_channel, index_tensor
 from wsss.seeding.masks import among_tags, at_true_rates, mix_in, seed_mask
@@ -75,9 +73,7 @@ class FromSeeds:
         self.levels = self.settings.levels_by_value(class_names)
         self.autocast = network_autocast(runtime)
         weights = Run(config.run).model("train_cls")
-        self.model, _ = load_trained(
-            weights, "classifier", build_classifier, runtime.device, class_names
-        )
+        self.model = load_classifier(weights, runtime.device, class_names)
         check_walks(self.settings.seeding, self.model)
 
     def read(self, sample: Sample) -> Given:
@@ -125,9 +121,7 @@ class FromSegmenter:
         self.former = Run.of_round(config, config.round - 1)
         self.autocast = network_autocast(runtime)
         weights = self.former.model("train_seg")
-        self.model, metadata = load_trained(
-            weights, "segmenter", build_segmenter, runtime.device, class_names
-        )
+        self.model, metadata = load_segmenter(weights, runtime.device, class_names)
         self.background_odds = float(metadata.get("background_odds", 1.0))
 
     def read(self, sample: Sample) -> Given:

@@ -15,7 +15,6 @@ from torch import Tensor
 from wsss.config import PseudoMasksConfig, RunConfig
 from wsss.data.augment import normalise_pixels
 from wsss.data.images import Sample
-from wsss.engine.checkpoint import load_trained
 from wsss.engine.inference import (
     Autocast,
     Loaded,
@@ -28,8 +27,9 @@ from wsss.engine.profile import Stopwatch
 from wsss.engine.runtime import Runtime
 from wsss.errors import WsssError
 from wsss.files import names_below
-from wsss.models.classifier import TagClassifier, build_classifier
+from wsss.models.classifier import TagClassifier
 from wsss.models.multiscale import observe, seed_size
+from wsss.models.trained import load_classifier
 from wsss.run.state import Run
 from wsss.seeding.indexing import index_tensor
 from wsss.seeding.maps import score_maps
@@ -200,9 +200,7 @@ class RunSeeds:
     def classifier(self) -> TagClassifier:
         """Of the run, in eval mode."""
         path = self.run.model("train_cls")
-        device = self.runtime.device
-        model, _ = load_trained(path, "classifier", build_classifier, device, self.class_names)
-        return model
+        return load_classifier(path, self.runtime.device, self.class_names)
 
     def __call__(self, sample: Sample) -> SoftSeeds:
         """The seeds of an image, on the CPU."""

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from wsss.config import RunConfig
 from wsss.data.open import open_stage
 from wsss.data.scores import read_scores
-from wsss.engine.checkpoint import load_trained
 from wsss.engine.runtime import start
 from wsss.errors import WsssError
-from wsss.models.classifier import build_classifier
 from wsss.models.clicks import OpenImage
+from wsss.models.trained import load_classifier
 from wsss.review.calibration import Calibration, tune_command
 from wsss.review.desk import Engine, OpenEngine
 from wsss.review.session import Session
@@ -137,9 +136,7 @@ def engine_of(config: RunConfig, class_names: Sequence[str]) -> OpenEngine:
     first = Run.of_round(config, 1)
     first.require("train_cls")
     runtime = start(config.runtime, config.seed)
-    model, _ = load_trained(
-        first.model("train_cls"), "classifier", build_classifier, runtime.device, class_names
-    )
+    model = load_classifier(first.model("train_cls"), runtime.device, class_names)
     settings, data = config.pseudo_masks, config.data
     levels = settings.levels_by_value(class_names)
 

@@ -11,14 +11,15 @@ from pathlib import Path
 import torch
 
 from wsss.config import RunConfig
-from wsss.engine.checkpoint import load_trained, save_model
+from wsss.engine.checkpoint import save_model
 from wsss.errors import WsssError
 from wsss.export.load import CARD_FILE, WEIGHTS_FILE, Card, card_of
 from wsss.export.model_card import model_card
 from wsss.export.write import save_exported, save_onnx
 from wsss.files import write_atomic, write_json, write_text
 from wsss.models.gate import GATE_FILE, has_thresholds
-from wsss.models.segmenter import Segmenter, build_segmenter
+from wsss.models.segmenter import Segmenter
+from wsss.models.trained import load_segmenter
 from wsss.report.scores import read_scores
 from wsss.run.state import Run
 
@@ -47,9 +48,7 @@ def run(config: RunConfig, to: str, out: Path | None = None, half: bool = False)
     path = out or run.export / (f"model{suffix}" if suffix else to)
     if suffix and path.suffix != suffix:
         raise WsssError(f"--out is {path}: expected a name that ends in {suffix}.")
-    model, metadata = load_trained(
-        run.model("train_seg"), "segmenter", build_segmenter, torch.device("cpu")
-    )
+    model, metadata = load_segmenter(run.model("train_seg"), torch.device("cpu"))
     card = card_of(metadata)
     if to == "onnx":
         save_onnx(path, model.net, card)

@@ -30,7 +30,6 @@ from wsss.data.mask_io import (
 )
 from wsss.data.open import open_tagged
 from wsss.data.scores import refuse_other_scores, write_scores
-from wsss.engine.checkpoint import load_trained
 from wsss.engine.inference import (
     Loaded,
     Steps,
@@ -50,6 +49,7 @@ from wsss.models.doubts import require_finite
 from wsss.models.gate import GATE_FILE, Gate, gate_of
 from wsss.models.inference import Prediction, predict_images
 from wsss.models.segmenter import build_segmenter
+from wsss.models.trained import load_segmenter
 from wsss.report.overlay import write_overlay
 from wsss.run.fingerprint import content_digest, origin_of
 from wsss.run.state import Run
@@ -181,9 +181,7 @@ def run_split(
         team.once(partial(refuse_to_replace, masks))
     with team.together():
         runtime = start(config.runtime, config.seed)
-        network, _ = load_trained(
-            weights, "segmenter", build_segmenter, runtime.device, data.class_names
-        )
+        network, _ = load_segmenter(weights, runtime.device, data.class_names)
         engine = _engine(config, runtime, network, [weights], data.class_names)
     _predict(config, engine, data.samples, folders, overwrite=False)
     for folder in folders.values():

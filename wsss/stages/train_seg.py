@@ -19,7 +19,7 @@ from wsss.data.given_masks import GivenMasks
 from wsss.data.images import TaggedDataset
 from wsss.data.mask_io import check_values, read_mask
 from wsss.data.masks import MaskTrainingSet
-from wsss.engine.checkpoint import load_trained, load_weights
+from wsss.engine.checkpoint import load_weights
 from wsss.engine.progress import track
 from wsss.engine.runtime import join, start
 from wsss.engine.stage_work import take_on
@@ -27,9 +27,9 @@ from wsss.engine.train_stage import deliver, train_stage
 from wsss.errors import WsssError
 from wsss.labels import IGNORE_INDEX
 from wsss.models.backbone import create_backbone
-from wsss.models.classifier import build_classifier
 from wsss.models.mask_loss import mask_loss
 from wsss.models.segmenter import Segmenter, build_segmenter, segmenter_metadata
+from wsss.models.trained import load_classifier
 from wsss.run.state import Run, Work
 
 _COUNTED = 1000
@@ -131,8 +131,7 @@ def _build(config: RunConfig, metadata: dict[str, Any]) -> Segmenter:
         load_weights(Run.of_round(config, config.round - 1).model("train_seg"), model)
     elif config.train_seg.from_classifier:
         weights = Run.of_round(config, 1).model("train_cls")
-        classifier, _ = load_trained(weights, "classifier", build_classifier, torch.device("cpu"))
-        model.load_backbone(classifier.backbone)
+        model.load_backbone(load_classifier(weights, torch.device("cpu")).backbone)
     else:
         model.load_backbone(
             create_backbone(config.backbone.name, config.backbone.weights, config.backbone.args)

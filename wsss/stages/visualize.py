@@ -21,7 +21,6 @@ from wsss.data.images import Sample, TaggedDataset
 from wsss.data.mask_io import read_mask
 from wsss.data.masks import find_mask, has_truth, mask_path, true_masks, with_truth
 from wsss.data.open import open_tagged
-from wsss.engine.checkpoint import load_trained
 from wsss.engine.inference import load, to_device
 from wsss.engine.progress import track
 from wsss.engine.runtime import Runtime, start
@@ -29,8 +28,9 @@ from wsss.errors import WsssError
 from wsss.files import names_below, write_atomic
 from wsss.models.gate import Gate, gate_of
 from wsss.models.inference import predict_images
-from wsss.models.segmenter import Segmenter, build_segmenter
+from wsss.models.segmenter import Segmenter
 from wsss.models.soft_seeds import RunSeeds
+from wsss.models.trained import load_segmenter
 from wsss.report.failures import KINDS, against_tags, failures
 from wsss.report.sheet import Caption, contact_sheet, heat, mask_over, slots_over
 from wsss.run.state import Run
@@ -73,9 +73,7 @@ def run(
     seeds = RunSeeds(config, tagged.class_names, runtime)
     segmenter: Gated | None = None
     if run.finished("train_seg"):
-        network, card = load_trained(
-            run.model("train_seg"), "segmenter", build_segmenter, runtime.device
-        )
+        network, card = load_segmenter(run.model("train_seg"), runtime.device)
         segmenter = network, gate_of(config, card["class_names"], runtime.device)
     if segmenter is not None and not ids:
         shown = count - min(FALSE_ALARMS, count // 4)

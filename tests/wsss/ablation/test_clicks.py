@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from wsss.ablation import clicks
 from wsss.ablation.click_methods import choose_methods
 from wsss.ablation.click_table import figures, first_at, markdown
+from wsss.ablation.images import draw
 from wsss.config import RunConfig
 from wsss.errors import WsssError
 from wsss.run.state import Run
@@ -94,7 +95,7 @@ def test_ablate_clicks_resumes_and_starts_all_methods_from_one_mask(run: RunConf
 def test_ablate_clicks_leaves_out_the_images_that_are_drawn_first(run: RunConfig) -> None:
     def drawn(skip: int, images: int) -> set[str]:
         ablate = run.ablate.model_copy(update={"images": images})
-        tagged = clicks._sample(run.model_copy(update={"ablate": ablate}), skip)
+        tagged = draw(run.model_copy(update={"ablate": ablate}), skip)
         return {sample.id for sample in tagged.samples}
 
     assert drawn(0, 5) | drawn(5, 4) == drawn(0, 9)
