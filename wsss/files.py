@@ -1,9 +1,11 @@
 """Files that are whole or absent: the one atomic writer, and folders; YAML with each key once."""
 
+import csv
+import io
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -20,6 +22,25 @@ _held: dict[Path, FileLock] = {}
 def real_path(path: Path) -> Path:
     """A path without links; one whose links go in circles stays as it is."""
     return Path(os.path.realpath(path))
+
+
+def refuse_to_overwrite(source: Path, result: Path, what: str, whose: str) -> None:
+    """Refuse a result in the place of what it is made of.
+
+    Args:
+        source: what it is made of.
+        result: its file.
+        what: the result is, for the sentence.
+        whose: folder the source lies in.
+
+    Raises:
+        WsssError: they are one file.
+    """
+    if real_path(result) == real_path(source):
+        raise WsssError(
+            f"{what} of {source} would replace it: give an output directory (--out) that is not "
+            f"the {whose} own folder."
+        )
 
 
 def make_folder(path: Path) -> None:
@@ -66,6 +87,13 @@ def write_text(path: Path, text: str) -> None:
         target.write_text(text, encoding="utf-8")
 
     write_atomic(path, write)
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Rows of cells as a CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def write_json(path: Path, values: Any) -> None:

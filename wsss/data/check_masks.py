@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from wsss.data.image_header import read_header
 from wsss.data.images import TaggedDataset
-from wsss.data.mask_io import describe_values, read_mask, strange_values
+from wsss.data.mask_io import read_mask, size_problem, values_problem
 from wsss.data.masks import mask_path
 from wsss.errors import WsssError
 from wsss.labels import IGNORE_INDEX
@@ -35,28 +35,6 @@ class MaskReport(NamedTuple):
     warnings: list[str]
 
 
-class MaskValues(NamedTuple):
-    """What a mask holds.
-
-    Attributes:
-        counts: (256,) int64, pixels of each value.
-        shape: height and width.
-    """
-
-    counts: NDArray[np.int64]
-    shape: tuple[int, int]
-
-
-def mask_values(path: Path) -> MaskValues:
-    """Reads a mask and counts its values.
-
-    Raises:
-        WsssError: it can't be read, or holds no class indices.
-    """
-    mask = read_mask(path)
-    return MaskValues(np.bincount(mask.ravel(), minlength=256), (mask.shape[0], mask.shape[1]))
-
-
 def check_masks(
     masks: Mapping[str, Path],
     class_names: Sequence[str],
@@ -72,20 +50,21 @@ def check_masks(
         images: image id → image, whose size the mask must have; read from the header.
     """
 
-    def check(id_: str) -> tuple[MaskValues | None, list[str]]:
+    def check(id_: str) -> tuple[NDArray[np.int64] | None, list[str]]:
         try:
-            values = mask_values(masks[id_])
+            mask = read_mask(masks[id_])
         except WsssError as error:
             return None, [str(error)]
-        problems = values_problems(masks[id_], values, class_names)
+        counts = np.bincount(mask.ravel(), minlength=256)
+        found = [values_problem(masks[id_], counts, class_names)]
         if images is not None and id_ in images:
-            problems += size_problems(masks[id_], values.shape, images[id_])
-        return values, problems
+            found.append(_size_problem(masks[id_], mask, images[id_]))
+        return counts, [problem for problem in found if problem]
 
     with ThreadPoolExecutor() as pool:  # decoding leaves Python's lock
         checked = dict(zip(masks, pool.map(check, masks), strict=True))
     problems = [problem for _, found in checked.values() for problem in found]
-    held = {id_: values.counts for id_, (values, _) in checked.items() if values is not None}
+    held = {id_: counts for id_, (counts, _) in checked.items() if counts is not None}
     report = check_against_tags(held, masks, class_names, tags or {})
     return MaskReport(problems + report.problems, report.warnings)
 
@@ -123,32 +102,13 @@ def require(report: MaskReport) -> None:
         raise WsssError(report.problems[0] + also)
 
 
-def values_problems(path: Path, values: MaskValues, class_names: Sequence[str]) -> list[str]:
-    """What is wrong with the values of one mask, by itself."""
-    strange = strange_values(values.counts, len(class_names))
-    if not strange:
-        return []
-    last = len(class_names)
-    return [
-        f"The mask {path} holds {describe_values(strange)}; expected 0 to {last} (0 is background, "
-        f"{last} is {class_names[-1]}) or 255 where void: write the indices of the classes, or add "
-        "the classes that are missing."
-    ]
-
-
-def size_problems(path: Path, shape: tuple[int, int], image: Path) -> list[str]:
-    """Whether a mask has the size of its image; an image that can't be read is no matter here."""
+def _size_problem(path: Path, mask: NDArray[np.uint8], image: Path) -> str:
+    """Of an image that can't be read, which is no matter here, none."""
     try:
         header = read_header(image)
     except WsssError:
-        return []
-    if (header.height, header.width) == shape:
-        return []
-    return [
-        f"The mask {path} is {shape[1]}×{shape[0]} and its image {image} "
-        f"{header.width}×{header.height} (width × height); expected one size: make the mask at the "
-        "image's size."
-    ]
+        return ""
+    return size_problem(path, mask.shape, image, (header.height, header.width))
 
 
 def check_against_tags(

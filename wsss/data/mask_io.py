@@ -253,26 +253,46 @@ def check_values(path: Path, mask: NDArray[np.uint8], names: Sequence[str]) -> N
     Raises:
         WsssError: it holds one.
     """
-    strange = strange_values(np.bincount(mask.ravel(), minlength=256), len(names))
-    if strange:
-        raise WsssError(
-            f"The mask {path} holds {describe_values(strange)}; expected 0 to {len(names)} (0 is "
-            f"background, {len(names)} is {names[-1]}) or 255 where void: correct the mask, or "
-            "the list of classes."
-        )
+    problem = values_problem(path, np.bincount(mask.ravel(), minlength=256), names)
+    if problem:
+        raise WsssError(problem)
 
 
-def strange_values(counts: NDArray[np.integer], classes: int) -> list[int]:
-    """Values of a mask that are neither 0 to `classes` nor 255, ascending.
+def values_problem(path: Path, counts: NDArray[np.integer], names: Sequence[str]) -> str:
+    """A sentence on the values of a mask that are neither background, a class, nor void.
 
     Args:
+        path: of the mask.
         counts: (256,) pixels of each value.
-        classes: foreground classes.
+        names: foreground classes in the order of their values.
+
+    Returns:
+        Empty where there are none.
     """
-    return [int(value) for value in np.flatnonzero(counts) if classes < value < IGNORE_INDEX]
+    last = len(names)
+    strange = [int(value) for value in np.flatnonzero(counts) if last < value < IGNORE_INDEX]
+    if not strange:
+        return ""
+    shown = ", ".join(map(str, strange[:10])) + (", …" if len(strange) > 10 else "")
+    return (
+        f"The mask {path} holds the value{'s' if len(strange) > 1 else ''} {shown}; expected 0 to "
+        f"{last} (0 is background, {last} is {names[-1]}) or 255 where void: write the indices of "
+        "the classes, or add the classes that are missing."
+    )
 
 
-def describe_values(values: Sequence[int]) -> str:
-    """`the values 21, 22`, ten at most."""
-    shown = ", ".join(map(str, values[:10])) + (", …" if len(values) > 10 else "")
-    return f"the value{'s' if len(values) > 1 else ''} {shown}"
+def size_problem(path: Path, shape: tuple[int, ...], image: Path, size: tuple[int, int]) -> str:
+    """A sentence on a mask of another size than its image; empty where they are alike.
+
+    Args:
+        path: of the mask.
+        shape: height and width of the mask.
+        image: its image.
+        size: height and width of the image.
+    """
+    if shape == size:
+        return ""
+    return (
+        f"The mask {path} is {shape[1]}×{shape[0]} and its image {image} {size[1]}×{size[0]} "
+        "(width × height); expected the same size: make the mask at the image's size."
+    )

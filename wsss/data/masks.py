@@ -20,7 +20,7 @@ from wsss.data.coco_truth import make_masks
 from wsss.data.given_masks import GivenMasks
 from wsss.data.image_header import read_header
 from wsss.data.images import TaggedDataset, read_image
-from wsss.data.mask_io import VOC_FOLDERS, Track, read_mask
+from wsss.data.mask_io import VOC_FOLDERS, Track, read_mask, size_problem
 from wsss.errors import WsssError
 from wsss.formats.coco_layout import is_coco
 from wsss.labels import IGNORE_INDEX
@@ -182,12 +182,9 @@ def void_background(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _check_size(
     mask: NDArray[np.uint8], mask_path: Path, image_path: Path, size: tuple[int, int]
 ) -> None:
-    if mask.shape != size:
-        raise WsssError(
-            f"The mask {mask_path} is {mask.shape[1]}×{mask.shape[0]} and its image "
-            f"{image_path} {size[1]}×{size[0]} (width × height); expected the same "
-            "size: recompute the mask at the image's size."
-        )
+    problem = size_problem(mask_path, mask.shape, image_path, size)
+    if problem:
+        raise WsssError(problem)
 
 
 class MaskSample(NamedTuple):

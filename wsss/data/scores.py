@@ -5,7 +5,6 @@ leaves a mask without its scores; the table is made of the notes.
 """
 
 import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import NamedTuple
 
 from wsss.data.mask_io import read_note
 from wsss.errors import WsssError
-from wsss.files import write_text
+from wsss.files import csv_text, write_text
 from wsss.labels import SCORES_FILE
 from wsss.metrics.uncertainty import PARTS, combine
 
@@ -77,8 +76,12 @@ def write_scores(folder: Path, names: Sequence[str]) -> Path:
     return path
 
 
-def read_scores(folder: Path) -> dict[str, float]:
+def read_scores(folder: Path, column: str = "score") -> dict[str, float]:
     """Image id → score in 0…1 of a folder's masks, the most uncertain first; none without a table.
+
+    Args:
+        folder: of masks.
+        column: another one of the table; images of which it says nothing are left out.
 
     Raises:
         WsssError: there is a `scores.csv` that isn't such a table.
@@ -88,11 +91,12 @@ def read_scores(folder: Path) -> dict[str, float]:
         return {}
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return {row["id"]: float(row["score"]) for row in csv.DictReader(file)}
+            rows = csv.DictReader(file)
+            return {row["id"]: float(row[column]) for row in rows if row[column] != ""}
     except (OSError, ValueError, KeyError, TypeError, csv.Error):
         raise WsssError(
-            f"{path} is not a table of scores; expected the columns id and score, a number each: "
-            "move the file away."
+            f"{path} is not a table of scores; expected the columns id and {column}, a number "
+            "each: move the file away."
         ) from None
 
 
@@ -113,17 +117,15 @@ def refuse_other_scores(folder: Path) -> None:
 def _table(doubts: Mapping[str, Doubt], names: Sequence[str]) -> str:
     parts = {name: [doubt.parts.get(name) for doubt in doubts.values()] for name in PARTS}
     scores = combine(parts)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    rows: list[Sequence[str]] = [COLUMNS]
     order = sorted(range(len(doubts)), key=lambda i: -round(float(scores[i]), 4))
     ids, own = list(doubts), list(doubts.values())
     for i in order:
         tags = {names[label - 1]: p for label, p in own[i].tags.items() if label <= len(names)}
         row = [f"{value[i]:.5f}" if value[i] is not None else "" for value in parts.values()]
         shown = json.dumps(tags, ensure_ascii=False) if tags else ""
-        writer.writerow([ids[i], f"{scores[i]:.4f}", *row, shown])
-    return text.getvalue()
+        rows.append([ids[i], f"{scores[i]:.4f}", *row, shown])
+    return csv_text(rows)
 
 
 def _rounded(values: Mapping[str, float] | Mapping[int, float]) -> dict[str, float]:

@@ -1,13 +1,12 @@
 """The confusion matrix as an image and as a table."""
 
-import csv
-import io
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from wsss.files import csv_text
 from wsss.report.sheet import heat
 
 _CELL = 26
@@ -16,11 +15,8 @@ _GAP = 6
 
 def confusion_csv(matrix: NDArray[np.int64], names: Sequence[str]) -> str:
     """Pixels by target (rows) and prediction (columns), names first: (C + 1, C + 1) → CSV."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["target \\ prediction", *names])
-    writer.writerows([name, *row] for name, row in zip(names, matrix.tolist(), strict=True))
-    return text.getvalue()
+    rows = ([name, *row] for name, row in zip(names, matrix.tolist(), strict=True))
+    return csv_text([["target \\ prediction", *names], *rows])
 
 
 def confusion_image(matrix: NDArray[np.int64], names: Sequence[str]) -> Image.Image:

@@ -7,8 +7,6 @@ review/starts/<id>.png    masks of other programs that lay in trusted/, as they 
 trusted/<id>.png          accepted masks, beside class_names.txt; rejected ones: 255 all over
 """
 
-import csv
-import io
 import json
 import os
 import shutil
@@ -26,7 +24,7 @@ from numpy.typing import NDArray
 from wsss.data.images import TaggedDataset
 from wsss.data.mask_io import read_origin, write_class_names, write_mask
 from wsss.errors import WsssError
-from wsss.files import make_folder, write_atomic, write_text
+from wsss.files import csv_text, make_folder, write_atomic, write_text
 from wsss.labels import CLASS_NAMES_FILE, class_lines
 from wsss.review.edits import Actions, Edits
 from wsss.review.record import TRUSTED, ConflictError, Decision, Record
@@ -215,15 +213,13 @@ class Store:
 
     def _write_tags(self) -> None:
         names = self.tagged.class_names
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("image", "tags"))
+        rows: list[tuple[str, str]] = [("image", "tags")]
         for sample in self.tagged.samples:
             changed = self.records[sample.id].tags
             tags = [names[tag] for tag in sample.tags] if changed is None else changed
             cell = json.dumps(list(tags), ensure_ascii=False) if tags else ""
-            writer.writerow((sample.id, cell))
-        write_text(self.layout.review_tags, text.getvalue())
+            rows.append((sample.id, cell))
+        write_text(self.layout.review_tags, csv_text(rows))
 
     def _refuse_other_classes(self) -> None:
         path = self.layout.trusted_masks / CLASS_NAMES_FILE

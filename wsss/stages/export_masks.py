@@ -4,7 +4,6 @@ Reads `pseudo_masks/<id>.png` of a run, or accepted masks in `trusted/<id>.png` 
 folder of masks with `class_names.txt`. Files that are there already stay.
 """
 
-import csv
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from wsss.data.find_images import find_images, without_suffix
 from wsss.data.mask_io import read_mask
 from wsss.data.open import open_tagged
+from wsss.data.scores import read_scores
 from wsss.engine.progress import track
 from wsss.errors import WsssError
 from wsss.formats.mask_list import MaskToWrite, Writing
@@ -122,8 +122,7 @@ def _confident(found: Sequence[Found], folder: Path, confidence: float) -> list[
             f"--confidence needs {table}, which isn't there: run generate-pseudo-masks, which "
             "writes it, or leave --confidence out."
         )
-    with table.open(newline="", encoding="utf-8") as file:
-        unsure = {row["id"]: float(row["unsure"] or 0) for row in csv.DictReader(file)}
+    unsure = read_scores(folder, "unsure")
     # a mask that isn't listed, or lies elsewhere, is a person's, who is sure
     return [
         one

@@ -44,7 +44,7 @@ from wsss.engine.runtime import Runtime, join, start
 from wsss.engine.team import Team
 from wsss.errors import WsssError
 from wsss.export.load import CARD_FILE, model_files, open_network
-from wsss.files import real_path
+from wsss.files import real_path, refuse_to_overwrite
 from wsss.models.doubts import require_finite
 from wsss.models.gate import GATE_FILE, Gate, gate_of
 from wsss.models.inference import Prediction, predict_images
@@ -93,11 +93,7 @@ def run(
     with team.together():
         samples, notes = _search(images, folder)
         for sample in samples:
-            if real_path(folder / f"{sample.id}.png") == real_path(sample.path):
-                raise WsssError(
-                    f"The mask of {sample.path} would replace it: give an output directory (--out) "
-                    "that is not the images' own folder."
-                )
+            refuse_to_overwrite(sample.path, folder / f"{sample.id}.png", "The mask", "images'")
     team.require_equal(lambda: [sample.id for sample in samples], f"The list of images in {named}")
     if not overwrite:
         team.once(lambda: refuse_to_replace(folder / f"{sample.id}.png" for sample in samples))

@@ -25,7 +25,7 @@ from wsss.data.mask_io import read_mask, read_origin, refuse_to_replace, write_m
 from wsss.engine.inference import Steps, from_device, process, to_device
 from wsss.engine.runtime import join, start
 from wsss.errors import WsssError, first_line
-from wsss.files import real_path
+from wsss.files import real_path, refuse_to_overwrite
 from wsss.labels import IGNORE_INDEX
 from wsss.run.fingerprint import origin_of
 from wsss.seeding.indexing import best_channel
@@ -119,11 +119,7 @@ def _todo(
     todo = []
     for mask, image_path in pairs:
         target = out / f"{mask.stem}.png"
-        if real_path(target) == real_path(mask):
-            raise WsssError(
-                f"The refined mask of {mask} would replace it; expected another folder: give an "
-                "output directory (--out) that is not the masks' own."
-            )
+        refuse_to_overwrite(mask, target, "The refined mask", "masks'")
         origin = origin_of([mask, image_path], settings)
         if overwrite or read_origin(target) != origin:
             todo.append(_Wanted(mask, image_path, target, origin))

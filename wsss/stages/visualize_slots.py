@@ -13,7 +13,7 @@ from glmix.visualize import default_blocks, figure
 from wsss.data.augment import normalise, resize
 from wsss.data.images import read_image
 from wsss.errors import WsssError
-from wsss.files import real_path
+from wsss.files import refuse_to_overwrite
 from wsss.models.backbone import create_backbone
 
 
@@ -70,12 +70,7 @@ def _check_names(images: list[Path], out: Path) -> None:
             "take them; draw them into two folders."
         )
     for path in images:
-        if real_path(out / f"{path.stem}.png") == real_path(path):
-            raise WsssError(
-                f"The figure of {path} would replace it: give an output directory (--out) that is "
-                "not the images' "
-                "own folder."
-            )
+        refuse_to_overwrite(path, out / f"{path.stem}.png", "The figure", "images'")
 
 
 def _choose(
