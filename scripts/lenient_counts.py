@@ -53,7 +53,7 @@ def count(config: RunConfig) -> tuple[dict[float, SplitScores], ThresholdSweep]:
     """The scores of each band, and the sweep."""
     data, run = config.data, Run(config.run)
     tagged = open_tagged(data, data.score_split)
-    root = true_masks(data, data.score_split, tagged.samples, track)
+    root = true_masks(data, data.score_split, tagged, track)
     bands = {width: SplitScores(tagged.class_names) for width in WIDTHS}
     sweep = ThresholdSweep(len(tagged.class_names) + 1, [k / 20 for k in range(1, 20)])
     for sample in track(tagged.samples, "count", len(tagged)):

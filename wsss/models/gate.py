@@ -43,23 +43,6 @@ def whole_image_logits(model: TagClassifier, images: Tensor) -> Tensor:
     return logits.float()
 
 
-def load_gate(weights: Path, class_names: Sequence[str], device: torch.device) -> Gate | None:
-    """The gate of a segmenter; None without a classifier, or with one that holds no thresholds.
-
-    Args:
-        weights: of the classifier, which need not exist.
-        class_names: of the segmenter.
-        device: where it computes.
-
-    Raises:
-        WsssError: the file is damaged, or the classifier is of other classes.
-    """
-    if not has_thresholds(weights):
-        return None
-    model, metadata = load_trained(weights, "classifier", build_classifier, device, class_names)
-    return Gate(model, torch.tensor(metadata["least"]))
-
-
 def gate_of(
     config: RunConfig, class_names: Sequence[str], device: torch.device, weights: Path | None = None
 ) -> Gate | None:
@@ -69,16 +52,21 @@ def gate_of(
         config: of the run whose classifier it is.
         class_names: of the segmenter.
         device: where it computes.
-        weights: of another classifier, in place of the run's.
+        weights: of another classifier, in place of the run's; it need not exist.
+
+    Returns:
+        None without a classifier, or with one that holds no thresholds.
 
     Raises:
-        WsssError: as `load_gate`.
+        WsssError: the file is damaged, or the classifier is of other classes.
     """
-    if not config.evaluate.gate:
+    weights = weights or Run.of_round(config, 1).model("train_cls")
+    if not config.evaluate.gate or not has_thresholds(weights):
         return None
-    return load_gate(weights or Run.of_round(config, 1).model("train_cls"), class_names, device)
+    model, metadata = load_trained(weights, "classifier", build_classifier, device, class_names)
+    return Gate(model, torch.tensor(metadata["least"]))
 
 
 def has_thresholds(weights: Path) -> bool:
-    """Whether there is a classifier that `load_gate` would make a gate of."""
+    """Whether there is a classifier that `gate_of` would make a gate of."""
     return weights.is_file() and "least" in read_metadata(weights, "classifier")

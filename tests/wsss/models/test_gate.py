@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from wsss.config import PredictionMode, RunConfig
+from wsss.config import EvaluateConfig, PredictionMode, RunConfig
 from wsss.data.mask_io import read_mask
 from wsss.data.scores import read_doubt
 from wsss.engine.checkpoint import read_metadata
 from wsss.models.classifier import ClassifierOutput
-from wsss.models.gate import Gate, has_thresholds, load_gate, whole_image_logits
+from wsss.models.gate import Gate, gate_of, has_thresholds, whole_image_logits
 from wsss.models.inference import predict_images
 from wsss.run.state import Run
 from wsss.stages import export, predict
@@ -105,13 +105,14 @@ def test_train_cls_leaves_a_least_probability_a_class(finished: RunConfig) -> No
     assert all(0 <= value <= 1 for value in metadata["least"])
 
 
-def test_load_gate_without_thresholds_is_none(run: RunConfig) -> None:
+def test_gate_of_a_classifier_without_thresholds_is_none(run: RunConfig) -> None:
+    run = run.model_copy(update={"evaluate": EvaluateConfig(gate=True)})
     weights = Run(run.run).model("train_cls")
     names = read_metadata(weights, "classifier")["class_names"]
-    assert has_thresholds(weights) and load_gate(weights, names, CPU) is not None
+    assert has_thresholds(weights) and gate_of(run, names, CPU) is not None
     set_least(weights, None)
-    assert not has_thresholds(weights) and load_gate(weights, names, CPU) is None
-    assert load_gate(weights.with_name("none.safetensors"), names, CPU) is None
+    assert not has_thresholds(weights) and gate_of(run, names, CPU) is None
+    assert gate_of(run, names, CPU, weights.with_name("none.safetensors")) is None
 
 
 def test_predict_makes_masks_again_when_the_gate_changes(

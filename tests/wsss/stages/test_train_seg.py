@@ -1,7 +1,6 @@
 """Stage 3 beside a person who edits masks."""
 
 import os
-import shutil
 import time
 from pathlib import Path
 
@@ -15,12 +14,6 @@ from wsss.errors import WsssError
 from wsss.labels import IGNORE_INDEX
 from wsss.run.state import Run
 from wsss.stages import train_seg
-
-
-@pytest.fixture
-def run(tmp_path: Path, finished: RunConfig) -> RunConfig:
-    shutil.copytree(finished.run, tmp_path / "run")
-    return finished.model_copy(update={"run": tmp_path / "run"})
 
 
 def edit(config: RunConfig, value: int) -> Path:

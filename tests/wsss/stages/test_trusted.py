@@ -1,6 +1,5 @@
 """Stage 3 with masks that a person vouches for: what they replace, cost, and make stale."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +19,6 @@ from wsss.models.mask_loss import mask_loss
 from wsss.run.state import Run
 from wsss.stages import generate_pseudo_masks, train_cls, train_seg
 from wsss.stages.check_data import run as check_data
-
-
-@pytest.fixture
-def run(tmp_path: Path, finished: RunConfig) -> RunConfig:
-    shutil.copytree(finished.run, tmp_path / "run")
-    return finished.model_copy(update={"run": tmp_path / "run"})
 
 
 @pytest.fixture
