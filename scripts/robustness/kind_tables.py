@@ -88,22 +88,18 @@ def _row_per_tag(rng: Random, path: Path) -> str:
 
 
 def _name(rng: Random, id_: str) -> str:
-    style = rng.randrange(8)
-    if style == 0:
-        return f"{id_}.jpg"
-    if style == 1:
-        return f"own/photos/{id_}.jpg"
-    if style == 2:
-        return f"/home/me/own/photos/{id_}.jpg"
-    if style == 3:
-        return f"C:\\data\\{id_}.jpg".replace("/", "\\")
-    if style == 4:
-        return f" {id_} "
-    if style == 5:
-        return f"./{id_}.jpg"
-    if style == 6:
-        return f"{id_}.JPG"
-    return id_
+    return rng.choice(
+        (
+            f"{id_}.jpg",
+            f"own/photos/{id_}.jpg",
+            f"/home/me/own/photos/{id_}.jpg",
+            f"C:\\data\\{id_}.jpg".replace("/", "\\"),
+            f" {id_} ",
+            f"./{id_}.jpg",
+            f"{id_}.JPG",
+            id_,
+        )
+    )
 
 
 def _cell(rng: Random, tags: Sequence[str], style: str, nothing: str) -> str:
