@@ -143,5 +143,5 @@ def test_predict_on_one_image(tmp_path: Path, finished: RunConfig) -> None:
     names = (tmp_path / "class_names.txt").read_text().splitlines()
     assert names[:2] == ["0 background", "1 striped_disc"] and len(names) == 6
     # the same as what the run itself predicted for its split
-    own = Run(finished.run).prediction("val", "val_00001")
+    own = Run(finished.run).predictions("val") / "val_00001.png"
     assert (tmp_path / "val_00001.png").read_bytes() == own.read_bytes()
