@@ -18,21 +18,16 @@ from wsss.metrics.confusion import ConfusionMatrix
 from wsss.metrics.uncertainty import LEAST_AREA
 
 
-def arguments(description: str | None) -> tuple[argparse.Namespace, list[str]]:
-    """Folders of masks and of true ones, and the ids of a list."""
+def main() -> None:
+    """Print the counts."""
     parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawTextHelpFormatter
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("masks", type=Path, help="folder of masks that wsss made")
+    parser.add_argument("masks", type=Path, help="folder of masks")
     parser.add_argument("--truth", type=Path, required=True, help="folder of true masks")
     parser.add_argument("--list", type=Path, required=True, help="image ids, one a line")
     given = parser.parse_args()
-    return given, given.list.read_text().split()
-
-
-def main() -> None:
-    """Print the counts."""
-    given, ids = arguments(__doc__)
+    ids = given.list.read_text().split()
     matrix = ConfusionMatrix(IGNORE_INDEX, unsure="background")
     false = missed = wrong = empty = 0
     for id_ in ids:

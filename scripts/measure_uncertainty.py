@@ -13,11 +13,11 @@ The images are also judged in halves, every other image of the list, because the
 parts were chosen on the first half of VOC-61's train.
 """
 
+import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from count_false_alarms import arguments
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
@@ -32,7 +32,14 @@ Values = NDArray[np.float64]
 
 def main() -> None:
     """Print the table."""
-    given, ids = arguments(__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("masks", type=Path, help="folder of masks that wsss made")
+    parser.add_argument("--truth", type=Path, required=True, help="folder of true masks")
+    parser.add_argument("--list", type=Path, required=True, help="image ids, one a line")
+    given = parser.parse_args()
+    ids = given.list.read_text().split()
     found = {id_: read_doubt(given.masks / f"{id_}.png") for id_ in ids}
     doubts = {id_: doubt for id_, doubt in found.items() if doubt is not None}
     errors = np.array([error(given.masks, given.truth, id_) for id_ in doubts])
