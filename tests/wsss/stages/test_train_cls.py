@@ -22,6 +22,12 @@ from wsss.stages import train_cls
 FROZEN = "train_cls.backbone_lr_factor=0"
 
 
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heads that learn alone take as few steps as the settings say."""
+    monkeypatch.setattr(train_cls, "HEAD_STEPS", 1)
+
+
 def train(tiny: Path, synthetic: Path, run: Path, *settings: str) -> Run:
     common = [f"run={run}", f"data.root={synthetic}", "data.train_split=train"]
     train_cls.run(load(tiny, [*common, *settings]))
