@@ -32,6 +32,8 @@ from wsss.stages import (
 def run(config: RunConfig, overwrite: bool = False) -> Path:
     """Run every stage that isn't finished, score what has true masks, write the page.
 
+    Walks and border for one's own images are chosen as `tune` does without masks, unless named.
+
     Args:
         config: of the run.
         overwrite: recompute every stage.
@@ -45,8 +47,13 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
             f"first: give {config_of_round(config, 1).run}, or do this round by `wsss train-seg`."
         )
     team = join()
+    choosing = tune.are_walks_open(config)
+    if choosing and not overwrite:
+        config = tune.begun(config)
     team.once(lambda: preflight.check(config))
     train_cls.run(config, overwrite)
+    if choosing:
+        config = team.once(lambda: _with_chosen_walks(config))
     generate_pseudo_masks.run(config)
     train_seg.run(config)
     later = [config_of_round(config, n) for n in range(2, config.self_training.rounds + 1)]
@@ -73,6 +80,15 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
         return report.run(config)
 
     return team.once(show)
+
+
+def _with_chosen_walks(config: RunConfig) -> RunConfig:
+    run = Run(config.run)
+    begun = run.settings("pseudo_masks").is_file()
+    chosen = tune.chosen(config)
+    if not begun:
+        show_tuning(run.tuning)
+    return chosen
 
 
 def _scored(config: RunConfig, split: str, tagged: TaggedDataset | None = None) -> set[str] | None:

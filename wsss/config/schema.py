@@ -246,7 +246,8 @@ class SeedsConfig(ViewsConfig):
     """What the soft seeds depend on."""
 
     walks: tuple[Walk, ...] = (Walk("16.0", 8), Walk("16.2", 8), Walk("16.4", 8))
-    """Random walks through slots; without any, the seeds are plain class activation."""
+    """Random walks through slots; without any, the seeds are plain class activation. Where neither
+    they nor `border` are named, `wsss run` chooses both for one's own images, without masks."""
     border: Border | None = Border()
     """Background evidence from the image's border; null leaves the scores, and so does
     `data.background=false`."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from wsss.ablation.recipes import Bench, Choice
 from wsss.config import PseudoMasksConfig, RunConfig
@@ -75,6 +76,47 @@ def run(config: RunConfig, trusted: Path | None = None) -> tuple[PseudoMasksConf
     chosen = top if top.miou >= first.miou + GAIN else first
     write_json(run.tuning, _report(bench, choices, chosen, len(found)))
     return chosen.settings, run.tuning
+
+
+def are_walks_open(config: RunConfig) -> bool:
+    """Whether walks and border are to be chosen: of one's own images, if the config names none."""
+    named = config.pseudo_masks.model_fields_set
+    # without background no border is named by the user, it is taken away
+    border = "border" in named and config.data.background
+    return config.data.images is not None and not border and "walks" not in named
+
+
+def begun(config: RunConfig) -> RunConfig:
+    """The config with the walks and border that its pseudo-masks were begun with, if they were.
+
+    Raises:
+        WsssError: what the masks were begun with is damaged.
+    """
+    run = Run(config.run)
+    found = run.made_with("pseudo_masks", config).get("pseudo_masks") or {}
+    try:
+        made = PseudoMasksConfig.model_validate({key: found[key] for key in ("walks", "border")})
+    except (KeyError, TypeError, ValidationError):
+        raise WsssError(
+            f"{run.settings('pseudo_masks')} is damaged: add --overwrite to `wsss "
+            "generate-pseudo-masks` to recompute the stage."
+        ) from None
+    return _with(config, made)
+
+
+def chosen(config: RunConfig) -> RunConfig:
+    """The config with walks and border by how compact class activation is, or as it was begun."""
+    run = Run(config.run)
+    if run.settings("pseudo_masks").is_file():
+        return begun(config)
+    return _with(
+        config, _without_masks(config, open_stage(config.data, config.seed, "pseudo_masks")[0])
+    )
+
+
+def _with(config: RunConfig, seeding: PseudoMasksConfig) -> RunConfig:
+    own = config.pseudo_masks.model_copy(update={"walks": seeding.walks, "border": seeding.border})
+    return config.model_copy(update={"pseudo_masks": own})
 
 
 def _without_masks(config: RunConfig, tagged: TaggedDataset) -> PseudoMasksConfig:

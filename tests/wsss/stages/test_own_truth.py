@@ -19,7 +19,7 @@ from wsss.formats.mask_list import MaskToWrite, Writing
 from wsss.formats.mask_registry import WRITERS
 from wsss.formats.target import Target
 from wsss.run.state import Run
-from wsss.stages import evaluate, visualize
+from wsss.stages import evaluate, tune, visualize
 from wsss.stages.check_data import run as check_data
 
 
@@ -82,25 +82,44 @@ def test_own_masks_of_no_image_or_another_size_are_refused(run: RunConfig, tmp_p
     assert problem.startswith("mask: ") and "4×4" in problem
 
 
-def test_a_run_of_own_images_with_some_masks_is_scored(
-    tmp_path: Path, tiny: Path, synthetic: Path, finished: RunConfig
-) -> None:
-    photos, rows = tmp_path / "photos", ["image,tags"]
+def as_own_images(finished: RunConfig, folder: Path) -> list[str]:
+    """The synthetic images as photographs with a table of tags; the settings of a run on them."""
+    photos, rows = folder / "photos", ["image,tags"]
     tagged = open_tagged(finished.data, "train")
     photos.mkdir()
     for sample in tagged.samples:
         shutil.copy(sample.path, photos)
         rows.append(f"{sample.id},{';'.join(tagged.class_names[t] for t in sample.tags)}")
-    (tmp_path / "tags.csv").write_text("\n".join(rows))
+    (folder / "tags.csv").write_text("\n".join(rows))
+    own = [f"data.images={photos}", f"data.tags={folder / 'tags.csv'}"]
+    return [f"run={folder / 'run'}", "data.root=null", *own]
+
+
+def test_a_run_of_own_images_chooses_walks_once_unless_they_are_named(
+    tmp_path: Path, tiny: Path, finished: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_walks = tmp_path / "open.yaml"
+    text = tiny.read_text().replace(", walks: [{block: '8.0', steps: 2}]", "")
+    open_walks.write_text(text.replace("depths: [1, 1, 1, 1]", "depths: [1, 1, 5, 1]"))
+    settings = as_own_images(finished, tmp_path)
+    assert not tune.are_walks_open(load(tiny, settings))
+    assert not tune.are_walks_open(load(open_walks, ["data.root=x"]))
+    config = load(open_walks, settings)
+    assert tune.are_walks_open(config)
+    pipeline.run(config)
+    run = Run(config.run)
+    chosen = json.loads(run.tuning.read_text())["settings"]
+    made = run.made_with("pseudo_masks", config)["pseudo_masks"]
+    assert {key: made[key] for key in chosen} == chosen
+    monkeypatch.setattr(tune, "_without_masks", None)  # chosen already
+    pipeline.run(config)
+
+
+def test_a_run_of_own_images_with_some_masks_is_scored(
+    tmp_path: Path, tiny: Path, finished: RunConfig
+) -> None:
     masks = written(finished, "train", "coco", tmp_path / "masks", some=4)
-    settings = [
-        f"run={tmp_path / 'run'}",
-        "data.root=null",
-        f"data.images={photos}",
-        f"data.tags={tmp_path / 'tags.csv'}",
-        f"data.masks={masks}",
-        "evaluate.fast=true",
-    ]
+    settings = [*as_own_images(finished, tmp_path), f"data.masks={masks}", "evaluate.fast=true"]
     page = pipeline.run(load(tiny, settings))
     assert "mIoU" in page.read_text()
     for of in ("seeds", "pseudo_masks", "predictions"):
