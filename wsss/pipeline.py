@@ -84,11 +84,11 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
 
 def _with_chosen_walks(config: RunConfig) -> RunConfig:
     run = Run(config.run)
-    begun = run.settings("pseudo_masks").is_file()
-    chosen = tune.chosen(config)
-    if not begun:
-        show_tuning(run.tuning)
-    return chosen
+    if run.settings("pseudo_masks").is_file():  # begun, with what the config says
+        return config
+    chosen = tune.without_masks(config)
+    show_tuning(run.tuning)
+    return config.model_copy(update={"pseudo_masks": chosen})
 
 
 def _scored(config: RunConfig, split: str, tagged: TaggedDataset | None = None) -> set[str] | None:

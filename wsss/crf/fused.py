@@ -5,6 +5,7 @@ launches for both kernels of an image's CRF together; torch's own operations are
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -65,13 +66,10 @@ class Plan:
 
 def plan(filters: Filters) -> Plan:
     """The same sums as the filters', for `Plan.iterate`; they are not the transposed ones."""
-    starts = [0]
-    for lattice in filters.lattices:
-        starts.append(starts[-1] + lattice.num_rows)
-    rows = starts.pop()
+    *starts, rows = accumulate((one.num_rows for one in filters.lattices), initial=0)
     members = [lattice.members for lattice in filters.lattices]
     counts = [len(one.index) for one in members]
-    before = [sum(counts[:i]) for i in range(len(counts))]
+    *before, total = accumulate(counts, initial=0)
     ends = [one.offsets[1:] + shift for one, shift in zip(members, before, strict=True)]
     offsets = torch.cat([members[0].offsets[:1], *ends])
     vertices, column = filters.vertices.clone(), 0
@@ -87,7 +85,7 @@ def plan(filters: Filters) -> Plan:
     return Plan(
         index=torch.cat([one.index for one in members]),
         weights=torch.cat(filters.splat_weights),
-        pieces=cut_into_pieces(offsets, sum(counts)),
+        pieces=cut_into_pieces(offsets, total),
         blurs=blurs,
         vertices=vertices,
         slice_weights=filters.slice_weights,

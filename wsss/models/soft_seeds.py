@@ -166,6 +166,23 @@ def seed_probs(
     return seed_probabilities(above, settings.sharpness, background)
 
 
+def made_with(run: Run, config: RunConfig) -> PseudoMasksConfig:
+    """The settings that the pseudo-masks of a run's first round were begun with, else the config's.
+
+    Raises:
+        WsssError: what was noted of them is damaged.
+    """
+    made = run.made_with("pseudo_masks", config).get("pseudo_masks", {})
+    try:
+        known = {key: made[key] for key in PseudoMasksConfig.model_fields if key in made}
+        return PseudoMasksConfig.model_validate(known)
+    except (TypeError, ValidationError):
+        raise WsssError(
+            f"{run.settings('pseudo_masks')} is damaged: add --overwrite to `wsss "
+            "generate-pseudo-masks` to recompute the stage."
+        ) from None
+
+
 class RunSeeds:
     """The soft seeds of a run's images: read where they are kept, else made by its classifier.
 
@@ -175,15 +192,7 @@ class RunSeeds:
     def __init__(self, config: RunConfig, class_names: Sequence[str], runtime: Runtime) -> None:
         self.run, self.runtime = Run.of_round(config, 1), runtime
         self.max_side, self.class_names = config.data.max_side, class_names
-        made = self.run.made_with("pseudo_masks", config).get("pseudo_masks", {})
-        try:
-            known = {key: made[key] for key in PseudoMasksConfig.model_fields if key in made}
-            self.settings = PseudoMasksConfig.model_validate(known)
-        except (TypeError, ValidationError):
-            raise WsssError(
-                f"{self.run.settings('pseudo_masks')} is damaged: add --overwrite to `wsss "
-                "generate-pseudo-masks` to recompute the stage."
-            ) from None
+        self.settings = made_with(self.run, config)
 
     def require(self, samples: Sequence[Sample]) -> None:
         """Refuse images whose seeds are not kept where there is no classifier to make them.

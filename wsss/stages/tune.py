@@ -11,23 +11,23 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from wsss.ablation.recipes import Bench, Choice
 from wsss.config import PseudoMasksConfig, RunConfig
 from wsss.data.given_masks import GivenMasks
 from wsss.data.images import Sample, TaggedDataset
 from wsss.data.open import open_stage
-from wsss.engine.checkpoint import load_trained
 from wsss.engine.runtime import Runtime, start
 from wsss.errors import WsssError
 from wsss.files import write_json
 from wsss.labels import BACKGROUND, IGNORE_INDEX
 from wsss.metrics import choice
 from wsss.metrics.split_scores import known
-from wsss.models.classifier import TagClassifier, build_classifier
+from wsss.models.classifier import TagClassifier
 from wsss.models.compactness import compactness
 from wsss.models.multiscale import check_walks
+from wsss.models.soft_seeds import made_with
+from wsss.models.trained import load_classifier
 from wsss.run.state import Run
 from wsss.seeding.candidates import by_compactness
 from wsss.seeding.walks import Seeding
@@ -62,11 +62,11 @@ def run(config: RunConfig, trusted: Path | None = None) -> tuple[PseudoMasksConf
         )
     run = Run(config.run)
     run.require("train_cls")
-    tagged = open_stage(config.data, config.seed, "pseudo_masks")[0]
     accepted = run.trusted_masks if any(run.trusted_masks.rglob("*.png")) else None
     source = trusted or config.data.trusted or accepted
     if source is None:
-        return _without_masks(config, tagged), run.tuning
+        return without_masks(config), run.tuning
+    tagged = open_stage(config.data, config.seed, "pseudo_masks")[0]
     found = find_trusted(source, tagged)
     model = _model(config, tagged, start(config.runtime, config.seed))
     bench = Bench(config, tagged, model, found)
@@ -92,35 +92,14 @@ def begun(config: RunConfig) -> RunConfig:
     Raises:
         WsssError: what the masks were begun with is damaged.
     """
-    run = Run(config.run)
-    found = run.made_with("pseudo_masks", config).get("pseudo_masks") or {}
-    try:
-        made = PseudoMasksConfig.model_validate({key: found[key] for key in ("walks", "border")})
-    except (KeyError, TypeError, ValidationError):
-        raise WsssError(
-            f"{run.settings('pseudo_masks')} is damaged: add --overwrite to `wsss "
-            "generate-pseudo-masks` to recompute the stage."
-        ) from None
-    return _with(config, made)
-
-
-def chosen(config: RunConfig) -> RunConfig:
-    """The config with walks and border by how compact class activation is, or as it was begun."""
-    run = Run(config.run)
-    if run.settings("pseudo_masks").is_file():
-        return begun(config)
-    return _with(
-        config, _without_masks(config, open_stage(config.data, config.seed, "pseudo_masks")[0])
-    )
-
-
-def _with(config: RunConfig, seeding: PseudoMasksConfig) -> RunConfig:
-    own = config.pseudo_masks.model_copy(update={"walks": seeding.walks, "border": seeding.border})
+    made = made_with(Run(config.run), config)
+    own = config.pseudo_masks.model_copy(update={"walks": made.walks, "border": made.border})
     return config.model_copy(update={"pseudo_masks": own})
 
 
-def _without_masks(config: RunConfig, tagged: TaggedDataset) -> PseudoMasksConfig:
-    """Settings by how compact class activation is."""
+def without_masks(config: RunConfig) -> PseudoMasksConfig:
+    """Settings by how compact class activation is, noted in the run."""
+    tagged = open_stage(config.data, config.seed, "pseudo_masks")[0]
     order = np.random.default_rng(config.seed).permutation(len(tagged))
     samples = [tagged.samples[i] for i in order]
     drawn = [one for one in samples if one.tags][:LOOKED_AT]
@@ -162,10 +141,7 @@ def find_trusted(source: Path, tagged: TaggedDataset) -> list[tuple[Sample, NDAr
 
 def _model(config: RunConfig, tagged: TaggedDataset, runtime: Runtime) -> TagClassifier:
     weights = Run(config.run).model("train_cls")
-    model: TagClassifier
-    model, _ = load_trained(
-        weights, "classifier", build_classifier, runtime.device, tagged.class_names
-    )
+    model = load_classifier(weights, runtime.device, tagged.class_names)
     check_walks(config.pseudo_masks.seeding, model)
     return model
 

@@ -111,7 +111,7 @@ def test_a_run_of_own_images_chooses_walks_once_unless_they_are_named(
     chosen = json.loads(run.tuning.read_text())["settings"]
     made = run.made_with("pseudo_masks", config)["pseudo_masks"]
     assert {key: made[key] for key in chosen} == chosen
-    monkeypatch.setattr(tune, "_without_masks", None)  # chosen already
+    monkeypatch.setattr(tune, "without_masks", None)  # chosen already
     pipeline.run(config)
 
 
