@@ -4,8 +4,8 @@ Writes `<root>/train2014`, `<root>/val2014` and `<root>/annotations`, as COCO's 
 Every step that is finished is skipped; a killed one goes on at the file where it stopped.
 """
 
-import logging
 import shutil
+import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +14,6 @@ from wsss.data.download import Archive, download_shown
 from wsss.engine.progress import Tracker
 from wsss.errors import WsssError
 from wsss.formats.coco_layout import read_split, splits_of
-
-log = logging.getLogger(__name__)
 
 _SITE = "http://images.cocodataset.org"  # the branded address has no certificate of its own
 
@@ -68,7 +66,7 @@ def run(root: Path, archives: Sequence[Archive] = ARCHIVES) -> Path:
     for split, expected in IMAGES.items():
         count = len(read_split(root, split).images)
         note = "" if count == expected else f" ({expected} in the published archives)"
-        log.info("%s has %d images with annotations%s", split, count, note)
+        print(f"{split} has {count} images with annotations{note}", file=sys.stderr)
     return root
 
 

@@ -6,8 +6,8 @@ is finished is skipped; a killed one goes on, or starts its step again.
 """
 
 import io
-import logging
 import shutil
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,8 +21,6 @@ from wsss.data.download import Archive, download_shown
 from wsss.errors import WsssError
 from wsss.files import write_text
 from wsss.formats import voc
-
-log = logging.getLogger(__name__)
 
 TRAIN_AUG_SIZE = 10_582  # of the archives as published
 
@@ -115,9 +113,9 @@ def _add_sbd(archive: Path, data: Path) -> None:
         )
     held_out = set(voc.split_ids(data, "val"))
     ids = sorted({*voc.split_ids(data, "train"), *lists["train"], *lists["val"]} - held_out)
-    _write_list(voc.split_list_path(data, "train_aug"), ids)
+    write_text(voc.split_list_path(data, "train_aug"), "".join(f"{id_}\n" for id_ in ids))
     note = "" if len(ids) == TRAIN_AUG_SIZE else f" ({TRAIN_AUG_SIZE} in the published archives)"
-    log.info("train_aug lists %d images%s", len(ids), note)
+    print(f"train_aug lists {len(ids)} images{note}", file=sys.stderr)
 
 
 def _members(archive: Path) -> Iterator[tuple[PurePosixPath, Callable[[], bytes]]]:
@@ -149,7 +147,3 @@ def _sbd_mask(name: str, read: Callable[[], bytes]) -> NDArray[np.uint8]:
             f"{name} in SBD's archive is not a class mask of SBD ({error!r}); expected "
             "GTcls.Segmentation: get the published archive."
         ) from error
-
-
-def _write_list(path: Path, ids: list[str]) -> None:
-    write_text(path, "".join(f"{id_}\n" for id_ in ids))

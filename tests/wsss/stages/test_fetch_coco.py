@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import logging
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -88,12 +87,13 @@ def mirror(site: Site) -> Mirror:
 
 
 def test_fetch_coco_makes_what_is_read(
-    mirror: Mirror, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with caplog.at_level(logging.INFO):
-        root = mirror.run(tmp_path)
+    root = mirror.run(tmp_path)
     assert root == tmp_path
-    assert "train2014 has 2 images with annotations (82081 in the published" in caplog.text
+    assert (
+        "train2014 has 2 images with annotations (82081 in the published" in capsys.readouterr().err
+    )
     assert len(read_coco(root, "train2014")) == 2 and len(read_coco(root, "val2014")) == 1
     assert not list(root.rglob("captions*")) and not list(root.glob("*.partial"))
 

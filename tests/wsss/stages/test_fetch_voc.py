@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import logging
 import re
 import tarfile
 from dataclasses import replace
@@ -102,13 +101,12 @@ def mirror(site: Site) -> Mirror:
 
 
 def test_fetch_voc_train_aug_is_voc_train_and_sbd_without_voc_val(
-    mirror: Mirror, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with caplog.at_level(logging.INFO):
-        data = mirror.run(tmp_path)
+    data = mirror.run(tmp_path)
     assert data == tmp_path / "VOCdevkit" / "VOC2012"
     assert voc.split_ids(data, "train_aug") == ("s1", "s2", "v1", "v2")
-    assert "train_aug lists 4 images (10582 in the published archives)" in caplog.text
+    assert "train_aug lists 4 images (10582 in the published archives)" in capsys.readouterr().err
 
 
 def test_fetch_voc_prefers_vocs_own_masks_to_sbds(mirror: Mirror, tmp_path: Path) -> None:
