@@ -20,7 +20,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glmix.attention import attention_modules
 from wsss.ablation.counts import RowCounts
 from wsss.ablation.rows import Row, all_rows, row_maps
 from wsss.config import PseudoMasksConfig, RunConfig
@@ -41,6 +40,7 @@ from wsss.engine.profile import Stopwatch
 from wsss.engine.progress import Tracker
 from wsss.engine.runtime import Runtime
 from wsss.engine.usage import Usage
+from wsss.models.classifier import slot_blocks
 from wsss.models.multiscale import check_walks, observe, seed_size
 from wsss.models.trained import load_classifier
 from wsss.run.state import Run
@@ -66,13 +66,14 @@ class RowBench:
         self.digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
         recipe = config.pseudo_masks.seeding
         check_walks(recipe, self.model)
-        self.rows = all_rows(recipe, attention_modules(self.model.backbone, tokens=False))
+        self.rows = all_rows(recipe, slot_blocks(self.model.backbone))
         self.refiners = _refiners(config.pseudo_masks)
 
     def count(self, rows: Sequence[Row], root: Path, overwrite: bool) -> list[RowCounts]:
         """Go over the images that a row lacks; returns the rows' counts."""
         labels = len(self.tagged.class_names) + 1
-        paths = [self.run.ablation / "rows" / f"{_slug(row.name)}.npz" for row in rows]
+        names = [re.sub(r"[^\w.=]+", "_", row.name) for row in rows]
+        paths = [self.run.ablation / "rows" / f"{name}.npz" for name in names]
         keys = [self.settings(row) for row in rows]
 
         def known() -> list[RowCounts]:
@@ -238,7 +239,3 @@ def _refiners(settings: PseudoMasksConfig) -> dict[str, Refiner | None]:
         "crf": make_crf(preset, steps, settings.crf_backend),
         "par": make_crf(preset, steps, "par"),
     }
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^\w.=]+", "_", name)

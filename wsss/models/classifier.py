@@ -1,16 +1,15 @@
 """The classifier of stage 1: a GLNet that answers with tags, activation maps and slots."""
 
 import math
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 import glmix
-from glmix.blocks import GLMixBlock
+from glmix.attention import attention_modules
 from glmix.clustering import SlotAssignment, soft_cluster
-from glmix.glnet import Stage
 from wsss.config import RunConfig
 from wsss.errors import WsssError
 from wsss.models.backbone import create_backbone
@@ -119,21 +118,16 @@ class TagClassifier(nn.Module):
 
 def slot_blocks(backbone: glmix.GLNet) -> list[str]:
     """Names of the blocks with slots, as stride.index, in network order."""
-    return [
-        f"{4 * 2**stage}.{i}"
-        for stage, blocks in enumerate(cast(Stage, stage).blocks for stage in backbone.stages)
-        for i, block in enumerate(blocks)
-        if isinstance(block, GLMixBlock)
-    ]
+    return list(attention_modules(backbone, tokens=False))
 
 
 def _check_block(backbone: glmix.GLNet, slot_block: str) -> None:
     known = [name for name in slot_blocks(backbone) if name.startswith("16.")]
     if slot_block not in known:
+        others = f"among {', '.join(known)}" if known else "another backbone, it has none"
         raise WsssError(
             f"train_cls.slot_block is {slot_block!r}, which is not a block with slots at stride "
-            "16 of "
-            f"this backbone: choose among {', '.join(known)}."
+            f"16 of this backbone: choose {others}."
         )
 
 

@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from glmix.attention import attention_modules, recorded_attention
+from glmix.attention import recorded_attention
 from wsss.errors import WsssError
-from wsss.models.classifier import TagClassifier
+from wsss.models.classifier import TagClassifier, slot_blocks
 from wsss.seeding.cam import resize, scaled_size, with_flip
 from wsss.seeding.maps import Evidence
 from wsss.seeding.walks import Seeding, blocks_of
@@ -28,7 +28,7 @@ def check_walks(seeding: Seeding, model: TagClassifier) -> None:
     Raises:
         WsssError: names the blocks that have slots.
     """
-    names = list(attention_modules(model.backbone, tokens=False))
+    names = slot_blocks(model.backbone)
     for walk in seeding.every_walk:
         if not blocks_of(walk.block, names):
             key = "walks" if walk in seeding.walks else "border"

@@ -90,6 +90,13 @@ def test_classifier_refuses_a_block_without_slots_at_stride_16(block: str) -> No
         classifier(block)
 
 
+def test_classifier_refuses_a_backbone_whose_blocks_have_no_slots() -> None:
+    args = {key: value for key, value in TINY.items() if key != "slot_grid"}
+    backbone = create_backbone("glnet_stl_local", None, args)
+    with pytest.raises(WsssError, match=r"'16\.0'.*another backbone"):
+        TagClassifier(backbone, 4, "16.0", 2)
+
+
 def test_classifier_loss_is_the_sum_over_both_logits() -> None:
     model = classifier()
     tags = torch.tensor([[1.0, 0, 0, 1], [0, 1, 0, 0]])
