@@ -82,11 +82,7 @@ def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write text atomically, as UTF-8."""
-
-    def write(target: Path) -> None:
-        target.write_text(text, encoding="utf-8")
-
-    write_atomic(path, write)
+    write_atomic(path, lambda target: target.write_text(text, encoding="utf-8"))
 
 
 def csv_text(rows: Iterable[Iterable[object]]) -> str:

@@ -212,7 +212,8 @@ def pack_voc_test(config: RunConfig, images: Path, out: Path | None = None) -> P
     masks = predict.run(config, images)
 
     def pack() -> Path:
-        ids = [sample.id for sample in predict.find(images, masks)]
+        samples, _ = predict.find(images, masks)
+        ids = [sample.id for sample in samples]
         return voc_archive.pack(masks, ids, out or config.run / "voc_test.tar.gz")
 
     return join().once(pack)

@@ -48,7 +48,9 @@ def check(config: RunConfig) -> None:
     class_names = _check_splits(config, opened, scored)
     _check_data(config, opened, scored)
     if data.trusted is not None:
-        _check_given(GivenMasks(data.trusted, opened(data.mask_split)))
+        given = GivenMasks(data.trusted, opened(data.mask_split))
+        given.require_some()
+        require(MaskReport(given.problems(), []))
     networks = _check_networks(config, class_names)
     _say_how_long(config, opened, scored, networks)
 
@@ -61,11 +63,10 @@ def scored_kinds(data: DataConfig) -> tuple[evaluate.Kind, ...]:
 
 def _check_crfs(config: RunConfig) -> None:
     """Refuse a CRF that doesn't exist."""
-    settings = config.evaluate
     for name in (
         config.pseudo_masks.crf,
-        settings.crf,
-        settings.test_crf,
+        config.evaluate.crf,
+        config.evaluate.test_crf,
         config.self_training.crf,
     ):
         make_crf(name)
@@ -186,12 +187,6 @@ def _together(sets: Sequence[TaggedDataset]) -> TaggedDataset:
     """The images of all sets, each once."""
     samples = {sample.id: sample for tagged in sets for sample in tagged.samples}
     return replace(sets[0], samples=tuple(samples.values()))
-
-
-def _check_given(given: GivenMasks) -> None:
-    """Refuse masks of a person that can't be read, or are of another size or class."""
-    given.require_some()
-    require(MaskReport(given.problems(), []))
 
 
 def _scored_splits(data: DataConfig, opened: Opened) -> tuple[str, ...]:

@@ -59,7 +59,7 @@ def linked_folder(case: Path, folder: Path) -> None:
     shutil.copy(case / "photos" / "p03.jpg", folder / "photos")
     (folder / "photos" / "more").symlink_to("../elsewhere")
     (folder / "tags.csv").write_text("image,tags\nmore/p00.jpg,ball\np01.jpg,box\np03.jpg,tent\n")
-    found = predict.find(folder / "photos", folder / "masks")
+    found, _ = predict.find(folder / "photos", folder / "masks")
     assert [s.id for s in found] == ["more/p00", "more/p01", "more/p02", "p03"]
     assert list(own(folder / "photos", folder / "tags.csv")) == ["more/p00", "more/p01", "p03"]
 

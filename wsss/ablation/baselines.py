@@ -41,8 +41,10 @@ class TokenWalk:
     def _walk(self, evidence: Evidence) -> Tensor:
         h, w = evidence.features[2].shape[-2:]
         scores = resize(evidence.cam, (h, w)).flatten(2)
-        walked = dense_walk(scores, self._transition(evidence), self.steps)
-        return min_max(walked.unflatten(2, (h, w)))
+        transition = self._transition(evidence)
+        for _ in range(self.steps):
+            scores = scores @ transition.transpose(-2, -1)
+        return min_max(scores.unflatten(2, (h, w)))
 
     def _transition(self, evidence: Evidence) -> Tensor:
         grids = {int(4 * 2**i): (f.shape[-2], f.shape[-1]) for i, f in enumerate(evidence.features)}
@@ -119,22 +121,6 @@ def token_transition(attentions: Sequence[Tensor]) -> Tensor:
     total = torch.stack(list(attentions)).mean(dim=0) if len(attentions) > 1 else attentions[0]
     total = total + total.transpose(-2, -1)
     return total / total.sum(dim=-1, keepdim=True).clamp_min(1e-12)
-
-
-def dense_walk(scores: Tensor, transition: Tensor, steps: int) -> Tensor:
-    """T^t · scores, step by step.
-
-    Args:
-        scores: (B, C, N).
-        transition: T, (B, N, N), rows sum to 1.
-        steps: t ≥ 0.
-
-    Returns:
-        (B, C, N).
-    """
-    for _ in range(steps):
-        scores = scores @ transition.transpose(-2, -1)
-    return scores
 
 
 def pixel_transition(features: Tensor, radius: float, power: float) -> Tensor:

@@ -62,7 +62,8 @@ def by_grabcut(opened: OpenImage, image: NDArray[np.uint8]) -> Answer:
         known = _discs(clicks, opened)
         labels = sorted({*np.unique(first).tolist(), *(click.label for click in clicks)} - {0, 255})
         claims = [
-            _cut(image, first == label, known == label, _others(known, label)) for label in labels
+            _cut(image, first == label, known == label, (known != 255) & (known != label))
+            for label in labels
         ]
         mask = first.copy()
         if claims:
@@ -79,10 +80,6 @@ def _discs(clicks: Sequence[Click], opened: OpenImage) -> Mask:
     """(H, W) labels around clicks, 255 elsewhere."""
     radius = opened.rules.radius * min(opened.size)
     return np.asarray(certain(clicks, opened.size, radius).numpy(), np.uint8)
-
-
-def _others(known: Mask, label: int) -> NDArray[np.bool_]:
-    return (known != 255) & (known != label)
 
 
 def _cut(

@@ -27,7 +27,8 @@ def figures(lines: Sequence[Line], clicks: int, goal: float) -> dict[str, Any]:
         after 0 … clicks; `clicks` to the goal, mean over images; `reached`, share of the images
         that do within `clicks`; `ms`, percentiles 50 and 95 of the answers to clicks.
     """
-    labels = 1 + max(label for line in lines for own in line["counts"] for label in own_labels(own))
+    counted = (one for line in lines for own in line["counts"] for one in own)
+    labels = 1 + max((max(true, found) for true, found, _ in counted), default=0)
     mious, means = [], []
     for k in range(clicks + 1):
         confusion = ConfusionMatrix(labels)
@@ -47,11 +48,6 @@ def figures(lines: Sequence[Line], clicks: int, goal: float) -> dict[str, Any]:
         "reached": float(np.mean([n is not None for n in needed])),
         "ms": np.percentile(ms, (50, 95)).tolist() if ms else [],
     }
-
-
-def own_labels(counts: Sequence[Sequence[int]]) -> list[int]:
-    """The labels that counts name; 0 where there are none."""
-    return [0, *(label for true, found, _ in counts for label in (true, found))]
 
 
 def first_at(ious: Sequence[float], goal: float) -> int | None:

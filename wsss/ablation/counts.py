@@ -104,13 +104,13 @@ class RowCounts:
 
     def save(self, path: Path) -> None:
         """Write the counts, atomically."""
-        arrays: dict[str, NDArray[np.generic]] = {
+        arrays: dict[str, Any] = {
             "joint": self.sweep.joint,
             "settings": np.array(self.settings),
             "numbers": np.array([self.labels, self.seconds, self.network, self.images]),
             **{f"rule_{name}": counts for name, counts in self.rules.items()},
         }
-        write_atomic(path, lambda target: _write(target, arrays))
+        write_atomic(path, lambda target: np.savez_compressed(target, **arrays))
 
     @classmethod
     def load(cls, path: Path, labels: int, settings: str) -> "RowCounts":
@@ -141,11 +141,6 @@ class RowCounts:
         _, self.seconds, self.network, images = numbers.tolist()
         self.images, self.rules, self.sweep.joint = int(images), rules, counts["joint"]
         return True
-
-
-def _write(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-    with path.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def _miou(matrix: Counts) -> float:

@@ -77,7 +77,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
     *parents, last = key.split(".")
     try:
         # a folder may be called `2024` or `Photos #1`: a path is taken as it stands
-        value = text if _is_path(key) and _literal(text) else parse_yaml(text)
+        plain = text not in ("", "null") and text[0] not in "\"'"
+        value = text if plain and _is_path(key) else parse_yaml(text)
     except ValueError:
         raise WsssError(f"The value in {brief(override)} is not valid YAML: quote it.") from None
     for parent in parents:
@@ -98,11 +99,6 @@ def _is_path(key: str) -> bool:
         model = field.annotation if field else None
     kind = field.annotation if field else None
     return kind is Path or (get_origin(kind) is not tuple and Path in get_args(kind))
-
-
-def _literal(text: str) -> bool:
-    """Whether the text of a path is the path itself, neither null nor quoted."""
-    return text not in ("", "null") and text[0] not in "\"'"
 
 
 _MOST = 6  # faults that a sentence names
@@ -136,18 +132,15 @@ def _fault(item: Any) -> tuple[str, str]:
     if item["type"] in ("model_type", "dict_type"):
         return f"{where} is {brief(item['input'])}: expected ", "keys with values below it"
     if item["type"] == "string_type":
-        quoted_so = f": quote it, '\"{item['input']}\"'" if _is_plain(item["input"]) else ""
+        # what a text without quotes became
+        unquoted = isinstance(item["input"], bool | int | float | datetime.date)
+        quoted_so = f": quote it, '\"{item['input']}\"'" if unquoted else ""
         return f"{where} is {brief(item['input'])}: expected ", f"text{quoted_so}"
     message = item["msg"].replace("Input should be ", "").replace("a valid ", "a ")
     message = message.replace("a integer", "an integer").replace("Tuple should have ", "")
     message = message.partition(", unable")[0].partition(", got")[0]
     message = message.partition(" after validation")[0]
     return f"{where} is {brief(item['input'])}: expected ", message
-
-
-def _is_plain(value: object) -> bool:
-    """Whether a value is one that a text without quotes became."""
-    return isinstance(value, bool | int | float | datetime.date)
 
 
 # what pydantic adds to the place of a value that may take several forms

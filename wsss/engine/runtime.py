@@ -107,7 +107,8 @@ def start(settings: RuntimeConfig, seed: int) -> Runtime:
     if workers is None:
         workers = 0 if chosen.type == "cpu" else min(8, os.cpu_count() or 1)
     if chosen.type == "cuda":
-        _allow_tf32(settings.precision != "fp32")
+        allowed = settings.precision != "fp32"
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
         # cuDNN's attention is generated anew for every number of tokens: images have many sizes
         torch.backends.cuda.enable_cudnn_sdp(False)
     found = hardware(chosen)
@@ -153,12 +154,6 @@ def _deterministic() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by the first product
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
-
-
-def _allow_tf32(allowed: bool) -> None:
-    """Products of float32 with mantissas of 10 bits, on GPUs that have them."""
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def _device(name: str, local_rank: int) -> torch.device:

@@ -50,7 +50,8 @@ def train_stage(
     Returns:
         The trained model, in eval mode.
     """
-    settings, title = _settings(work), _title(work)
+    settings: OptimConfig = getattr(work.config, work.stage)
+    title = _title(work)
     images = len(dataset)  # type: ignore[arg-type]
     schedule = schedule_of(settings, images)
     check_batch(schedule, runtime, title)
@@ -102,11 +103,6 @@ def fit(
     )
     give_back()  # the next stage takes other blocks
     return trained
-
-
-def _settings(work: Work) -> OptimConfig:
-    settings: OptimConfig = getattr(work.config, work.stage)
-    return settings
 
 
 def _title(work: Work) -> str:

@@ -5,6 +5,7 @@ A file of any size is read an entry at a time, whatever the order of its lists.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,19 +125,15 @@ def file_of(path: Path) -> Path:
 
 def class_list(categories: Mapping[Id, CocoCategory], used: Collection[Id]) -> list[str]:
     """Names of categories by their ids; without one that only others are under, as Roboflow's 0."""
-    parents = {category.parent for id_, category in categories.items() if category.parent}
+    children = Counter(category.parent for category in categories.values())
     ids = sorted(categories, key=lambda id_: (isinstance(id_, str), id_))
     return [
-        categories[id_].name
+        one.name
         for id_ in ids
-        if id_ in used or categories[id_].name not in parents or _is_own_parent(categories, id_)
+        for one in (categories[id_],)
+        # one may be under itself
+        if id_ in used or children[one.name] == (one.parent == one.name)
     ]
-
-
-def _is_own_parent(categories: Mapping[Id, CocoCategory], id_: Id) -> bool:
-    name = categories[id_].name
-    others = (c for other, c in categories.items() if other != id_)
-    return all(category.parent != name for category in others)
 
 
 def missing(place: str, what: str, id_: Id) -> WsssError:

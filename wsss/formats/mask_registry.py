@@ -20,17 +20,24 @@ from wsss.formats import (
 )
 from wsss.formats.mask_list import MaskList, Writer
 
-READERS: dict[str, Callable[[Path], MaskList]] = {
-    "COCO JSON": coco_masks.read_masks,
-    "Label Studio JSON": label_studio_masks.read_masks,
-    "CVAT for images 1.1": cvat_masks.read_masks,
-    "YOLO polygons with data.yaml": yolo_masks.read_masks,
-    "LabelMe JSON": labelme.read_masks,
-    "Parquet of datasets": parquet.read_masks,
-    "PNGs of class indices": png_masks.read_masks,
-}
-"""By what people call them."""
+Reader = Callable[[Path], MaskList]
 
+_TITLES = (
+    "COCO JSON, Label Studio JSON, CVAT for images 1.1, YOLO polygons with data.yaml, "
+    "LabelMe JSON, Parquet of datasets, PNGs of class indices"
+)
+_OF_SUFFIX: dict[str, Reader] = {
+    ".xml": cvat_masks.read_masks,
+    ".yaml": yolo_masks.read_masks,
+    ".yml": yolo_masks.read_masks,
+    parquet.SUFFIX: parquet.read_masks,
+}
+_OF_FOLDER_WITH: dict[str, Reader] = {
+    cvat.FILE: cvat_masks.read_masks,
+    coco_masks.FILE: coco_masks.read_masks,
+    coco.ROBOFLOW: coco_masks.read_masks,
+    label_studio_masks.FILE: label_studio_masks.read_masks,
+}
 
 WRITERS: dict[str, Writer] = {
     "coco": coco_masks.write_masks,
@@ -56,49 +63,37 @@ def read_masks(path: Path) -> MaskList:
         raise WsssError(
             f"The masks {path} do not exist; expected a file or folder: check the path."
         )
-    return READERS[_recognise(path)](path)
+    reader = _of_folder(path) if path.is_dir() else _of_file(path)
+    if reader is None:
+        raise WsssError(
+            f"{path} holds masks in no known format; expected one of {_TITLES}: name the file or "
+            "folder of masks itself."
+        )
+    return reader(path)
 
 
-def _recognise(path: Path) -> str:
-    if path.is_dir():
-        return _of_folder(path)
+def _of_file(path: Path) -> Reader | None:
     suffix = path.suffix.lower()
-    if suffix == ".xml":
-        return "CVAT for images 1.1"
-    if suffix in (".yaml", ".yml"):
-        return "YOLO polygons with data.yaml"
-    if suffix == parquet.SUFFIX:
-        return "Parquet of datasets"
     if suffix == ".json":
-        return "Label Studio JSON" if _first(path) == "[" else "COCO JSON"
-    raise _unknown(path)
+        a_list = _text(path).lstrip("\ufeff \t\r\n").startswith("[")
+        return label_studio_masks.read_masks if a_list else coco_masks.read_masks
+    return _OF_SUFFIX.get(suffix)
 
 
-def _of_folder(path: Path) -> str:
-    for name, kind in (
-        (cvat.FILE, "CVAT for images 1.1"),
-        (coco_masks.FILE, "COCO JSON"),
-        (coco.ROBOFLOW, "COCO JSON"),
-        (label_studio_masks.FILE, "Label Studio JSON"),
-    ):
+def _of_folder(path: Path) -> Reader | None:
+    for name, reader in _OF_FOLDER_WITH.items():
         if (path / name).is_file():
-            return kind
+            return reader
     if parquet.recognises(path):
-        return "Parquet of datasets"
+        return parquet.read_masks
     if yolo.recognises(path, ""):
-        return "YOLO polygons with data.yaml"
-    if next(find_files(path, (".png",)), None) is not None:
-        pngs = "PNGs of class indices"
-        json = next(find_files(path, (".json",)), None)
-        # a folder of LabelMe may hold the images, too
-        return "LabelMe JSON" if json is not None and '"shapes"' in _text(path / json) else pngs
-    if next(find_files(path, (".json",)), None) is not None:
-        return "LabelMe JSON"
-    raise _unknown(path)
-
-
-def _first(path: Path) -> str:
-    return _text(path).lstrip("\ufeff \t\r\n")[:1]
+        return yolo_masks.read_masks
+    json = next(find_files(path, (".json",)), None)
+    if next(find_files(path, (".png",)), None) is None:
+        return None if json is None else labelme.read_masks
+    # a folder of LabelMe may hold the images, too
+    shapes = json is not None and '"shapes"' in _text(path / json)
+    return labelme.read_masks if shapes else png_masks.read_masks
 
 
 def _text(path: Path) -> str:
@@ -109,10 +104,3 @@ def _text(path: Path) -> str:
         raise WsssError(
             f"The masks {path} cannot be read ({error.strerror}); expected a file of masks."
         ) from None
-
-
-def _unknown(path: Path) -> WsssError:
-    return WsssError(
-        f"{path} holds masks in no known format; expected one of {', '.join(READERS)}: name the "
-        "file or folder of masks itself."
-    )

@@ -1,7 +1,6 @@
 """Figures and images of a run as one HTML page that needs no other file."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -16,19 +15,6 @@ from wsss.report.figures import Figure
 ORDER = ("cam", "seeds", "pseudo-masks", "predictions")
 FULL = "full supervision"
 Scores = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Background:
-    """What a run was made with.
-
-    Attributes:
-        versions: what was used → which.
-        settings: the config, as YAML.
-    """
-
-    versions: Mapping[str, str]
-    settings: str
 
 
 class ClassRow(NamedTuple):
@@ -54,7 +40,8 @@ def render(
     figures: Sequence[Figure],
     ceilings: Sequence[Scores] = (),
     classes: Sequence[str] = (),
-    background: Background | None = None,
+    versions: Mapping[str, str] = {},
+    settings: str = "",
 ) -> str:
     """The page.
 
@@ -66,7 +53,8 @@ def render(
         ceilings: comparisons with full supervision, as `evaluate --ceiling` writes them; `iou` by
             class, where it is there, is that of full supervision.
         classes: names in the order of mask values, background first.
-        background: versions and settings.
+        versions: what the run was made with → which.
+        settings: the config, as YAML.
     """
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(percent=_percent, plain=plain)
@@ -88,7 +76,8 @@ def render(
         titles=COLUMNS,
         compared_by=FIGURES,
         protocol=list(dict.fromkeys(key for e in ordered for key in e["protocol"])),
-        background=background,
+        versions=versions,
+        settings=settings,
     )
 
 

@@ -64,7 +64,7 @@ class Opened:
     image: Pixels
     open_engine: OpenEngine
     _lock: Lock = field(default_factory=Lock)
-    _last: tuple[Edits, NDArray[np.uint8] | None, NDArray[np.uint8]] | None = None
+    _last: tuple[tuple[Edits, bytes | None], NDArray[np.uint8]] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -104,12 +104,12 @@ class Opened:
 
     def regrow(self, edits: Edits, start: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
         """(H, W) mask by the engine, before paint; one is made at a time, the last one is kept."""
-        edits = edits._replace(paint=())
+        asked = edits._replace(paint=()), None if start is None else start.tobytes()
         with self._lock:
-            if self._last is None or not _same(self._last[:2], (edits, start)):
+            if self._last is None or self._last[0] != asked:
                 mask = self._engine.mask(edits.clicks, edits.levels, edits.tags, start=start)
-                self._last = edits, start, mask
-            return self._last[2]
+                self._last = asked, mask
+            return self._last[1]
 
 
 class Desk:
@@ -220,15 +220,6 @@ class Desk:
         """Start nothing more."""
         for threads in (self._ahead, self._engines):
             threads.shutdown(wait=False, cancel_futures=True)
-
-
-def _same(
-    one: tuple[Edits, NDArray[np.uint8] | None], other: tuple[Edits, NDArray[np.uint8] | None]
-) -> bool:
-    (edits, start), (edits_too, start_too) = one, other
-    if start is None or start_too is None:
-        return edits == edits_too and start is start_too
-    return edits == edits_too and np.array_equal(start, start_too)
 
 
 def _over(

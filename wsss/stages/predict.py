@@ -91,7 +91,7 @@ def run(
     name = named.stem if named.is_file() else real_path(named).name
     folder = out or run.predictions(name)
     with team.together():
-        samples, notes = _search(images, folder)
+        samples, notes = find(images, folder)
         for sample in samples:
             refuse_to_overwrite(sample.path, folder / f"{sample.id}.png", "The mask", "images'")
     team.require_equal(lambda: [sample.id for sample in samples], f"The list of images in {named}")
@@ -318,21 +318,19 @@ def _write(predicted: _Predicted) -> None:
         write_mask(path, made.mask, origin=origin, note=made.doubt.note())
 
 
-def find(images: Path | Sequence[Path], masks: Path) -> list[Sample]:
+def find(images: Path | Sequence[Path], masks: Path) -> tuple[list[Sample], list[str]]:
     """The images of a folder, their ids the paths within it; or those named, by their names.
 
     Args:
         images: images, or a folder searched with its subfolders, linked ones too.
         masks: folder of the masks; it may lie among the images, and what lies in it is none.
 
+    Returns:
+        The images, and a sentence for each kind of file in their folder that is left out.
+
     Raises:
         WsssError: there are none, or two whose masks would have one name.
     """
-    return _search(images, masks)[0]
-
-
-def _search(images: Path | Sequence[Path], masks: Path) -> tuple[list[Sample], list[str]]:
-    """The images, and a sentence for each kind of file in their folder that is left out."""
     if not isinstance(images, Path):
         if len(images) > 1:
             return _each(images), []

@@ -17,7 +17,7 @@ from wsss.engine.runtime import start
 from wsss.files import real_path, write_text
 from wsss.labels import CLASS_NAMES_FILE
 from wsss.report.figures import read_figure
-from wsss.report.page import Background, render
+from wsss.report.page import render
 from wsss.report.scores import read_metrics, read_scores
 from wsss.run.state import Run
 
@@ -34,7 +34,8 @@ def run(config: RunConfig) -> Path:
         [read_figure(path) for path in sorted(run.report.glob("*.png"))],
         [_with_classes(config, ceiling) for ceiling in ceilings],
         _classes(run),
-        Background(_versions(config), _text(run.config_file)),
+        _versions(config),
+        _text(run.config_file),
     )
     path = run.report / "index.html"
     write_text(path, page)

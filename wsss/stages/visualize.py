@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from wsss.config import RunConfig
 from wsss.data.augment import normalise, resize_mask
@@ -208,7 +207,7 @@ def _making(
     """How a pseudo-mask came about: class activation, slots, slot seed, the mask."""
     soft, labels = seeds(sample), torch.tensor(sample.labels, dtype=torch.uint8)
     tensor = normalise(image)[None].to(seeds.runtime.device)
-    output = seeds.classifier(_strides(tensor))
+    output = seeds.classifier(resize(tensor, scaled_size(image.shape[0], image.shape[1], 1.0)))
     walks = config.pseudo_masks.walks
     names = [block for walk in walks for block in blocks_of(walk.block, output.assignments)]
     chosen = output.assignments[[*names, config.train_cls.slot_block][0]]
@@ -220,7 +219,3 @@ def _making(
         mask_over(seed_mask(above, labels, config.data.background).numpy(), image),
         _shown(read_mask(run.pseudo_mask(sample.id)), image),
     ]
-
-
-def _strides(tensor: Tensor) -> Tensor:
-    return resize(tensor, scaled_size(tensor.shape[-2], tensor.shape[-1], 1.0))

@@ -59,4 +59,4 @@ def test_heic_that_is_cut_off_is_named(tmp_path: Path) -> None:
 def test_predict_finds_heic_among_others(tmp_path: Path) -> None:
     write(tmp_path / "a.heic")
     picture().save(tmp_path / "b.jpg")
-    assert [s.id for s in predict.find(tmp_path, tmp_path / "masks")] == ["a", "b"]
+    assert [s.id for s in predict.find(tmp_path, tmp_path / "masks")[0]] == ["a", "b"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wsss.report.figures import Cell, Example, Figure
-from wsss.report.page import Background, class_table, legend, plain, render
+from wsss.report.page import class_table, legend, plain, render
 from wsss.report.sheet import Caption
 from wsss.report.tables import show_ceiling, show_classes, show_summary
 
@@ -157,7 +157,7 @@ def test_every_example_has_its_name_tags_and_note() -> None:
 
 
 def test_the_page_says_what_the_run_was_made_with() -> None:
-    page = render("run", {}, [], [], background=Background({"wsss": "0.1.0"}, "seed: <3>\n"))
+    page = render("run", {}, [], [], versions={"wsss": "0.1.0"}, settings="seed: <3>\n")
     assert '<p class="soft">wsss 0.1.0</p>' in page and "<pre>seed: &lt;3&gt;\n</pre>" in page
 
 

@@ -133,7 +133,7 @@ def test_predict_keeps_class_names_that_say_something_else_stay(
 def test_predict_find_takes_the_image_and_not_its_mask(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "a.jpg")
     Image.new("P", (4, 4)).save(tmp_path / "a.png")
-    assert [s.path.name for s in predict.find(tmp_path, tmp_path / "out")] == ["a.jpg"]
+    assert [s.path.name for s in predict.find(tmp_path, tmp_path / "out")[0]] == ["a.jpg"]
 
 
 def test_predict_find_searches_linked_folders_and_any_suffix(photos: Path, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_predict_find_searches_linked_folders_and_any_suffix(photos: Path, tmp_p
     images.mkdir()
     (images / "more").symlink_to(photos)
     Image.new("RGB", (4, 4)).save(images / "x=~ 1.WEBP")
-    found = predict.find(images, tmp_path / "out")
+    found, _ = predict.find(images, tmp_path / "out")
     assert [s.id for s in found] == ["more/a/photo", "more/b/photo", "x=~ 1"]
 
 
@@ -185,14 +185,14 @@ def touch(folder: Path, *names: str) -> list[Path]:
 def test_predict_find_names_images_by_their_paths_in_the_folder(tmp_path: Path) -> None:
     touch(tmp_path, "b.JPG", "sub.1/a.jpeg", "x.jpg/a.png", "notes.txt", "._b.png")
     touch(tmp_path, "masks/b.png")
-    found = predict.find(tmp_path, tmp_path / "masks")
+    found, _ = predict.find(tmp_path, tmp_path / "masks")
     assert [sample.id for sample in found] == ["b", "sub.1/a", "x.jpg/a"]
 
 
 def test_predict_find_takes_images_one_by_one(tmp_path: Path) -> None:
     images = touch(tmp_path, "a.jpg", "sub/b.png")
     for given in (images, images[:1], images[0]):
-        found = predict.find(given, tmp_path / "masks")
+        found, _ = predict.find(given, tmp_path / "masks")
         assert [sample.path for sample in found] == ([given] if given is images[0] else given)
 
 
