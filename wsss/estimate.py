@@ -82,7 +82,7 @@ def estimate(
         add(
             "masks of later rounds",
             later * masked,
-            lambda: _masks(config, sample, segmenter, runtime),
+            lambda: _masks(config, sample, classifier, segmenter, runtime),
         )
         trainings = sum("train_seg" in stages for stages in missing)
         images = trainings * _images(config.train_seg, masked)
@@ -211,15 +211,23 @@ def _seeds(config: RunConfig, sample: Sample, model: TagClassifier, runtime: Run
     return _timed(runtime, work)
 
 
-def _masks(config: RunConfig, sample: Sample, model: Segmenter, runtime: Runtime) -> float:
-    own = config.self_training
-    crf = make_crf(own.crf, own.crf_iterations)
+def _masks(
+    config: RunConfig,
+    sample: Sample,
+    classifier: TagClassifier,
+    segmenter: Segmenter,
+    runtime: Runtime,
+) -> float:
+    own, watch = config.self_training, Stopwatch(runtime.device)
+    crf, autocast = make_crf(own.crf, own.crf_iterations), network_autocast(runtime)
 
     def work() -> None:
         pixels = _pixels(sample, config.data.max_side, runtime)
-        with network_autocast(runtime)():
-            (probs,) = predict_views(model, pixels.float() / 255, [View(own.scales, own.flip)])
+        with autocast():
+            (probs,) = predict_views(segmenter, pixels.float() / 255, [View(own.scales, own.flip)])
         own_probs = among_tags(probs[0], sample.labels)
+        if own.seeds:
+            soft_seeds(classifier, pixels, [sample.tags], config.pseudo_masks, watch, autocast)
         refine(list(pixels), [own_probs], crf, config.data.background)
 
     return _timed(runtime, work)

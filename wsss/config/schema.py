@@ -357,8 +357,8 @@ class SelfTrainingConfig(Section):
     """At which the former segmenter predicts; results are averaged."""
     flip: bool = True
     """Average with the mirror image."""
-    former_masks: float = Field(0.3, ge=0, lt=1)
-    """Weight of the former round's masks, mixed into the segmenter's probabilities."""
+    seeds: float = Field(0.4, ge=0)
+    """The segmenter's probabilities are multiplied by the first round's seeds to this power."""
     crf: str = "deeplab"
     """Preset of the CRF, or `none`."""
     crf_iterations: int = Field(10, ge=1)

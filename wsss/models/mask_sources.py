@@ -1,7 +1,7 @@
 """What pseudo-masks are made from: probabilities of an image's tags, by one network or the other.
 
 In the first round they are seeds of the classifier, in a self-training round those of the former
-round's segmenter, given the tags.
+round's segmenter, given the tags, times the seeds.
 """
 
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ from wsss.labels import IGNORE_INDEX
 from wsss.metrics.uncertainty import overlaps
 from wsss.models.inference import View, predict_views
 from wsss.models.multiscale import check_walks
-from wsss.models.soft_seeds import SoftSeeds, seed_probs, soft_seeds
+from wsss.models.soft_seeds import SoftSeeds, made_with, seed_probs, soft_seeds
 from wsss.models.trained import load_classifier, load_segmenter
-from wsss.run.state import Run
+from wsss.run.state import Run, config_of_round
 from wsss.seeding.indexing import best_channel, index_tensor
-from wsss.seeding.masks import among_tags, at_true_rates, mix_in, seed_mask
+from wsss.seeding.masks import among_tags, at_true_rates, seed_mask, times_seeds
 
 
 class Given(NamedTuple):
@@ -111,7 +111,8 @@ class FromSegmenter:
     """Probabilities by the former round's segmenter, given the tags.
 
     It was trained on masks of many images, so it knows a class better than a single image's seeds
-    do, and the tags forbid what it mistakes for another.
+    do, and the tags forbid what it mistakes for another. The first round's seeds, which know the
+    image's own slots, have a say again.
     """
 
     def __init__(
@@ -123,6 +124,12 @@ class FromSegmenter:
         weights = self.former.model("train_seg")
         self.model, metadata = load_segmenter(weights, runtime.device, class_names)
         self.background_odds = float(metadata.get("background_odds", 1.0))
+        self.seeds = None
+        if self.settings.seeds:
+            first = config_of_round(config, 1)
+            made = made_with(Run(first.run), first)
+            first = first.model_copy(update={"pseudo_masks": made})
+            self.seeds = FromSeeds(first, class_names, runtime, watch)
 
     def read(self, sample: Sample) -> Given:
         """What is read of an image, which the former round may have left out."""
@@ -136,10 +143,16 @@ class FromSegmenter:
         view = View(self.settings.scales, self.settings.flip)
         with self.watch("network"), self.autocast():
             (probs,) = predict_views(self.model, normalise_pixels(pixels), [view])
-        return [self._origin(own, given) for own, given in zip(probs, batch, strict=True)]
+        origins = [self._origin(own, given) for own, given in zip(probs, batch, strict=True)]
+        if self.seeds is None:
+            return origins
+        seeds = self.seeds(batch, pixels)
+        return [
+            own._replace(probs=times_seeds(own.probs, seed.probs, self.settings.seeds))
+            for own, seed in zip(origins, seeds, strict=True)
+        ]
 
     def _origin(self, probs: Tensor, given: Given) -> Origin:
-        """With the former round's mask of the image mixed in, where there is one."""
         labels = given.loaded.sample.labels
         probs = at_true_rates(among_tags(probs, labels), self.background_odds)
         unknown, unasked = probs.new_zeros(2, len(labels) + 1), probs.new_empty(0)
@@ -151,6 +164,4 @@ class FromSegmenter:
             channel[value] = i
         known = index_tensor(channel, probs.device)[old.long()]
         before = overlaps(known, best_channel(probs), len(labels))
-        if self.settings.former_masks:
-            probs = mix_in(probs, old, labels, self.settings.former_masks)
         return Origin(labels, probs, None, before, unasked)

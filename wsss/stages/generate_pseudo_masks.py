@@ -2,9 +2,10 @@
 
 In the first round the probabilities are seeds of the classifier, `train_cls/model.safetensors`,
 kept in `seeds/<id>.npz` where that is asked for; in a self-training round they are those of the
-former round's segmenter, `train_seg/model.safetensors`. Writes `pseudo_masks/<id>.png`, each image
-by itself, so that a killed stage resumes where it stopped, and processes and shards share the work;
-at the end `pseudo_masks/scores.csv`: how uncertain each mask is.
+former round's segmenter, `train_seg/model.safetensors`, times the seeds. Writes
+`pseudo_masks/<id>.png`, each image by itself, so that a killed stage resumes where it stopped, and
+processes and shards share the work; at the end `pseudo_masks/scores.csv`: how uncertain each mask
+is.
 """
 
 import sys
@@ -170,6 +171,8 @@ def _missing(work: Work, ids: Sequence[str], share: range, with_seeds: bool) -> 
 def _require_former(config: RunConfig) -> None:
     option = f" --round {config.round - 1}" if config.round > 2 else ""
     Run.of_round(config, config.round - 1).require("train_seg", option)
+    if config.self_training.seeds:
+        Run.of_round(config, 1).require("train_cls")
 
 
 def _crf_and_confidence(config: RunConfig) -> tuple[DenseCRF | None, float]:

@@ -35,7 +35,7 @@ from wsss.models.inference import label_at, predict_views
 from wsss.models.mask_loss import mask_loss
 from wsss.models.multiscale import observe
 from wsss.seeding import maps
-from wsss.seeding.masks import among_tags, harden, mix_in, refine, without_others
+from wsss.seeding.masks import among_tags, harden, refine, times_seeds, without_others
 from wsss.seeding.walks import Border, Seeding
 
 CUDA = torch.device("cuda", 0)
@@ -180,7 +180,7 @@ def test_rows_of_the_ablation_wait_for_nothing(
 STEPS: dict[str, Callable[[], object]] = {
     "without others": lambda: without_others(probabilities(6), [1, 4]),
     "among tags": lambda: among_tags(probabilities(6), [1, 4]),
-    "former mask": lambda: mix_in(probabilities(3), masks(), [1, 4], 0.3),
+    "seeds": lambda: times_seeds(probabilities(3), probabilities(3), 0.4),
     "overlaps": lambda: overlaps(masks(), masks(torch.int64), 4),
     "largest label": lambda: label_at(probabilities(6), (100, 80)),
     "signs": lambda: prediction_signs(probabilities(6), probabilities(6)),

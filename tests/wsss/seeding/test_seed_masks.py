@@ -12,10 +12,10 @@ from wsss.seeding.masks import (
     at_true_rates,
     harden,
     margins,
-    mix_in,
     refine,
     seed_mask,
     seed_probabilities,
+    times_seeds,
 )
 from wsss.seeding.thresholds import otsu_threshold
 
@@ -38,13 +38,15 @@ def test_among_tags_deals_the_foreground_to_the_tags() -> None:
     assert torch.equal(among_tags(PROBS, []), torch.ones(1, 1, 3))
 
 
-def test_mix_in_weighs_the_mask_where_it_says_anything() -> None:
-    own = torch.tensor([[[0.6, 0.6, 0.6]], [[0.4, 0.4, 0.4]]])
-    mask = torch.tensor([[0, 3, 255]], dtype=torch.uint8)
-    expected = torch.tensor([[[0.7, 0.45, 0.6]], [[0.3, 0.55, 0.4]]])
-    torch.testing.assert_close(mix_in(own, mask, [3], 0.25), expected)
-    # a mask of another class, from before the tags were corrected, says nothing
-    assert torch.equal(mix_in(own, torch.full_like(mask, 7), [3], 0.25), own)
+def test_times_seeds_is_the_product_of_powers() -> None:
+    own = torch.tensor([[[0.6, 0.6, 1.0]], [[0.4, 0.4, 0.0]]])
+    seeds = torch.tensor([[[0.5, 0.0, 0.2]], [[0.5, 1.0, 0.8]]])
+    # 0.6 · 10⁻⁴ʷ against 0.4: a seed's zero is no veto, that of the segmenter is
+    expected = torch.tensor([[[0.6, 0.006 / 0.406, 1.0]], [[0.4, 0.4 / 0.406, 0.0]]])
+    torch.testing.assert_close(times_seeds(own, seeds, 0.5), expected)
+    torch.testing.assert_close(times_seeds(own, seeds, 0), own)
+    alone = torch.ones(1, 1, 3)
+    assert torch.equal(times_seeds(alone, alone, 0.5), alone)
 
 
 def test_margins_subtract_the_threshold_at_the_image_size() -> None:
