@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from measuring import head, row
 
 from glmix.analysis import (
     agreement,
@@ -129,11 +130,10 @@ def main() -> None:
         rows[DISC].grow(None, grid, mask)
     scales = {a.name: net.stages[a.stage].blocks[a.block].slot_scale.item() for a in assignments}
     print(f"{args.model}, {len(chosen)} of {len(ids)} images of {args.split}, original size\n")
-    print("| block | scale | H(P) | H(G) | used | effective | purity | best IoU ", end="")
-    print("| labelled mIoU | regrown, 1 step | regrown, 4 steps |\n|" + "---|" * 11)
-    for name, row in rows.items():
-        scale = f"{scales[name]:.1f}" if name in scales else "–"
-        print("| " + " | ".join([name, scale, *row.cells()]) + " |")
+    head("block", "scale", "H(P)", "H(G)", "used", "effective", "purity", "best IoU",
+         "labelled mIoU", "regrown, 1 step", "regrown, 4 steps")  # fmt: skip
+    for name, found in rows.items():
+        row(name, f"{scales[name]:.1f}" if name in scales else "–", *found.cells())
 
 
 if __name__ == "__main__":

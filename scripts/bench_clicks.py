@@ -20,9 +20,9 @@ import torch
 from wsss.config import PseudoMasksConfig
 from wsss.data.augment import resize
 from wsss.data.images import read_image
-from wsss.engine.checkpoint import load_trained
-from wsss.models.classifier import build_classifier
 from wsss.models.clicks import OpenImage
+from wsss.models.trained import load_classifier
+from wsss.run.state import Run
 from wsss.seeding.clicks import Click
 
 CPU = torch.device("cpu")
@@ -31,8 +31,7 @@ CPU = torch.device("cpu")
 def main() -> None:
     arguments = parse()
     torch.set_num_threads(arguments.threads)
-    weights = arguments.run / "train_cls" / "model.safetensors"
-    model, _ = load_trained(weights, "classifier", build_classifier, CPU)
+    model = load_classifier(Run(arguments.run).model("train_cls"), CPU)
     width, height = map(int, arguments.size.split("x"))
     rng = np.random.default_rng(0)
     opening, answers = [], []

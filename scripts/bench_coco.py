@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from measuring import peak_memory
 
 from wsss.data.coco_truth import make_masks
 from wsss.formats.coco_layout import annotations_file, coco_ids
@@ -86,9 +87,7 @@ def measure(root: Path) -> None:
 
 
 def memory() -> str:
-    # the peak that getrusage gives counts what the parent held
-    status = Path("/proc/self/status").read_text()
-    return f"peak {int(status.partition('VmHWM:')[2].split()[0]) / 1e6:.1f} GB"
+    return f"peak {peak_memory() / 1000:.1f} GB"
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import head, row
 from torch import Tensor, nn
 
 from wsss.config import load
@@ -49,7 +50,7 @@ def main() -> None:
     classifier: Any = new_classifier(config, CLASSES)
     segmenter = build_segmenter(segmenter_metadata(config, names))
     print(f"{torch.get_num_threads()} thread(s), {runtime.precision}, torch {torch.__version__}")
-    print("| training | s a step | compiled | × | s to compile |\n|---|---|---|---|---|")
+    head("training", "s a step", "compiled", "×", "s to compile")
     for name, model, images, loss in (
         ("classifier", classifier, crops(cls.batch_size, cls.crop),
          lambda out: classifier.loss(out, tags, cls.slot_loss)),
@@ -68,8 +69,8 @@ def main() -> None:
                  for _ in range(arguments.rounds)]  # fmt: skip
         before, after = (min(one) for one in zip(*taken, strict=True))
         what = f"{name}, {len(images)}×{images.shape[-1]}²"
-        print(f"| {what} | {before:.3f} | {after:.3f} | {before / after:.2f} "
-              f"| {first - after:.0f} |", flush=True)  # fmt: skip
+        times = f"{before:.3f}", f"{after:.3f}", f"{before / after:.2f}", f"{first - after:.0f}"
+        row(what, *times)
 
 
 def step(

@@ -29,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from measuring import cpu_name, head, in_turns, row
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -40,7 +41,6 @@ from wsss.crf.lattice import Lattice
 from wsss.crf.mean_field import lattice_of
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time, "main": time.thread_time}
-COMMANDS = ("oracle", "agreement", "time", "parts", "memory", "bytes", "one")
 
 
 def arguments() -> argparse.Namespace:
@@ -118,18 +118,9 @@ def scene(
 
 
 def machine(threads: int) -> str:
-    """The CPU's model, torch's kernels on it, threads and versions: what a time holds for."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    facts = dict(line.split(":", 1) for line in lines if ":" in line)
-    facts = {name.strip(): value.strip() for name, value in facts.items()}
-    return (
-        f"{facts.get('model name', '?')}, family {facts.get('cpu family', '?')}, "
-        f"{torch.backends.cpu.get_cpu_capability()}, {threads} thread(s), torch {torch.__version__}"
-    )
-
-
-def row(*cells: object) -> None:
-    print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
+    """The CPU, torch's kernels on it, threads and versions: what a time holds for."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{cpu_name()}, {capability}, {threads} thread(s), torch {torch.__version__}"
 
 
 NUM_POINTS, NUM_LABELS = 4000, 5
@@ -161,8 +152,7 @@ def oracle(args: argparse.Namespace) -> None:
     compatibilities = {"number": 3.0, "vector": -matrix[0], "matrix": matrix}
     print(f"{NUM_POINTS} points, {NUM_LABELS} labels, 5 iterations, over 3 kernel types")
     sides = [side.name for side in dcrf.NormalizationType]
-    row("dimension", "compatibility", *sides, "lowest agreement %", "labels changed %")
-    row(*["---"] * 8)
+    head("dimension", "compatibility", *sides, "lowest agreement %", "labels changed %")
     for dimension in range(1, 10):
         features, unary = clustered(dimension)
         for kind, compatibility in compatibilities.items():
@@ -187,8 +177,7 @@ def oracle(args: argparse.Namespace) -> None:
 def agreement(args: argparse.Namespace) -> None:
     """Argmax agreement and largest difference of marginals, all images as one ragged batch."""
     images = load_images(args)
-    row("preset", "labels", "agreement %", "worst image %", "largest difference", "same bits")
-    row(*["---"] * 6)
+    head("preset", "labels", "agreement %", "worst image %", "largest difference", "same bits")
     for preset in args.presets:
         for num in args.labels:
             probs = [probabilities(im, num, i, args.probs) for i, im in enumerate(images)]
@@ -204,28 +193,13 @@ def agreement(args: argparse.Namespace) -> None:
             row(preset, num, f"{overall:.5f}", f"{worst:.4f}", f"{gap:.1e}", bits)
 
 
-def interleaved(
-    calls: dict[str, Callable[[], object]], repeats: int, clock: Callable[[], float]
-) -> dict[str, float]:
-    """Median seconds of each call, taken in turns."""
-    taken: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(repeats + 1):
-        for name, call in calls.items():
-            start = clock()
-            call()
-            if turn:  # the first warms up
-                taken[name].append(clock() - start)
-    return {name: statistics.median(values) for name, values in taken.items()}
-
-
 def time_table(args: argparse.Namespace) -> None:
     """Seconds per image, and how many times faster than pydensecrf; medians over images."""
     clock = CLOCKS[args.clock]
     torch.set_num_threads(args.threads)
     print(f"{machine(args.threads)}, {args.clock} clock, {args.count} images")
-    row("preset", "labels", "pydensecrf s", "torch s", "times", "new size s", "times", "half s",
-        "times", "half agrees %")  # fmt: skip
-    row(*["---"] * 10)
+    head("preset", "labels", "pydensecrf s", "torch s", "times", "new size s", "times", "half s",
+         "times", "half agrees %")  # fmt: skip
     images = load_images(args)
     for preset in args.presets:
         for num in args.labels:
@@ -254,7 +228,7 @@ def compare(
     reference = DenseCRF(preset, backend="pydensecrf")
     torch_crf = DenseCRF(preset, storage=args.storage)
     half_crf = DenseCRF(preset, storage=args.storage, downsample=2)
-    taken = interleaved(
+    taken = in_turns(
         {
             "pydensecrf": lambda: reference([image], probs),
             "torch": lambda: torch_crf([image], probs),
@@ -265,15 +239,15 @@ def compare(
         clock,
     )
     same = reference([image], probs)[0].argmax(0) == half_crf([image], probs)[0].argmax(0)
-    return {**taken, "agrees": float(same.double().mean())}
+    seconds = {name: statistics.median(values) for name, values in taken.items()}
+    return {**seconds, "agrees": float(same.double().mean())}
 
 
 def parts(args: argparse.Namespace) -> None:
     """Milliseconds of process time that each operation takes within one call, profiled."""
     torch.set_num_threads(args.threads)
     print(machine(args.threads))
-    row("preset", "labels", "total ms", "operations, ms")
-    row(*["---"] * 4)
+    head("preset", "labels", "total ms", "operations, ms")
     image = load_images(args)[0]
     for preset, num in itertools.product(args.presets, args.labels):
         probs = probabilities(image, num, 0, args.probs)
@@ -292,8 +266,7 @@ def parts(args: argparse.Namespace) -> None:
 
 def memory(args: argparse.Namespace) -> None:
     """Peak resident memory of one image at growing sizes, each in a process of its own."""
-    row("size", "labels", "preset", "MB above the inputs", "bytes per pixel")
-    row(*["---"] * 5)
+    head("size", "labels", "preset", "MB above the inputs", "bytes per pixel")
     for size in ("500x375", "1000x750", "2000x1500"):
         for preset in args.presets:
             for num in args.labels:
@@ -335,8 +308,7 @@ def bytes_per_iteration(lattices: list[Lattice], num_labels: int, size: int) -> 
 
 def bytes_moved(args: argparse.Namespace) -> None:
     """What one iteration reads and writes if nothing is cached: the floor of a GPU's time."""
-    row("preset", "labels", "vertices space", "vertices colour", "MB an iteration", "ms at 2 TB/s")
-    row(*["---"] * 6)
+    head("preset", "labels", "vertices space", "vertices colour", "MB an iteration", "ms at 2 TB/s")
     size = {"fp32": 4, "fp16": 2, "bf16": 2}[args.storage]
     for preset in args.presets:
         for num in args.labels:
@@ -349,17 +321,20 @@ def bytes_moved(args: argparse.Namespace) -> None:
                 f"{total / 2e9:.2f}")  # fmt: skip
 
 
+COMMANDS = {
+    "oracle": oracle,
+    "agreement": agreement,
+    "time": time_table,
+    "parts": parts,
+    "memory": memory,
+    "bytes": bytes_moved,
+    "one": one,
+}
+
+
 def main() -> None:
     args = arguments()
-    run = {
-        "oracle": oracle,
-        "parts": parts,
-        "agreement": agreement,
-        "time": time_table,
-        "memory": memory,
-        "bytes": bytes_moved,
-    }
-    {**run, "one": one}[args.command](args)
+    COMMANDS[args.command](args)
 
 
 if __name__ == "__main__":

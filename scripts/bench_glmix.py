@@ -12,8 +12,6 @@ what is compared runs in turn, in one process. Threads: --threads, 1 if not give
 """
 
 import argparse
-import platform
-import re
 import resource
 import subprocess
 import sys
@@ -25,6 +23,7 @@ from typing import Any
 import timm
 import torch
 import torch.nn.functional as F
+from measuring import cpu_name, head, in_turns, row
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -68,13 +67,7 @@ def model(name: str, **kwargs: Any) -> glmix.GLNet:
 
 def in_turn(steps: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
     """Least processor seconds of each step, run one after the other `repeats` times."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(repeats + 1):
-        for name, step in steps.items():
-            start = time.process_time()
-            step()
-            times[name].append(time.process_time() - start)
-    return {name: min(taken[1:]) for name, taken in times.items()}
+    return {name: min(taken) for name, taken in in_turns(steps, repeats).items()}
 
 
 def size_of(name: str, kwargs: dict[str, Any]) -> tuple[float, float]:
@@ -89,28 +82,25 @@ def size_of(name: str, kwargs: dict[str, Any]) -> tuple[float, float]:
 
 
 def table(repeats: int) -> None:
-    nets = {row[0]: model(row[1], **row[2]).eval() for row in ROWS if row[5] != "–"}
+    nets = {one[0]: model(one[1], **one[2]).eval() for one in ROWS if one[5] != "–"}
     x = torch.randn(2, 3, 224, 224)
     with torch.inference_mode():
         taken = in_turn({name: lambda n=net: n(x) for name, net in nets.items()}, repeats)
     first = taken[ROWS[0][0]]
-    print("| row | params (M) | paper | FLOPs (G) | paper | throughput, relative | paper |")
-    print("|---|---|---|---|---|---|---|")
-    for row, name, kwargs, params, flops, speed in ROWS:
+    head("row", "params (M)", "paper", "FLOPs (G)", "paper", "throughput, relative", "paper")
+    for title, name, kwargs, params, flops, speed in ROWS:
         millions, billions = size_of(name, kwargs)
-        ours = f"{first / taken[row]:.2f}" if row in taken else "–"
-        cells = [row, f"{millions:.1f}", params, f"{billions:.1f}", flops, ours, speed]
-        print("| " + " | ".join(cells) + " |")
+        ours = f"{first / taken[title]:.2f}" if title in taken else "–"
+        row(title, f"{millions:.1f}", params, f"{billions:.1f}", flops, ours, speed)
 
 
 def speed(repeats: int) -> None:
-    print("| model | input | plain (s) | ours | × | folded | × | largest relative difference |")
-    print("|---|---|---|---|---|---|---|---|")
+    head("model", "input", "plain (s)", "ours", "×", "folded", "×", "largest relative difference")
     for name in ("glnet_nano", "glnet_stl", "glnet_4g"):
         for size in (224, 512):
             infer(name, size, repeats)
-    print("\n| model | input | precision | plain (s a step) | ours | × |")
-    print("|---|---|---|---|---|---|")
+    print()
+    head("model", "input", "precision", "plain (s a step)", "ours", "×")
     for name, size, batch in (("glnet_nano", 128, 48), ("glnet_4g", 224, 4)):
         for low in (False, True):
             train(name, size, batch, low, max(2, repeats // 2))
@@ -129,8 +119,8 @@ def infer(name: str, size: int, repeats: int) -> None:
         }
         taken = in_turn(steps, repeats)
     p, o, f = taken["plain"], taken["ours"], taken["folded"]
-    print(f"| {name} | 1×{size}² | {p:.3f} | {o:.3f} | {p / o:.2f} | {f:.3f} | {p / f:.2f}", end="")
-    print(f" | {gap:.0e} |", flush=True)
+    times = (f"{value:.{digits}f}" for value, digits in ((p, 3), (o, 3), (p / o, 2), (f, 3)))
+    row(name, f"1×{size}²", *times, f"{p / f:.2f}", f"{gap:.0e}")
 
 
 def train(name: str, size: int, batch: int, low: bool, repeats: int) -> None:
@@ -149,14 +139,11 @@ def train(name: str, size: int, batch: int, low: bool, repeats: int) -> None:
     taken = in_turn(steps, repeats)
     p, o = taken["plain"], taken["ours"]
     precision = "bfloat16 autocast" if low else "float32"
-    print(
-        f"| {name} | {batch}×{size}² | {precision} | {p:.2f} | {o:.2f} | {p / o:.2f} |", flush=True
-    )
+    row(name, f"{batch}×{size}²", precision, f"{p:.2f}", f"{o:.2f}", f"{p / o:.2f}")
 
 
 def memory(threads: int) -> None:
-    print("| model, one 1024² image | plain (MiB) | ours (MiB) |")
-    print("|---|---|---|")
+    head("model, one 1024² image", "plain (MiB)", "ours (MiB)")
     for name in ("glnet_nano", "glnet_4g"):
         for train_step in ("", "train"):
             command = [sys.executable, __file__, "--threads", str(threads), "--peak", name]
@@ -164,8 +151,7 @@ def memory(threads: int) -> None:
                 subprocess.check_output([*command, kind, train_step], text=True).strip()
                 for kind in ("plain", "ours")
             ]
-            row = f"{name}, {'training step' if train_step else 'inference'}"
-            print(f"| {row} | {peaks[0]} | {peaks[1]} |", flush=True)
+            row(f"{name}, {'training step' if train_step else 'inference'}", *peaks)
 
 
 def peak(name: str, kind: str, train_step: str) -> None:
@@ -191,8 +177,7 @@ def cost(repeats: int, plot: Path | None) -> None:
             block.register_forward_pre_hook(lambda *_, k=kind: clock(spent, k, -1))
             block.register_forward_hook(lambda *_, k=kind: clock(spent, k, 1))
     lines: dict[str, list[tuple[int, float]]] = {"all": [], "GLMix": [], "attention": []}
-    print("| image | all (ms) | 17 GLMix blocks | ns a pixel | 13 attention blocks | ns a pixel |")
-    print("|---|---|---|---|---|---|")
+    head("image", "all (ms)", "17 GLMix blocks", "ns a pixel", "13 attention blocks", "ns a pixel")
     for size in SIZES:
         x, best = torch.randn(1, 3, size, size), dict.fromkeys(lines, float("inf"))
         for _ in range(repeats + 1):
@@ -206,10 +191,9 @@ def cost(repeats: int, plot: Path | None) -> None:
             lines[kind].append((size, seconds))
         g, a = best["GLMix"], best["attention"]
         per = 1e9 / size**2
-        print(
-            f"| {size}² | {best['all'] * 1e3:.0f} | {g * 1e3:.0f} | {g * per:.0f} "
-            f"| {a * 1e3:.0f} | {a * per:.0f} |",
-            flush=True,
+        row(
+            f"{size}²",
+            *(f"{v:.0f}" for v in (1e3 * best["all"], 1e3 * g, g * per, 1e3 * a, a * per)),
         )
     if plot:
         plot.write_text(svg(lines))
@@ -255,8 +239,7 @@ def kernels(repeats: int) -> None:
     """Each way that glmix/cpu.py knows beside the plain operation, chosen on this CPU or not."""
     print(f"chosen on this CPU: {cpu.capability()}\n")
     cpu.capability = lambda: cpu.Capability(True, True)  # type: ignore[assignment]
-    print("| operation | PyTorch's (ms) | ours (ms) | × |")
-    print("|---|---|---|---|")
+    head("operation", "PyTorch's (ms)", "ours (ms)", "×")
     for dtype in (torch.float32, torch.bfloat16):
         for side in (5, 7):
             depthwise_rows(side, dtype, repeats)
@@ -266,13 +249,13 @@ def kernels(repeats: int) -> None:
     for d, e, side in ((64, 192, 56), (256, 768, 14)):
         x, w, b = leaves((4, d, side, side), (e, d, 1, 1), (e,))
         x = x.detach().to(memory_format=torch.channels_last).requires_grad_()
-        row = f"1×1 convolution {d} → {e}, 4×{side}²"
-        kernel(row, F.conv2d, cpu.pointwise_conv2d, (x, w, b), repeats)
+        title = f"1×1 convolution {d} → {e}, 4×{side}²"
+        kernel(title, F.conv2d, cpu.pointwise_conv2d, (x, w, b), repeats)
     for dtype in (torch.float32, torch.bfloat16):
         for n in (64, 196, 784):
             (q,) = leaves((16, 8, n, 32), dtype=dtype)
-            row = f"fused / plain attention, 16×8 heads, {n} tokens, {str(dtype)[6:]}"
-            kernel(row, fused_attention, plain_attention, (q,), repeats, inference=False)
+            title = f"fused / plain attention, 16×8 heads, {n} tokens, {str(dtype)[6:]}"
+            kernel(title, fused_attention, plain_attention, (q,), repeats, inference=False)
 
 
 def depthwise_rows(side: int, dtype: torch.dtype, repeats: int) -> None:
@@ -301,7 +284,7 @@ def plain_attention(q: Tensor) -> Tensor:
 
 
 def kernel(
-    row: str,
+    title: str,
     plain: Callable[..., Tensor],
     ours: Callable[..., Tensor],
     inputs: tuple[Tensor, ...],
@@ -311,27 +294,16 @@ def kernel(
     """Rows for forward and backward pass together, and for inference."""
     ways = {"plain": plain, "ours": ours}
     train = {k: lambda f=f: torch.autograd.grad(f(*inputs).sum(), inputs) for k, f in ways.items()}
-    print_ratio(f"{row}, training", in_turn(train, repeats))
+    print_ratio(f"{title}, training", in_turn(train, repeats))
     if inference:
         with torch.no_grad():
             infer = {k: lambda f=f: f(*inputs) for k, f in ways.items()}
-            print_ratio(f"{row}, inference", in_turn(infer, repeats))
+            print_ratio(f"{title}, inference", in_turn(infer, repeats))
 
 
-def print_ratio(row: str, taken: dict[str, float]) -> None:
+def print_ratio(title: str, taken: dict[str, float]) -> None:
     p, o = taken["plain"] * 1e3, taken["ours"] * 1e3
-    print(f"| {row} | {p:.1f} | {o:.1f} | {p / o:.2f} |", flush=True)
-
-
-def cpu_name() -> str:
-    """The CPU's name, family and model, as Linux reports them."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return platform.processor()
-    fields = dict(re.findall(r"^(model name|cpu family|model)\s*: (.*)$", text, re.MULTILINE))
-    name = fields.get("model name", platform.machine())
-    return f"{name} (family {fields.get('cpu family')}, model {fields.get('model')})"
+    row(title, f"{p:.1f}", f"{o:.1f}", f"{p / o:.2f}")
 
 
 def main() -> None:

@@ -24,6 +24,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from measuring import head, peak_memory, row
+
 ROOT = Path(__file__).resolve().parent.parent
 BATCH = 16
 ROWS = "cam;default*;token attention, t=2;pixel affinity, β=10, t=16"
@@ -186,17 +188,10 @@ def serve() -> None:
             answer: dict[str, object] = {"error": f"exit code {code}"} if code else {}
         except Exception as error:
             answer = {"error": str(error)}
-        answer |= {"seconds": time.process_time() - begun, "peak": peak()}
+        answer |= {"seconds": time.process_time() - begun, "peak": 0.0}
+        with contextlib.suppress(OSError):
+            answer["peak"] = peak_memory()
         print(json.dumps(answer), flush=True)
-
-
-def peak() -> float:
-    """MiB; 0 where the system doesn't say."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) / 1024
-    return 0.0
 
 
 def show(
@@ -207,20 +202,18 @@ def show(
 ) -> None:
     other = names[1] if len(names) > 1 else None
     if other is None:
-        print("| part | speed | peak MiB |\n|---|---|---|")
+        head("part", "speed", "peak MiB")
     else:
-        print("| part | there | here | × | peak MiB there | here |\n|---|---|---|---|---|---|")
+        head("part", "there", "here", "×", "peak MiB there", "here")
     for part in listed:
         here = seconds["here", part.name]
         speed = f"{part.units / here:.2f} {part.unit}"
         if other is None:
-            print(f"| {part.name} | {speed} | {peaks['here', part.name]:.0f} |")
+            row(part.name, speed, f"{peaks['here', part.name]:.0f}")
         else:
             there = seconds[other, part.name]
-            print(
-                f"| {part.name} | {part.units / there:.2f} | {speed} | {there / here:.2f} "
-                f"| {peaks[other, part.name]:.0f} | {peaks['here', part.name]:.0f} |"
-            )
+            memory = (f"{peaks[name, part.name]:.0f}" for name in (other, "here"))
+            row(part.name, f"{part.units / there:.2f}", speed, f"{there / here:.2f}", *memory)
 
 
 if __name__ == "__main__":

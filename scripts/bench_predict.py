@@ -20,12 +20,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
+from measuring import in_turns, peak_memory
 from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
@@ -34,10 +36,11 @@ from wsss.config import EvaluateConfig, PredictionMode
 from wsss.data.augment import IMAGENET_MEAN, IMAGENET_STD, limit_side
 from wsss.data.images import read_image
 from wsss.data.mask_io import write_mask
-from wsss.engine.checkpoint import load_trained
 from wsss.engine.inference import to_device
 from wsss.models.inference import predict_images
-from wsss.models.segmenter import Segmenter, build_segmenter
+from wsss.models.segmenter import Segmenter
+from wsss.models.trained import load_segmenter
+from wsss.run.state import Run
 
 DECODERS = {"segformer": smp.Segformer, "fpn": smp.FPN, "upernet": smp.UPerNet, "unet": smp.Unet}
 NAMES = ("predict", "own", *DECODERS)
@@ -83,8 +86,7 @@ def plain(model: nn.Module) -> Step:
 
 def contestant(run: Path, name: str) -> Step:
     """What goes from an image's file to its mask's: `predict`, or the loop under a decoder."""
-    path = run / "train_seg" / "model.safetensors"
-    model, metadata = load_trained(path, "segmenter", build_segmenter, CPU)
+    model, metadata = load_segmenter(Run(run).model("train_seg"), CPU)
     if name == "predict":
         return ours(model, EvaluateConfig())
     if name == "own":
@@ -98,16 +100,15 @@ def contestant(run: Path, name: str) -> Step:
 
 def compare(run: Path, images: Path, count: int, repeats: int) -> None:
     paths = sorted(images.glob("*.jpg"))[:count]
-    steps = {name: contestant(run, name) for name in NAMES}
-    taken: dict[str, list[float]] = {name: [] for name in steps}
     with tempfile.TemporaryDirectory() as folder:
-        for _ in range(repeats + 1):
-            for name, step in steps.items():
-                start = time.process_time()
-                for path in paths:
-                    step(path, Path(folder) / f"{path.stem}.png")
-                taken[name].append(time.process_time() - start)
-    least = {name: min(times[1:]) for name, times in taken.items()}
+
+        def work(step: Step) -> None:
+            for path in paths:
+                step(path, Path(folder) / f"{path.stem}.png")
+
+        steps = {name: partial(work, contestant(run, name)) for name in NAMES}
+        taken = in_turns(steps, repeats)
+    least = {name: min(times) for name, times in taken.items()}
     print(f"{len(paths)} images, {torch.get_num_threads()} thread(s), processor time")
     for name, seconds in least.items():
         memory = peak(run, images, count, name)
@@ -129,19 +130,12 @@ def only(run: Path, images: Path, count: int, name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for path in sorted(images.glob("*.jpg"))[:count]:
             step(path, Path(folder) / "mask.png")
-    print(peak_so_far())
-
-
-def peak_so_far() -> float:
-    """Peak memory of this process in MiB; getrusage would count what the parent held, too."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    print(peak_memory())
 
 
 def columns(run: Path, images: Path, count: int) -> None:
     """Processor time of the first, the first two and all columns of an evaluation, together."""
-    path = run / "train_seg" / "model.safetensors"
-    model, _ = load_trained(path, "segmenter", build_segmenter, CPU)
+    model, _ = load_segmenter(Run(run).model("train_seg"), CPU)
     settings = EvaluateConfig()
     names = list(settings.columns())
     pixels = [read_image(path) for path in sorted(images.glob("*.jpg"))[:count]]
@@ -159,8 +153,7 @@ def photograph(run: Path, size: str, max_side: int, tile: int) -> None:
     width, height = map(int, size.split("x"))
     small = np.random.default_rng(0).integers(0, 256, (height // 64, width // 64, 3), np.uint8)
     image = np.array(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
-    path = run / "train_seg" / "model.safetensors"
-    model, _ = load_trained(path, "segmenter", build_segmenter, CPU)
+    model, _ = load_segmenter(Run(run).model("train_seg"), CPU)
     ways = {
         f"long side {max_side}": EvaluateConfig(max_side=max_side or None, tile=None),
         f"tiles of {tile}": EvaluateConfig(max_side=None, tile=tile or None),
@@ -173,7 +166,7 @@ def photograph(run: Path, size: str, max_side: int, tile: int) -> None:
         seconds = time.process_time() - start
         first = first or seconds
         times = f"{seconds:7.2f} s  {seconds / first:6.2f}x"
-        print(f"{name:18} {times}  peak so far {peak_so_far():6.0f} MiB", flush=True)
+        print(f"{name:18} {times}  peak so far {peak_memory():6.0f} MiB", flush=True)
 
 
 def main() -> None:

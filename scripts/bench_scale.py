@@ -12,7 +12,6 @@ on when one mask is missing. Times are of one process, files in the system's cac
 import argparse
 import csv
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from measuring import head, peak_memory, row
 
 from wsss.config import RunConfig, parse
 from wsss.data.images import Sample, TaggedDataset
@@ -50,11 +50,7 @@ def timed(what: str, call: Callable[[], object]) -> None:
     start, own = time.monotonic(), time.process_time()
     call()
     wall, own = time.monotonic() - start, time.process_time() - own
-    print(f"| {what} | {wall:.1f} s | {own:.1f} s | {peak():.0f} MiB |", flush=True)
-
-
-def peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    row(what, f"{wall:.1f} s", f"{own:.1f} s", f"{peak_memory():.0f} MiB")
 
 
 def storage(source: Path, images: int, folder: Path) -> int:
@@ -68,7 +64,7 @@ def storage(source: Path, images: int, folder: Path) -> int:
         sizes = [entry.stat().st_size for entry in os.scandir(what) if not entry.is_dir()]
         print(f"{what.name}: {len(sizes)} files, {np.mean(sizes):.0f} bytes an image")
     ids = [f"image_{i:07d}" for i in range(images)]
-    print("| | wall | processor | peak |\n|---|---:|---:|---:|")
+    head("", "wall", "processor", "peak")
     timed("`ls` of the masks", lambda: os.system(f"ls {run.pseudo_masks} > /dev/null"))
     timed("one look at every mask", lambda: [run.pseudo_mask(i).is_file() for i in ids])
     timed("one listing", lambda: names_below(run.pseudo_masks, ".png"))
@@ -147,13 +143,13 @@ def go_on(what: str, config: RunConfig, missing: str) -> None:
     for part, line in (("until its first image", f"{first} 0"), ("to its end", lines[-1])):
         wall, own, memory = map(float, line.split())
         shown = f"{memory:.0f} MiB" if memory else ""
-        print(f"| {what}, {part} | {wall:.1f} s | {own:.1f} s | {shown} |", flush=True)
+        row(f"{what}, {part}", f"{wall:.1f} s", f"{own:.1f} s", shown)
 
 
 def rows(images: int) -> int:
     rng = np.random.default_rng(0)
     names = tuple(f"class {k}" for k in range(80))
-    print("| | wall | processor | peak |\n|---|---:|---:|---:|")
+    head("", "wall", "processor", "peak")
     made: list[TaggedDataset] = []
 
     def make() -> None:

@@ -22,6 +22,8 @@ import sys
 import time
 from pathlib import Path
 
+from measuring import head, row
+
 ROOT = Path(__file__).resolve().parent.parent
 WAITS: dict[str, dict[str, str]] = {
     "default": {},
@@ -44,22 +46,20 @@ def main() -> None:
         work(arguments.steps, arguments.precision)
         return
     rows = [(t, wait) for t in arguments.threads for wait in WAITS if t > 1 or wait == ONE_THREAD]
-    workers = {row: start(*row, arguments) for row in rows}
-    print("| threads | waiting | other busy processes | steps/s, best | median |")
-    print("|---|---|---|---|---|")
+    workers = {one: start(*one, arguments) for one in rows}
+    head("threads", "waiting", "other busy processes", "steps/s, best", "median")
     for count in arguments.busy:
         others = [multiprocessing.Process(target=spin, daemon=True) for _ in range(count)]
         for other in others:
             other.start()
-        found: dict[tuple[int, str], list[float]] = {row: [] for row in rows}
+        found: dict[tuple[int, str], list[float]] = {one: [] for one in rows}
         for _ in range(arguments.rounds):
-            for row in rows:
-                found[row].append(arguments.steps / ask(workers[row]))
+            for one in rows:
+                found[one].append(arguments.steps / ask(workers[one]))
         for other in others:
             other.terminate()
         for (threads, wait), rates in found.items():
-            best, median = max(rates), statistics.median(rates)
-            print(f"| {threads} | {wait} | {count} | {best:.1f} | {median:.1f} |", flush=True)
+            row(threads, wait, count, f"{max(rates):.1f}", f"{statistics.median(rates):.1f}")
     for worker in workers.values():
         worker.communicate()
 

@@ -23,6 +23,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from measuring import head, row
+
 ROOT = Path(__file__).resolve().parent.parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 PROGRAM = "from wsss.cli import main\nmain()\n"
@@ -145,10 +147,9 @@ def digests(folder: Path, worlds: Sequence[int]) -> int:
         os.utime(run / "train_seg" / "done.json")
         finish(folder, start(folder, "wsss_main.py", ["run", *words], world))
         found[world] = {what: digest(run, pattern) for what, pattern in MADE.items()}
-    print(f"| made | {' | '.join(f'{world} processes' for world in worlds)} |")
-    print("|---" * (len(worlds) + 1) + "|")
+    head("made", *(f"{world} processes" for world in worlds))
     for what in MADE:
-        print(f"| {what} | {' | '.join(found[world][what] for world in worlds)} |")
+        row(what, *(found[world][what] for world in worlds))
     same = all(made == found[worlds[0]] for made in found.values())
     print("the same" if same else "DIFFERENT")
     return 0 if same else 1
@@ -173,11 +174,10 @@ def slow(folder: Path) -> int:
         ),
         "the panorama last": (panorama, -1, 0.0, (IMAGES + 19) * COST / WORLD),
     }
-    print("| 120 images of 0.1 s, 4 processes | dealt, s | every 4th, s | least possible, s |")
-    print("|---|---:|---:|---:|")
+    head("120 images of 0.1 s, 4 processes", "dealt, s", "every 4th, s", "least possible, s")
     for case, (costs, slow_rank, pause, least) in cases.items():
         seconds = [share(folder, dealt, slow_rank, costs, pause) for dealt in (True, False)]
-        print(f"| {case} | {seconds[0]:.1f} | {seconds[1]:.1f} | {least:.1f} |", flush=True)
+        row(case, *(f"{value:.1f}" for value in (*seconds, least)))
     return 0
 
 

@@ -160,20 +160,24 @@ def precise(teacher: Teacher, recipe: Recipe) -> Teacher:
     return teacher
 
 
+def crops_of(recipe: Recipe, images: Images, step: int) -> Tensor:
+    """The crops of a step at the teacher's size, a share of them mixed: (B, 3, T, T) in 0–1."""
+    crops = random_crops(
+        images,
+        seed=recipe.seed,
+        step=step,
+        batch=recipe.batch,
+        size=recipe.teacher_size,
+        min_area=recipe.min_area,
+    )
+    return mixed(crops, seed=recipe.seed, step=step, share=recipe.mix) if recipe.mix else crops
+
+
 def lessons(recipe: Recipe, teacher: Teacher, images: Images, step: int) -> Iterator[Lesson]:
     """The batches from a step to the end; a thread asks the teacher one batch ahead."""
 
     def prepare(step: int) -> Lesson:
-        crops = random_crops(
-            images,
-            seed=recipe.seed,
-            step=step,
-            batch=recipe.batch,
-            size=recipe.teacher_size,
-            min_area=recipe.min_area,
-        )
-        if recipe.mix:
-            crops = mixed(crops, seed=recipe.seed, step=step, share=recipe.mix)
+        crops = crops_of(recipe, images, step)
         return lesson(teacher, crops, recipe.size_at(step), locations=recipe.dense > 0)
 
     if step >= recipe.steps:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from measuring import head, row
 from torch import Tensor
 
 from wsss.config import RunConfig
@@ -35,16 +36,13 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder of a run with seeds")
     config = read_config(parser.parse_args().run, [])
     bands, sweep = count(config)
-    print("| threshold | 255 % |", " | ".join((*COUNTINGS, "per image")), "|")
-    print("|---" * (3 + len(COUNTINGS)) + "|")
+    head("threshold", "255 %", *COUNTINGS, "per image")
     for width, scores in bands.items():
         found = scores.summary()
         figures = [*found["countings"].values(), found["image_miou"]]
         low, high = CENTRE - width / 2, CENTRE + width / 2
         name = f"{low:.2f} to {high:.2f}" if width else f"{CENTRE}"
-        print(
-            "|", " | ".join([name, *(f"{100 * f:.1f}" for f in (found["unsure"], *figures))]), "|"
-        )
+        row(name, *(f"{100 * figure:.1f}" for figure in (found["unsure"], *figures)))
     threshold, miou = sweep.best()
     print(f"oracle: {100 * miou:.1f} at {threshold}, swept on these true masks")
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from measuring import head, row
 from scipy import ndimage
 
 from wsss.data.mask_io import read_mask
@@ -54,8 +55,7 @@ def main(folder: Path, count: int) -> None:
 
     pixels = sum(mask.size for mask in masks.values())
     print(f"{len(masks)} masks of {folder}, {pixels / len(masks):,.0f} pixels each on the mean")
-    print("| format | changed pixels | farthest | mIoU | kB per mask | write, ms | read, ms |")
-    print("|---|---|---|---|---|---|---|")
+    head("format", "changed pixels", "farthest", "mIoU", "kB per mask", "write, ms", "read, ms")
     for name, polygons in RUNS:
         with tempfile.TemporaryDirectory() as there:
             start = time.process_time()
@@ -91,10 +91,14 @@ def main(folder: Path, count: int) -> None:
                 farthest = max(farthest, far(plain, wrong))
                 confusion.update(mask, np.where(back == IGNORE_INDEX, 0, back))
             n = len(masks)
-            print(
-                f"| {name}{', polygons' if polygons else ''} | {changed / total:.4%} | "
-                f"{farthest:.2f} px | {confusion.compute().miou:.4%} | {size / n / 1000:.1f} | "
-                f"{1000 * wrote / n:.0f} | {1000 * read / n:.0f} |"
+            row(
+                f"{name}{', polygons' if polygons else ''}",
+                f"{changed / total:.4%}",
+                f"{farthest:.2f} px",
+                f"{confusion.compute().miou:.4%}",
+                f"{size / n / 1000:.1f}",
+                f"{1000 * wrote / n:.0f}",
+                f"{1000 * read / n:.0f}",
             )
 
 

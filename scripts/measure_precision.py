@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import head, row
 from torch import Tensor, nn
 
 from wsss.config import PseudoMasksConfig
@@ -54,8 +55,7 @@ def main() -> None:
     }
     if given.run:
         networks["classifier"] = load_classifier(Run(given.run).model("train_cls"), CPU)
-    print("| network | precision | same label | largest difference | not finite | largest output |")
-    print("|---|---|---|---|---|---|")
+    head("network", "precision", "same label", "largest difference", "not finite", "largest output")
     for name, network in networks.items():
         same: dict[str, float] = defaultdict(float)
         apart: dict[str, float] = defaultdict(float)
@@ -72,10 +72,8 @@ def main() -> None:
                 apart[kind] = max(apart[kind], float((found - exact).abs().max()))
                 lost[kind] += int((~found.isfinite()).sum())
         for kind in same:
-            print(
-                f"| {name} | {kind} | {same[kind]:.3%} | {apart[kind]:.4f} | {lost[kind]} "
-                f"| {highest[0]:.0f} |"
-            )
+            shares = f"{same[kind]:.3%}", f"{apart[kind]:.4f}"
+            row(name, kind, *shares, lost[kind], f"{highest[0]:.0f}")
 
 
 @torch.inference_mode()

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from measuring import head, row
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
@@ -65,10 +66,10 @@ def report(title: str, doubts: list[Doubt], errors: Values) -> None:
     parts = {name: values for name, values in parts.items() if None not in values}
     worst, shown = (WORST, SHOWN) if title == "all" else (WORST // 2, SHOWN // 2)
     print(f"\n{title}: {len(errors)} masks; of the {worst} worst among the first {shown}")
-    print("| order | risk–coverage | worst among the first |\n|---|---|---|")
-    print(f"| random | {errors.mean():.4f} | {worst * shown / len(errors):.0f} |")
+    head("order", "risk–coverage", "worst among the first")
+    row("random", f"{errors.mean():.4f}", f"{worst * shown / len(errors):.0f}")
     for name, scores in orders(parts, errors).items():
-        print(f"| {name} | {risk(errors, scores):.4f} | {hits(errors, scores, worst, shown)} |")
+        row(name, f"{risk(errors, scores):.4f}", hits(errors, scores, worst, shown))
 
 
 def orders(parts: Mapping[str, list[float | None]], errors: Values) -> dict[str, Values]:

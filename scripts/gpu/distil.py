@@ -16,9 +16,9 @@ from pathlib import Path
 
 import torch
 import yaml
-from distill import precise, split, teacher_answers, whole_crops
+from distill import crops_of, precise, split, teacher_answers, whole_crops
 from distill_config import Recipe
-from distill_images import Images, decode_images, list_images, mixed, random_crops
+from distill_images import Images, decode_images, list_images
 from distill_run import (
     State,
     agreement,
@@ -74,25 +74,13 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
 
 def crops(recipe: Recipe, images: Images, threads: int) -> Iterator[Tensor]:
     """The batches of all steps; threads cut them ahead."""
-
-    def cut(step: int) -> Tensor:
-        found = random_crops(
-            images,
-            seed=recipe.seed,
-            step=step,
-            batch=recipe.batch,
-            size=recipe.teacher_size,
-            min_area=recipe.min_area,
-        )
-        return mixed(found, seed=recipe.seed, step=step, share=recipe.mix)
-
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Tensor]] = deque()
         step = 0
         try:
             while True:
                 while len(waiting) < 2 * threads:
-                    waiting.append(pool.submit(cut, step))
+                    waiting.append(pool.submit(crops_of, recipe, images, step))
                     step += 1
                 yield waiting.popleft().result()
         finally:

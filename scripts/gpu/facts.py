@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from measuring import cpu_name
+
 ROOT = Path(__file__).resolve().parents[2]
 
 _ASK = """
@@ -46,16 +48,6 @@ def commit() -> str:
         return here
     prepared = ROOT / ".gpu" / "commit"
     return f"{prepared.read_text().strip()} when prepared" if prepared.is_file() else "unknown"
-
-
-def cpu_name() -> str:
-    """As Linux reports it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]} ({len(names)})" if names else platform.machine()
 
 
 def _output(*command: str, env: Mapping[str, str] | None = None) -> str:
