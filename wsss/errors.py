@@ -18,14 +18,14 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".:")
 
 
-def brief(value: object, length: int = 100) -> str:
+def brief(value: object) -> str:
     """A value of any kind and size for the inside of a sentence: its repr, cut within."""
     cutter = reprlib.Repr()
-    cutter.maxstring = cutter.maxother = length
+    cutter.maxstring = cutter.maxother = 100
     cutter.maxdict = cutter.maxlist = cutter.maxtuple = 8
     cutter.maxlevel = 3
     text = cutter.repr(value)
-    return text if len(text) <= 4 * length else f"{text[: 4 * length]}…"
+    return text if len(text) <= 400 else f"{text[:400]}…"
 
 
 def on_one_line(sentence: str) -> str:

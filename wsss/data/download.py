@@ -15,6 +15,7 @@ from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, Transfe
 from wsss.errors import WsssError
 
 _CHUNK = 1 << 18
+_PATIENCE = 60  # seconds without a byte until a connection counts as broken
 _BROKEN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
 
 
@@ -42,7 +43,6 @@ def download(
     folder: Path,
     *,
     attempts: int = 5,
-    timeout: float = 60,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> Path:
     """Gets `archive` into `folder`, unless it lies there whole.
@@ -54,7 +54,6 @@ def download(
         archive: what to get.
         folder: where to; made if need be.
         attempts: how often to go on after a broken connection.
-        timeout: seconds without a byte until a connection counts as broken.
         progress: called with bytes so far and bytes in all, None where the server does not say.
 
     Returns:
@@ -69,7 +68,7 @@ def download(
     if check_integrity(whole, archive.md5):
         return whole
     folder.mkdir(parents=True, exist_ok=True)
-    _fetch_all(archive, part, attempts, timeout, progress)
+    _fetch_all(archive, part, attempts, progress)
     if not check_integrity(part, archive.md5):
         size = part.stat().st_size
         part.unlink()
@@ -94,19 +93,14 @@ def download_shown(archive: Archive, folder: Path) -> Path:
 
 
 def _fetch_all(
-    archive: Archive,
-    part: Path,
-    attempts: int,
-    timeout: float,
-    progress: Callable[[int, int | None], None],
+    archive: Archive, part: Path, attempts: int, progress: Callable[[int, int | None], None]
 ) -> None:
     for attempt in range(1, attempts + 1):
         try:
-            return _fetch(archive.url, part, timeout, progress)
+            return _fetch(archive.url, part, progress)
         except urllib.error.HTTPError as error:
-            if (
-                error.code == 416
-            ):  # nothing lies behind the bytes we have: whole, or of another file
+            # nothing lies behind the bytes we have: whole, or of another file
+            if error.code == 416:
                 return None
             raise WsssError(
                 f"{archive.url} answered {error.code} {error.reason}; expected the archive: check "
@@ -122,16 +116,14 @@ def _fetch_all(
     return None
 
 
-def _fetch(
-    url: str, part: Path, timeout: float, progress: Callable[[int, int | None], None]
-) -> None:
+def _fetch(url: str, part: Path, progress: Callable[[int, int | None], None]) -> None:
     """One connection: appends to `part` what it lacks."""
     have = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "wsss", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
     request = urllib.request.Request(url, headers=headers)
-    with urllib.request.urlopen(request, timeout=timeout) as answer:
+    with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:
         resumed = answer.status == 206 and _starts_at(answer.headers, have)
         done = have if resumed else 0
         length = answer.headers.get("Content-Length")

@@ -101,11 +101,6 @@ def track(items: Iterable[T], title: str, total: int) -> Iterator[T]:
             tracker.advance()
 
 
-def announce(title: str, part: str, number: int, total: int) -> None:
-    """Say on stderr that a part begins, of work that can't be counted."""
-    print(f"{title} {number}/{total}  {part}", file=sys.stderr, flush=True)
-
-
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -7,6 +7,7 @@ agree to rounding, which `tests/wsss/stages/test_export.py` holds them to.
 import copy
 import importlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from glmix.clustering import regional_means
-from wsss.engine.progress import announce
 from wsss.errors import WsssError, first_line
 from wsss.export.load import KEY, LEAST, MULTIPLE, Card
 from wsss.files import write_atomic
@@ -76,13 +76,13 @@ def save_onnx(path: Path, network: nn.Module, card: Card) -> None:
                 f"{package} is not installed, and the export to ONNX needs it: "
                 "pip install 'wsss[export]'."
             ) from None
-    announce("export", "trace the network, for minutes on a busy machine", 1, 3)
+    _say("trace the network, for minutes on a busy machine", 1, 3)
     traced = trace(network)
-    announce("export", "translate the graph to ONNX", 2, 3)
+    _say("translate the graph to ONNX", 2, 3)
     program: Any = torch.onnx.export(
         traced, input_names=["images"], output_names=["logits"], dynamo=True, verbose=False
     )
-    announce("export", f"write {path}", 3, 3)
+    _say(f"write {path}", 3, 3)
     program.model.metadata_props[KEY] = json.dumps(card)
     write_atomic(path, lambda target: program.save(target))
 
@@ -94,10 +94,14 @@ def save_exported(path: Path, network: nn.Module, card: Card) -> None:
         WsssError: the network can't be traced.
     """
     extra = {KEY: json.dumps(card)}
-    announce("export", "trace the network, for minutes on a busy machine", 1, 2)
+    _say("trace the network, for minutes on a busy machine", 1, 2)
     program = trace(network)
-    announce("export", f"write {path}", 2, 2)
+    _say(f"write {path}", 2, 2)
     write_atomic(path, lambda target: torch.export.save(program, target, extra_files=extra))
+
+
+def _say(part: str, number: int, of: int) -> None:
+    print(f"export {number}/{of}  {part}", file=sys.stderr, flush=True)
 
 
 def _check(network: nn.Module, program: ExportedProgram) -> None:

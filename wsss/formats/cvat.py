@@ -30,7 +30,7 @@ def read_tags(path: Path, class_names: Sequence[str] | None = None) -> TagList:
     file = file_of(path)
     rows = Collector(file)
     labels: list[str] = []
-    for number, element in enumerate(stream_xml(file, "The annotations"), 1):
+    for number, element in enumerate(stream_xml(file), 1):
         if element.tag == "meta":
             labels = labels_of(element)
         elif element.tag == "image":

@@ -34,7 +34,7 @@ def read_masks(path: Path) -> MaskList:
     found: dict[str, list[Element]] = {}
     sizes: dict[str, Size | None] = {}
     labels: list[str] = []
-    for number, element in enumerate(stream_xml(file, "The annotations"), 1):
+    for number, element in enumerate(stream_xml(file), 1):
         if element.tag == "meta":
             labels = labels_of(element)
         elif element.tag == "image":

@@ -19,30 +19,11 @@ from wsss.labels import (
     describe_unknown,
 )
 
-CLASS_NAMES: tuple[str, ...] = (
-    BACKGROUND,
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
+_NAMES = (
+    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike "
+    "person pottedplant sheep sofa train tvmonitor"
 )
-
+CLASS_NAMES: tuple[str, ...] = (BACKGROUND, *_NAMES.split())
 NUM_CLASSES = len(CLASS_NAMES)
 
 _LONGEST = 250  # bytes of a file's name, without its suffix

@@ -13,12 +13,11 @@ LARGEST = 1 << 28
 """Bytes that one element may have."""
 
 
-def stream_xml(path: Path, what: str) -> Iterator[ET.Element]:
+def stream_xml(path: Path) -> Iterator[ET.Element]:
     """The elements right below the root, each whole, in their order.
 
     Args:
         path: of the file.
-        what: `The tags`, for the sentence.
 
     Raises:
         WsssError: the file can't be read, is no XML, declares a document type (whose entities may
@@ -34,8 +33,8 @@ def stream_xml(path: Path, what: str) -> Iterator[ET.Element]:
             yield from tree.taken()
     except OSError as error:
         raise WsssError(
-            f"{what} {path} cannot be read ({error.strerror}); expected an XML file: check the "
-            "path."
+            f"The annotations {path} cannot be read ({error.strerror}); expected an XML file: "
+            "check the path."
         ) from None
 
 

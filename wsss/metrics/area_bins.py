@@ -6,7 +6,7 @@ The mean over a split is governed by large regions, which hold most of the pixel
 import numpy as np
 from numpy.typing import NDArray
 
-from wsss.metrics.confusion import ConfusionMatrix
+from wsss.metrics.confusion import ConfusionMatrix, mean_known, ratios
 
 BINS = ("small", "medium", "large")
 LIMITS = (32**2, 96**2)
@@ -51,7 +51,5 @@ class AreaBinnedIoU:
 
         Background is left out of the mean: its area says nothing about objects.
         """
-        nothing = np.full(self.both.shape, np.nan)
-        iou = np.divide(self.both, self.either, out=nothing, where=self.either > 0)
-        means = [row[~np.isnan(row)] for row in iou[:, 1:]]
-        return iou, np.array([row.mean() if row.size else np.nan for row in means])
+        iou = ratios(self.both, self.either)
+        return iou, np.array([mean_known(row) for row in iou[:, 1:]])

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from wsss.metrics.confusion import mean_known
+
 
 def average_precision(
     scores: NDArray[np.floating] | torch.Tensor, tags: NDArray[np.generic] | torch.Tensor
@@ -29,8 +31,7 @@ def average_precision(
     if not np.isfinite(s).all():
         raise ValueError("scores hold nan or infinity; expected finite numbers")
     per_class = np.array([_one_class(s[:, c], t[:, c] > 0.5) for c in range(s.shape[1])])
-    known = per_class[~np.isnan(per_class)]
-    return per_class, float(known.mean()) if known.size else float("nan")
+    return per_class, mean_known(per_class)
 
 
 def _one_class(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:

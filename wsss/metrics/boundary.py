@@ -9,7 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from wsss.labels import IGNORE_INDEX
+from wsss.metrics.confusion import mean_known, ratios
+
 Mask = NDArray[np.uint8]
+_WIDTH = 0.02  # of the bands, as a share of the diagonal; never less than one pixel
 
 
 def bands(mask: Mask, distance: int) -> NDArray[np.bool_]:
@@ -39,23 +43,15 @@ class BoundaryIoU:
     that a perfect prediction scores 1 although VOC draws void along every contour.
     """
 
-    def __init__(self, num_classes: int, ignore_index: int = 255, width: float = 0.02) -> None:
-        """Starts from zero.
-
-        Args:
-            num_classes: C, background included.
-            ignore_index: void in a target; in a prediction it belongs to no class.
-            width: of the bands, as a share of the diagonal; never less than one pixel.
-        """
-        self.ignore_index = ignore_index
-        self.width = width
+    def __init__(self, num_classes: int) -> None:
+        """Starts from zero; `num_classes` counts background."""
         self.both = np.zeros(num_classes, np.int64)
         self.either = np.zeros(num_classes, np.int64)
 
     def update(self, target: Mask, pred: Mask) -> None:
-        """Adds an image: (H, W) class indices or `ignore_index`, both of one size."""
-        distance = max(1, round(self.width * math.hypot(*target.shape)))
-        pred = np.where(target == self.ignore_index, np.uint8(self.ignore_index), pred)
+        """Adds an image: (H, W) class indices or 255, both of one size."""
+        distance = max(1, round(_WIDTH * math.hypot(*target.shape)))
+        pred = np.where(target == IGNORE_INDEX, np.uint8(IGNORE_INDEX), pred)
         true, found = bands(target, distance), bands(pred, distance)
         both = _counts(target[true & found & (target == pred)], len(self.both))
         self.both += both
@@ -63,10 +59,8 @@ class BoundaryIoU:
 
     def compute(self) -> tuple[NDArray[np.float64], float]:
         """(C,) in [0, 1], nan for a class that never occurred, and the mean over the others."""
-        nothing = np.full(len(self.both), np.nan)
-        iou = np.divide(self.both, self.either, out=nothing, where=self.either > 0)
-        present = self.either > 0
-        return iou, float(iou[present].mean()) if present.any() else float("nan")
+        iou = ratios(self.both, self.either)
+        return iou, mean_known(iou)
 
 
 def _counts(labels: Mask, classes: int) -> NDArray[np.int64]:

@@ -1,5 +1,6 @@
 """One confusion matrix over a whole split, and the scores that follow from it. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -8,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from wsss.errors import WsssError
+from wsss.labels import IGNORE_INDEX
 
 Mask = NDArray[np.integer] | torch.Tensor
 Counts = NDArray[np.int64]
@@ -29,40 +31,44 @@ class SegmentationScores:
     pixel_accuracy: float
 
 
+def ratios(parts: Counts, wholes: Counts) -> NDArray[np.float64]:
+    """Counts over counts of the same shape; nan where nothing was counted."""
+    return np.divide(parts, wholes, out=np.full(parts.shape, np.nan), where=wholes > 0)
+
+
+def mean_known(values: Sequence[float] | NDArray[np.float64]) -> float:
+    """The mean of the values but nan; nan where there is none."""
+    found = np.asarray(values, np.float64)
+    found = found[~np.isnan(found)]
+    return float(found.mean()) if found.size else float("nan")
+
+
 class ConfusionMatrix:
     """Counts of (target class, predicted class) over a split, VOC's way.
 
     IoU = diagonal / (row sum + column sum − diagonal), summed over all images before dividing
-    (Everingham et al. 2010), pixels whose target is `ignore_index` left out.
+    (Everingham et al. 2010), pixels whose target is 255, void, left out.
 
     Attributes:
-        matrix: (C, C) int64; row = target, column = prediction. Predictions of `ignore_index` are
-            counted in `undecided` alone.
-        undecided: (C,) int64; target pixels of each class where the prediction was `ignore_index`.
+        matrix: (C, C) int64; row = target, column = prediction. Predictions of 255 are counted in
+            `undecided` alone.
+        undecided: (C,) int64; target pixels of each class where the prediction was 255.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        ignore_index: int = 255,
-        *,
-        unsure: Unsure = "wrong",
-    ) -> None:
+    def __init__(self, num_classes: int, *, unsure: Unsure = "wrong") -> None:
         """Starts from zero.
 
         Args:
             num_classes: C, background included.
-            ignore_index: outside 0..C−1; void in a target, not confident in a prediction.
-            unsure: what a predicted `ignore_index` counts as: class 0; an error, which enters its
-                target's row sum and no column; or nothing, which flatters masks that leave out
-                what is hard.
+            unsure: what a predicted 255 counts as: class 0; an error, which enters its target's
+                row sum and no column; or nothing, which flatters masks that leave out what is
+                hard.
         """
-        if 0 <= ignore_index < num_classes:
-            raise ValueError(f"ignore_index {ignore_index} is one of the {num_classes} classes")
+        if num_classes > IGNORE_INDEX:
+            raise ValueError(f"{num_classes} classes, of which 255, void, is none")
         if unsure not in get_args(Unsure):
             raise ValueError(f"unsure is {unsure!r}; expected one of {', '.join(get_args(Unsure))}")
         self.num_classes = num_classes
-        self.ignore_index = ignore_index
         self.unsure = unsure
         self.matrix = np.zeros((num_classes, num_classes), np.int64)
         self.undecided = np.zeros(num_classes, np.int64)
@@ -71,7 +77,7 @@ class ConfusionMatrix:
         """Adds an image or a batch.
 
         Args:
-            target: (H, W) or (B, H, W) integers in 0..C−1, or `ignore_index`.
+            target: (H, W) or (B, H, W) integers in 0..C−1, or 255.
             pred: the same shape and range.
 
         Raises:
@@ -83,20 +89,20 @@ class ConfusionMatrix:
                 f"{tuple(pred.shape)}; expected both at the image's size: recompute the masks."
             )
         rows, columns = self._flat(target, "target"), self._flat(pred, "prediction")
-        size = self.num_classes + 1  # the last one holds ignore_index
+        size = self.num_classes + 1  # the last one holds 255
         counts = np.bincount(rows * size + columns, minlength=size * size).reshape(size, size)
         self.matrix += counts[:-1, :-1]
         self.undecided += counts[:-1, -1]
 
     def _flat(self, mask: Mask, role: str) -> NDArray[np.int64]:
-        """(pixels,) with `ignore_index` renamed C, after a check of the range."""
+        """(pixels,) with 255 renamed C, after a check of the range."""
         array = (mask.detach().cpu().numpy() if isinstance(mask, torch.Tensor) else mask).ravel()
-        ignored = array == self.ignore_index
+        ignored = array == IGNORE_INDEX
         strange = ((array < 0) | (array >= self.num_classes)) & ~ignored
         if strange.any():
             raise WsssError(
                 f"A {role} mask holds the value {array[strange][0]}; expected classes "
-                f"0..{self.num_classes - 1} or {self.ignore_index}: check the list of classes."
+                f"0..{self.num_classes - 1} or {IGNORE_INDEX}: check the list of classes."
             )
         return np.where(ignored, self.num_classes, array.astype(np.int64))
 
@@ -107,14 +113,14 @@ class ConfusionMatrix:
 
     def merge(self, other: "ConfusionMatrix") -> None:
         """Adds the counts of another part of the split (another shard or rank)."""
-        if (other.num_classes, other.ignore_index) != (self.num_classes, self.ignore_index):
+        if other.num_classes != self.num_classes:
             raise ValueError("merging confusion matrices of different classes")
         self.matrix += other.matrix
         self.undecided += other.undecided
 
     def counted(self, unsure: Unsure) -> "ConfusionMatrix":
-        """The same counts, with another meaning of a predicted `ignore_index`."""
-        other = ConfusionMatrix(self.num_classes, self.ignore_index, unsure=unsure)
+        """The same counts, with another meaning of a predicted 255."""
+        other = ConfusionMatrix(self.num_classes, unsure=unsure)
         other.merge(self)
         return other
 
@@ -131,10 +137,7 @@ class ConfusionMatrix:
     def compute(self) -> SegmentationScores:
         """The scores of everything added so far."""
         right, true, found = self.areas()
-        union = true + found - right
-        iou = np.divide(right, union, out=np.full(len(right), np.nan), where=union > 0)
+        iou = ratios(right, true + found - right)
         pixels = int(true.sum())
-        present = union > 0
-        miou = float(iou[present].mean()) if present.any() else float("nan")
         accuracy = float(right.sum() / pixels) if pixels else float("nan")
-        return SegmentationScores(iou, miou, accuracy)
+        return SegmentationScores(iou, mean_known(iou), accuracy)

@@ -7,9 +7,7 @@ They differ in what a predicted 255 is, and in which classes the mean goes over.
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
-from wsss.metrics.confusion import ConfusionMatrix, Unsure
+from wsss.metrics.confusion import ConfusionMatrix, Unsure, mean_known
 
 
 @dataclass(frozen=True)
@@ -29,8 +27,7 @@ class Counting:
         """The mean IoU; nan where no class is counted."""
         counted = confusion.counted(self.unsure)
         iou, (_, true, _) = counted.compute().iou, counted.areas()
-        chosen = iou[true > 0] if self.over == "target" else iou[~np.isnan(iou)]
-        return float(chosen.mean()) if chosen.size else float("nan")
+        return mean_known(iou[true > 0] if self.over == "target" else iou)
 
 
 COUNTINGS = {

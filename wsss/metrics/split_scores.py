@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from wsss.labels import BACKGROUND, IGNORE_INDEX
 from wsss.metrics.area_bins import BINS, AreaBinnedIoU
 from wsss.metrics.boundary import BoundaryIoU
-from wsss.metrics.confusion import ConfusionMatrix, Unsure
+from wsss.metrics.confusion import ConfusionMatrix, Unsure, mean_known
 from wsss.metrics.protocols import COUNTINGS
 
 Mask = NDArray[np.uint8]
@@ -69,15 +69,11 @@ class SplitScores:
         return {
             **summary(self.confusion, self.names),
             "images": len(self.mious),
-            "image_miou": known(self._mean_over_images()),
+            "image_miou": known(mean_known([miou for _, miou in sorted(self.mious.items())])),
             "areas": self._by_area(),
             "boundary_miou": known(miou),
             "boundary_iou": _by_class(iou, self.names),
         }
-
-    def _mean_over_images(self) -> float:
-        counted = [miou for _, miou in sorted(self.mious.items()) if not np.isnan(miou)]
-        return float(np.mean(counted)) if counted else float("nan")
 
     def _by_area(self) -> dict[str, Any]:
         iou, means = self.areas.compute()

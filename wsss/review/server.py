@@ -153,8 +153,8 @@ def make_app(session: Session, guard: Middleware) -> Starlette:
         ConflictError: conflict,
         _UnknownError: _answer(404, "The run has no such image."),
         ValidationError: _answer(400, "The page and the server don't fit: load the page again."),
-        WsssError: _sentence(422),
-        OSError: _sentence(507),
+        WsssError: _answer(422),
+        OSError: _answer(507),
     }
     compressed = Middleware(GZipMiddleware, minimum_size=2000, compresslevel=3)
     return Starlette(routes=routes, middleware=[guard, compressed], exception_handlers=errors)
@@ -225,16 +225,11 @@ async def _body(request: Request) -> bytes:
     return bytes(data)
 
 
-def _answer(status: int, sentence: str) -> Callable[[Request, Exception], Awaitable[Response]]:
+def _answer(status: int, sentence: str = "") -> Callable[[Request, Exception], Awaitable[Response]]:
+    """An error as JSON: in this sentence, or in its own."""
+
     async def handle(request: Request, error: Exception) -> Response:
-        return JSONResponse({"error": sentence}, status)
-
-    return handle
-
-
-def _sentence(status: int) -> Callable[[Request, Exception], Awaitable[Response]]:
-    async def handle(request: Request, error: Exception) -> Response:
-        sentence = str(error) if isinstance(error, WsssError) else f"{first_line(error)}."
-        return JSONResponse({"error": sentence}, status)
+        own = str(error) if isinstance(error, WsssError) else f"{first_line(error)}."
+        return JSONResponse({"error": sentence or own}, status)
 
     return handle

@@ -68,7 +68,7 @@ def check_voc(
 
     def check(id_: str) -> list[str]:
         path = images.get(id_, root / "JPEGImages" / f"{id_}.jpg")
-        found = _attempt("image", lambda: check_image(path, verify))[1]
+        found = _check_image(path, verify)
         annotation = annotation_path(root, id_)
         objects, unread = _attempt("annotation", lambda: read_objects(annotation))
         tags[id_] = [names.index(name) for name in set(objects or ()) & set(names)]
@@ -111,11 +111,8 @@ def check_folder(
         problems += [f"tag: {text}." for text in listed.unknown(names)]
     paths, unresolved = resolve_all(listed.rows, index, listed.prefix)
     problems += [f"image name: {tags} names {text}." for text in unresolved]
-
-    def check(path: str) -> list[str]:
-        return _attempt("image", lambda: check_image(images / path, verify))[1]
-
-    return problems + _everywhere(check, dict.fromkeys(paths.values()))
+    found = (images / path for path in dict.fromkeys(paths.values()))
+    return problems + _everywhere(partial(_check_image, verify=verify), found)
 
 
 def check_coco(
@@ -133,16 +130,13 @@ def check_coco(
         The problems: annotations, then images, then masks, split by split.
     """
     problems: list[str] = []
-
-    def check(path: Path) -> list[str]:
-        return _attempt("image", lambda: check_image(path, verify))[1]
-
     for split in splits:
         tagged, unread = _attempt("annotations", partial(open_tagged, data, split))
         problems += unread
         if tagged is None:
             continue
         samples = tagged.samples
+        check = partial(_check_image, verify=verify)
         problems += _everywhere(check, [sample.path for sample in samples])
         if split in scored:
             make = partial(true_masks, data, split, tagged, track)
@@ -207,6 +201,10 @@ def describe(config: RunConfig) -> list[str]:
     """What the data hold, as lines, and what in the tags will keep a classifier from learning."""
     tagged = open_tagged(config.data, config.data.train_split)
     return describe_data(config.data, tagged, config.train_cls.holdout, config.seed).lines()
+
+
+def _check_image(path: Path, verify: bool) -> list[str]:
+    return _attempt("image", lambda: check_image(path, verify))[1]
 
 
 def _everywhere(check: Callable[[T], list[str]], items: Iterable[T]) -> list[str]:
