@@ -167,24 +167,20 @@ def _plain(value: Any) -> Any:
 
 def _form(field: FieldInfo) -> str:
     """What a setting takes: its type, and the bounds that pydantic checks."""
-    text = _type(field.annotation)
-    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-    bounds = [
-        f"{sign} {getattr(mark, name)}"
-        for mark in field.metadata
-        for name, sign in signs.items()
-        if hasattr(mark, name)
-    ]
-    return ", ".join([text, *bounds])
+    return ", ".join([_type(field.annotation), *_bounds(field.metadata)])
+
+
+def _bounds(marks: Sequence[Any]) -> list[str]:
+    signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+    values = ((sign, getattr(mark, name, None)) for mark in marks for name, sign in signs.items())
+    return [f"{sign} {value}" for sign, value in values if value is not None]
 
 
 def _type(kind: Any) -> str:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:
-        signs = (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"))
         marks = [m for mark in arguments[1:] for m in (mark, *getattr(mark, "metadata", ()))]
-        bounds = [f"{s} {getattr(m, n)}" for m in marks for n, s in signs if _has(m, n)]
-        return " ".join([_type(arguments[0]), *bounds])
+        return " ".join([_type(arguments[0]), *_bounds(marks)])
     if origin in (types.UnionType, typing.Union):
         return " or ".join(_type(one) for one in arguments)
     if origin is typing.Literal:
@@ -197,10 +193,6 @@ def _type(kind: Any) -> str:
         type(None): "null", dict: "keys with values", walks.Walk: "Walk", walks.Border: "Border",
     }  # fmt: skip
     return names[origin or kind]
-
-
-def _has(mark: Any, name: str) -> bool:
-    return getattr(mark, name, None) is not None
 
 
 def _attributes(item: Any) -> Sequence[str]:
