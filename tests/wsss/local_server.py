@@ -1,10 +1,16 @@
 """A server on 127.0.0.1 that knows HTTP Range and can break off in the middle."""
 
+import hashlib
+import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+
+from PIL import Image
+
+from wsss.data.download import Archive
 
 
 class Site:
@@ -17,6 +23,18 @@ class Site:
         self.ranges = True
         self.from_zero = False  # answers a range with 206, but from the first byte on
         self.url = ""
+
+    def put(self, path: str, body: bytes) -> Archive:
+        """Serve a file; returns what to ask for."""
+        self.files[path] = body
+        return Archive(self.url + path, path[1:], hashlib.md5(body).hexdigest())
+
+
+def jpeg() -> bytes:
+    """An image of 6×4 pixels."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (6, 4)).save(buffer, "JPEG")
+    return buffer.getvalue()
 
 
 @contextmanager

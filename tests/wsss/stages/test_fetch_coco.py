@@ -1,6 +1,5 @@
 """fetch-coco on a made-up COCO of a few pixels, served by a local server."""
 
-import hashlib
 import io
 import json
 import zipfile
@@ -9,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
-from tests.wsss.local_server import Site
-from wsss.data.download import Archive
+from tests.wsss.local_server import Site, jpeg
 from wsss.errors import WsssError
 from wsss.formats.coco_layout import read_coco
 from wsss.stages import fetch_coco
@@ -22,12 +19,6 @@ SPLITS = {"train2014": (9, 25, 30), "val2014": (42, 73)}
 
 def name(split: str, number: int) -> str:
     return f"COCO_{split}_{number:012d}.jpg"
-
-
-def jpeg() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (6, 4)).save(buffer, "JPEG")
-    return buffer.getvalue()
 
 
 def instances(split: str) -> bytes:
@@ -68,14 +59,9 @@ class Mirror:
         notes |= {f"annotations/instances_{split}.json": instances(split) for split in SPLITS}
         contents = (notes, images("val2014"), images("train2014"))
         self.archives = [
-            self.put(archive, pack(files))
+            site.put(f"/{archive.filename}", pack(files))
             for archive, files in zip(fetch_coco.ARCHIVES, contents, strict=True)
         ]
-
-    def put(self, archive: Archive, body: bytes) -> Archive:
-        path = f"/{archive.filename}"
-        self.site.files[path] = body
-        return replace(archive, url=self.site.url + path, md5=hashlib.md5(body).hexdigest())
 
     def run(self, root: Path) -> Path:
         return fetch_coco.run(root, self.archives)
@@ -149,7 +135,7 @@ def test_fetch_coco_refuses_a_wrong_checksum(mirror: Mirror, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("body", [b"no archive", pack({"other/file": b"x"})])
 def test_fetch_coco_refuses_another_archive(mirror: Mirror, tmp_path: Path, body: bytes) -> None:
-    mirror.archives[1] = mirror.put(mirror.archives[1], body)
+    mirror.archives[1] = mirror.site.put("/val2014.zip", body)
     with pytest.raises(WsssError, match=r"val2014\.zip"):
         mirror.run(tmp_path)
     assert not (tmp_path / "val2014").exists()
@@ -157,7 +143,7 @@ def test_fetch_coco_refuses_another_archive(mirror: Mirror, tmp_path: Path, body
 
 def test_fetch_coco_writes_nothing_outside_its_folder(mirror: Mirror, tmp_path: Path) -> None:
     files = {**images("val2014"), "val2014/COCO_/../../../out.txt": b"x"}
-    mirror.archives[1] = mirror.put(mirror.archives[1], pack(files))
+    mirror.archives[1] = mirror.site.put("/val2014.zip", pack(files))
     mirror.run(tmp_path / "in" / "here")
     assert not list(tmp_path.glob("out.txt")) and not list((tmp_path / "in").glob("out.txt"))
 

@@ -1,6 +1,5 @@
 """fetch-voc on a made-up VOC and SBD of a few pixels, served by a local server."""
 
-import hashlib
 import io
 import re
 import tarfile
@@ -12,9 +11,8 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from tests.wsss.local_server import Site
+from tests.wsss.local_server import Site, jpeg
 from wsss.data import mask_io
-from wsss.data.download import Archive
 from wsss.errors import WsssError
 from wsss.formats import voc
 from wsss.stages import fetch_voc
@@ -30,12 +28,6 @@ def png(value: int) -> bytes:
     image.putpalette(mask_io.palette().tobytes())
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def jpeg() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (6, 4)).save(buffer, "JPEG")
     return buffer.getvalue()
 
 
@@ -84,12 +76,8 @@ class Mirror:
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self.voc = self.put("/voc.tar", pack(voc_files(), "w"))
-        self.sbd = self.put("/sbd.tgz", pack(sbd_files(), "w:gz"))
-
-    def put(self, path: str, body: bytes) -> Archive:
-        self.site.files[path] = body
-        return Archive(self.site.url + path, path[1:], hashlib.md5(body).hexdigest())
+        self.voc = site.put("/voc.tar", pack(voc_files(), "w"))
+        self.sbd = site.put("/sbd.tgz", pack(sbd_files(), "w:gz"))
 
     def run(self, root: Path, sbd: bool = True) -> Path:
         return fetch_voc.run(root, sbd=sbd, voc_source=self.voc, sbd_source=self.sbd)
@@ -174,7 +162,7 @@ def test_fetch_voc_refuses_a_wrong_checksum(mirror: Mirror, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("body", [b"no archive", pack({"other/file": b"x"}, "w")])
 def test_fetch_voc_refuses_another_archive(mirror: Mirror, tmp_path: Path, body: bytes) -> None:
-    mirror.voc = mirror.put("/voc.tar", body)
+    mirror.voc = mirror.site.put("/voc.tar", body)
     with pytest.raises(WsssError, match=r"does not unpack|VOCdevkit/VOC2012"):
         mirror.run(tmp_path)
     assert not (tmp_path / "VOCdevkit").exists()
@@ -182,7 +170,7 @@ def test_fetch_voc_refuses_another_archive(mirror: Mirror, tmp_path: Path, body:
 
 def test_fetch_voc_refuses_sbd_without_its_lists(mirror: Mirror, tmp_path: Path) -> None:
     files = {n: c for n, c in sbd_files().items() if not n.endswith("val.txt")}
-    mirror.sbd = mirror.put("/sbd.tgz", pack(files, "w:gz"))
+    mirror.sbd = mirror.site.put("/sbd.tgz", pack(files, "w:gz"))
     with pytest.raises(WsssError, match=r"\['train'\]"):
         mirror.run(tmp_path)
 
@@ -192,13 +180,13 @@ def test_fetch_voc_refuses_another_mat_file(mirror: Mirror, tmp_path: Path) -> N
     savemat(other, {"GTinst": np.zeros(3)})
     for content in (other.getvalue(), b"no mat at all, but long enough to have a header" * 9):
         files = sbd_files() | {"benchmark_RELEASE/dataset/cls/s1.mat": content}
-        mirror.sbd = mirror.put("/sbd.tgz", pack(files, "w:gz"))
+        mirror.sbd = mirror.site.put("/sbd.tgz", pack(files, "w:gz"))
         with pytest.raises(WsssError, match=r"s1\.mat"):
             mirror.run(tmp_path)
 
 
 def test_fetch_voc_writes_nothing_outside_its_folder(mirror: Mirror, tmp_path: Path) -> None:
-    mirror.voc = mirror.put("/voc.tar", pack({**voc_files(), "../../out.txt": b"x"}, "w"))
+    mirror.voc = mirror.site.put("/voc.tar", pack({**voc_files(), "../../out.txt": b"x"}, "w"))
     with pytest.raises(WsssError, match=r"out\.txt"):
         mirror.run(tmp_path / "in" / "here")
     assert not (tmp_path / "out.txt").exists() and not (tmp_path / "in" / "out.txt").exists()
