@@ -1,7 +1,9 @@
 """The stages in their order: what `wsss run` and `wsss quickstart` do."""
 
 import json
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from wsss import preflight
@@ -76,10 +78,22 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     def show() -> Path:
         if scores:
             show_summary(scores)
-        visualize.run(config, split=config.data.mask_split if unscored else None)
-        return report.run(config)
+        for one in (config, *later):
+            visualize.run(one, split=config.data.mask_split if unscored else None)
+            page = report.run(one)
+        _say_what_is_next(config, later)
+        return page
 
     return team.once(show)
+
+
+def _say_what_is_next(config: RunConfig, later: Sequence[RunConfig]) -> None:
+    """Where the last round lies, or what makes better masks of one's own images."""
+    if later:
+        print(f"masks and model of round {later[-1].round}: {later[-1].run}", file=sys.stderr)
+    elif config.data.images is not None:
+        again = f"wsss train-seg {shlex.quote(str(config.run))} --round 2"
+        print(f"better masks, from segmenter and seeds together: {again}", file=sys.stderr)
 
 
 def _with_chosen_walks(config: RunConfig) -> RunConfig:

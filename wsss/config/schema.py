@@ -357,7 +357,7 @@ class SelfTrainingConfig(Section):
     """At which the former segmenter predicts; results are averaged."""
     flip: bool = True
     """Average with the mirror image."""
-    seeds: float = Field(0.4, ge=0)
+    seeds: float = Field(0.5, ge=0)
     """The segmenter's probabilities are multiplied by the first round's seeds to this power."""
     crf: str = "deeplab"
     """Preset of the CRF, or `none`."""
