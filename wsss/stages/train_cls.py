@@ -22,7 +22,7 @@ from wsss.config import RunConfig
 from wsss.data.augment import normalise_pixels
 from wsss.data.check_images import without_damaged
 from wsss.data.features import FeatureSet, by_shape
-from wsss.data.images import TaggedDataset
+from wsss.data.images import Sample, TaggedDataset
 from wsss.data.tags import TagTrainingSet
 from wsss.engine.inference import Loaded, Steps, load, process, to_device
 from wsss.engine.loop import LossFunction, check_batch
@@ -39,7 +39,7 @@ from wsss.metrics.split_scores import known
 from wsss.models.classifier import ClassifierOutput, TagClassifier, new_classifier
 from wsss.models.frozen_heads import HeadsOnFeatures, keep_features
 from wsss.models.gate import whole_image_logits
-from wsss.run.state import Work
+from wsss.run.state import Run, Work
 
 HEAD_STEPS = 400
 """Steps of heads that are trained alone, at least."""
@@ -70,8 +70,9 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
 
     def finish() -> None:
         write_json(work.run.metrics, metrics)
-        deliver(work, model, _metadata(config, tagged) | _thresholds(metrics), metrics)
+        # first: a finished stage is not looked at again
         shutil.rmtree(work.run.features, ignore_errors=True)
+        deliver(work, model, _metadata(config, tagged) | _thresholds(metrics), metrics)
 
     team.once(finish)
     return path
@@ -99,7 +100,8 @@ def _train_heads(work: Work, runtime: Runtime, model: TagClassifier, train: Tagg
     config, run, team, settings = work.config, work.run, runtime.team, work.config.train_cls
     schedule = schedule_of(settings, len(train), HEAD_STEPS)
     check_batch(schedule, runtime, "train-cls")
-    exact = replace(runtime, precision="fp32")  # in any precision a step takes milliseconds
+    # a step takes milliseconds as it is
+    exact = replace(runtime, precision="fp32", compile=False)
     if settings.backbone_lr_factor == "auto" and runtime.is_main:
         print(
             f"{len(train)} images are few: the classifier's heads are trained alone, on a backbone "
@@ -107,7 +109,7 @@ def _train_heads(work: Work, runtime: Runtime, model: TagClassifier, train: Tagg
             file=sys.stderr,
         )
     begin_training(work, exact)
-    kept = team.once(lambda: names_below(run.features, ".safetensors"))
+    kept = team.once(lambda: _kept(run, train.samples))
     todo = [sample for sample in train.samples if sample.id not in kept]
     rules = config.data.max_side, config.data.skip_damaged
     left_out = {one.id for one in keep_features(model, todo, run.feature, runtime, *rules)}
@@ -121,6 +123,17 @@ def _train_heads(work: Work, runtime: Runtime, model: TagClassifier, train: Tagg
     loss_function = _loss(work, exact, model, lambda batch: batch[:-1])
     fit(work, exact, heads, groups, dataset, loss_function, schedule, by_shape)
     heads.fold()
+
+
+def _kept(run: Run, samples: Sequence[Sample]) -> set[str]:
+    """Ids of the images whose features are kept, and which are as they were then."""
+    found = names_below(run.features, ".safetensors")
+
+    def unchanged(sample: Sample) -> bool:
+        # a file that another one was moved onto is as old as it ever was, but its entry is new
+        return sample.path.stat().st_ctime_ns <= run.feature(sample.id).stat().st_mtime_ns
+
+    return {sample.id for sample in samples if sample.id in found and unchanged(sample)}
 
 
 def _loss(

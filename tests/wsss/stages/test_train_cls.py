@@ -1,6 +1,8 @@
 """Stage 1 by itself."""
 
 import json
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -54,9 +56,9 @@ def test_train_cls_leaves_a_backbone_of_rate_0(tmp_path: Path, tiny: Path, synth
 
 
 def test_train_cls_of_heads_alone_goes_on_with_what_it_kept(
-    tmp_path: Path, tiny: Path, synthetic: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny: Path, copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train(tiny, synthetic, tmp_path / "whole", FROZEN)
+    whole = train(tiny, copied, tmp_path / "whole", FROZEN)
     computed: list[int] = []
 
     def stopped(*_: object) -> None:
@@ -70,10 +72,16 @@ def test_train_cls_of_heads_alone_goes_on_with_what_it_kept(
     with monkeypatch.context() as patched:
         patched.setattr(train_cls, "fit", stopped)
         with pytest.raises(KeyboardInterrupt):
-            train(tiny, synthetic, tmp_path / "run", FROZEN)
-    next(Run(tmp_path / "run").features.iterdir()).unlink()
-    run = train(tiny, synthetic, tmp_path / "run", FROZEN)
-    assert computed == [10, 1]
+            train(tiny, copied, tmp_path / "run", FROZEN)
+    gone, changed, *_ = sorted(Run(tmp_path / "run").features.iterdir())
+    gone.unlink()
+    image = copied / "JPEGImages" / f"{changed.stem}.jpg"
+    other = image.with_suffix(".old")
+    shutil.copy(image, other)
+    os.utime(other, (0, 0))
+    other.replace(image)  # a file that is older than the features of the one before
+    run = train(tiny, copied, tmp_path / "run", FROZEN)
+    assert computed == [10, 2]
     assert run.model("train_cls").read_bytes() == whole.model("train_cls").read_bytes()
 
 
