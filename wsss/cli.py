@@ -128,6 +128,13 @@ def _own(images: Path | None, tags: Path | None) -> list[str]:
 def _config(
     source: Path | None, settings: list[str] | None, round: int | None = None
 ) -> "RunConfig":
+    """The config of a command, with what `wsss run` has chosen."""
+    from wsss.run.recipe import with_begun_walks
+
+    return with_begun_walks(_read(source, settings, round))
+
+
+def _read(source: Path | None, settings: list[str] | None, round: int | None = None) -> "RunConfig":
     from wsss.run.state import read_config, read_round
 
     settings = list(settings or [])
@@ -276,7 +283,7 @@ def run(
     overwrite: Overwrite = False,
 ) -> None:
     """Every stage in order, each skipped when finished; then scores and a page with images."""
-    config = _config(source, [*(settings or []), *_own(images, tags)])
+    config = _read(source, [*(settings or []), *_own(images, tags)])
     from wsss import pipeline
 
     _tell(pipeline.run(config, overwrite))

@@ -16,6 +16,7 @@ from wsss.errors import WsssError
 from wsss.files import write_text
 from wsss.report.protocols import check_classes, protocol_page
 from wsss.report.tables import show_ceiling, show_classes, show_summary, show_tuning
+from wsss.run.recipe import with_begun_walks
 from wsss.run.state import Run, config_of_round
 from wsss.stages import (
     evaluate,
@@ -49,9 +50,9 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
             f"first: give {config_of_round(config, 1).run}, or do this round by `wsss train-seg`."
         )
     team = join()
-    choosing = tune.are_walks_open(config)
-    if choosing and not overwrite:
-        config = tune.begun(config)
+    choosing = config.leaves_walks_open
+    if not overwrite:
+        config = with_begun_walks(config)
     team.once(lambda: preflight.check(config))
     train_cls.run(config, overwrite)
     if choosing:

@@ -104,6 +104,24 @@ def test_run_in_two_processes_makes_what_one_makes(
     assert_same_files(run, finished.run, "predictions/*/*.png", "evaluation/*")
 
 
+@pytest.mark.slow
+def test_two_processes_choose_walks_of_own_images(
+    tmp_path: Path, tiny: Path, finished: RunConfig
+) -> None:
+    text = tiny.read_text().replace(", walks: [{block: '8.0', steps: 2}]", "")
+    config = tmp_path / "open.yaml"
+    config.write_text(text.replace("depths: [1, 1, 1, 1]", "depths: [1, 1, 5, 1]"))
+    data = finished.data.root
+    assert data is not None
+    own = [f"data.images={data / 'JPEGImages'}", f"data.tags={data / 'Annotations'}"]
+    run = tmp_path / "run"
+    results = torchrun(tmp_path / "ranks", "run", config, f"run={run}", *own)
+    assert [code for code, *_ in results] == [0, 0], results
+    assert (run / "tuning.json").is_file()
+    results = torchrun(tmp_path / "tune", "tune", run)
+    assert [code for code, *_ in results] == [0, 0], results
+
+
 def assert_same_files(run: Path, other: Path, *patterns: str) -> None:
     for pattern in patterns:
         files = sorted(other.glob(pattern))

@@ -42,8 +42,11 @@ def parse(values: dict[str, Any], source: str) -> RunConfig:
 
 
 def save(config: RunConfig, path: Path) -> None:
-    """Write the whole config, defaults included, as YAML."""
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    """Write the whole config, defaults included, as YAML; walks that are left open stay so."""
+    values = config.model_dump(mode="json")
+    if config.leaves_walks_open:
+        del values["pseudo_masks"]["walks"], values["pseudo_masks"]["border"]
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
 
 
 def quoted(path: Path) -> str:

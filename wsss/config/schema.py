@@ -491,3 +491,11 @@ class RunConfig(Section):
             # by assignment this would be validated again, and again
             self.__dict__["pseudo_masks"] = self.pseudo_masks.model_copy(update={"border": None})
         return self
+
+    @property
+    def leaves_walks_open(self) -> bool:
+        """Whether walks and border of one's own images are named nowhere, and so to be chosen."""
+        named = self.pseudo_masks.model_fields_set
+        # without background no border is named by the user, it is taken away
+        border = "border" in named and self.data.background
+        return self.data.images is not None and not border and "walks" not in named

@@ -51,6 +51,7 @@ def compactness(
     settings: PseudoMasksConfig,
     runtime: Runtime,
     max_side: int | None,
+    skip_damaged: bool = False,
 ) -> Compactness:
     """How compact class activation is, and how sure a walk's seeds are, at scale 1 with flip.
 
@@ -60,6 +61,7 @@ def compactness(
         settings: name the walks, and the threshold of seeds.
         runtime: where to compute.
         max_side: larger images are reduced to this long side.
+        skip_damaged: leave out images that can't be read.
     """
     seen: list[_Seen] = []
 
@@ -74,9 +76,12 @@ def compactness(
     steps: Steps[Sample, Loaded, _Seen] = Steps(
         partial(load, max_side=max_side), lambda one: one.image.shape, compute, seen.append
     )
-    process(samples, steps, runtime, "tune: class activation")
+    process(samples, steps, runtime, "tune: class activation", skip_damaged)
     positive = [float(share) for one in seen for share in one.positive]
-    return Compactness(float(np.mean(positive)), _sure(seen))
+    if not positive:
+        return Compactness(0.0, None)
+    tagged = sum(bool(one.tags) for one in seen)
+    return Compactness(float(np.mean(positive)), _sure(seen), tagged)
 
 
 def _look(

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from torch import Tensor
 
 from wsss.config import PseudoMasksConfig, RunConfig
@@ -25,11 +24,11 @@ from wsss.engine.inference import (
 )
 from wsss.engine.profile import Stopwatch
 from wsss.engine.runtime import Runtime
-from wsss.errors import WsssError
 from wsss.files import names_below
 from wsss.models.classifier import TagClassifier
 from wsss.models.multiscale import observe, seed_size
 from wsss.models.trained import load_classifier
+from wsss.run.recipe import made_with
 from wsss.run.state import Run
 from wsss.seeding.indexing import index_tensor
 from wsss.seeding.maps import score_maps
@@ -164,23 +163,6 @@ def seed_probs(
     """
     above = soft.above(soft.seed, settings.background, size, levels)
     return seed_probabilities(above, settings.sharpness, background)
-
-
-def made_with(run: Run, config: RunConfig) -> PseudoMasksConfig:
-    """The settings that the pseudo-masks of a run's first round were begun with, else the config's.
-
-    Raises:
-        WsssError: what was noted of them is damaged.
-    """
-    made = run.made_with("pseudo_masks", config).get("pseudo_masks", {})
-    try:
-        known = {key: made[key] for key in PseudoMasksConfig.model_fields if key in made}
-        return PseudoMasksConfig.model_validate(known)
-    except (TypeError, ValidationError):
-        raise WsssError(
-            f"{run.settings('pseudo_masks')} is damaged: add --overwrite to `wsss "
-            "generate-pseudo-masks` to recompute the stage."
-        ) from None
 
 
 class RunSeeds:

@@ -53,12 +53,19 @@ def show_tuning(path: Path) -> None:
     found = json.loads(path.read_text())
     if "choices" not in found:
         walks, border = (found["settings"][key] for key in ("walks", "border"))
-        chosen = f"walks {'with' if border else 'without'} border evidence" if walks else "no walk"
+        chosen = "neither walks nor border evidence"
+        if walks:
+            chosen = f"walks {'with' if border else 'without'} border evidence"
         sure = found.get("sure_share")
         reached = "" if sure is None else f", {sure:.0%} of a walk's seed is surely of its class"
-        print(
+        looked = (
             f"{found['positive_share']:.0%} of an image is evidence for a tag by itself{reached}, "
-            f"on the average of {found['images']} images: {chosen}",
+            f"on the average of {found['images']} images"
+        )
+        if not found["images"]:
+            looked = "there is no image with a tag to choose by"
+        print(
+            f"{looked}: {chosen} (pseudo_masks.walks and pseudo_masks.border name others)",
             file=sys.stderr,
         )
         return

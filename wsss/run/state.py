@@ -89,16 +89,18 @@ class Run(Layout):
         if not changed:
             return
         key, before, now = changed[0]
-        found = f"{key}={brief(before)}, now it is {brief(now)}"
+        found, back = f"{key}={brief(before)}, now it is {brief(now)}", "set it back"
         if key == _DIGEST:
             place = config.data.tags or config.data.root
             trusted = config.data.trusted if stage == "train_seg" else None
             also = f", or other masks than {trusted} holds now" if trusted is not None else ""
             found = f"other images, tags or classes than {place} holds now{also}"
+            back = "put them back"
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         raise WsssError(
-            f"{self.root / stage} was made with {found}{more}: choose another run folder (run=…), "
-            f"or add --overwrite to `wsss {find(config, stage).command}` to recompute the stage."
+            f"{self.root / stage} was made with {found}{more}: {back}, choose another run folder "
+            f"(run=…), or add --overwrite to `wsss {find(config, stage).command}` to recompute the "
+            "stage."
         )
 
     def changes(

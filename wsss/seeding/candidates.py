@@ -73,10 +73,12 @@ class Compactness:
         positive: share of locations that are evidence for a tag by themselves.
         sure: share of a walk's seed in which activation is higher than at 99 of 100 locations of
             images without the tag; None where no image is without it.
+        images: with tags, that were looked at; of none of them nothing speaks against a walk.
     """
 
     positive: float
     sure: float | None
+    images: int = 0
 
 
 def by_compactness(found: Compactness, walks: tuple[Walk, ...], border: Border) -> Seeding:

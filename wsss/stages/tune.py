@@ -6,6 +6,7 @@ Without trusted masks walks and border are chosen by how compact class activatio
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from wsss.data.given_masks import GivenMasks
 from wsss.data.images import Sample, TaggedDataset
 from wsss.data.open import open_stage
 from wsss.engine.runtime import Runtime, start
+from wsss.engine.team import ALONE
 from wsss.errors import WsssError
 from wsss.files import write_json
 from wsss.labels import BACKGROUND, IGNORE_INDEX
@@ -26,7 +28,6 @@ from wsss.metrics.split_scores import known
 from wsss.models.classifier import TagClassifier
 from wsss.models.compactness import compactness
 from wsss.models.multiscale import check_walks
-from wsss.models.soft_seeds import made_with
 from wsss.models.trained import load_classifier
 from wsss.run.state import Run
 from wsss.seeding.candidates import by_compactness
@@ -78,25 +79,6 @@ def run(config: RunConfig, trusted: Path | None = None) -> tuple[PseudoMasksConf
     return chosen.settings, run.tuning
 
 
-def are_walks_open(config: RunConfig) -> bool:
-    """Whether walks and border are to be chosen: of one's own images, if the config names none."""
-    named = config.pseudo_masks.model_fields_set
-    # without background no border is named by the user, it is taken away
-    border = "border" in named and config.data.background
-    return config.data.images is not None and not border and "walks" not in named
-
-
-def begun(config: RunConfig) -> RunConfig:
-    """The config with the walks and border that its pseudo-masks were begun with, if they were.
-
-    Raises:
-        WsssError: what the masks were begun with is damaged.
-    """
-    made = made_with(Run(config.run), config)
-    own = config.pseudo_masks.model_copy(update={"walks": made.walks, "border": made.border})
-    return config.model_copy(update={"pseudo_masks": own})
-
-
 def without_masks(config: RunConfig) -> PseudoMasksConfig:
     """Settings by how compact class activation is, noted in the run."""
     tagged = open_stage(config.data, config.seed, "pseudo_masks")[0]
@@ -104,20 +86,22 @@ def without_masks(config: RunConfig) -> PseudoMasksConfig:
     samples = [tagged.samples[i] for i in order]
     drawn = [one for one in samples if one.tags][:LOOKED_AT]
     others = [one for one in samples if not one.tags][:LOOKED_AT]
-    runtime = start(config.runtime, config.seed)
+    # the first process chooses, and the others wait
+    runtime = replace(start(config.runtime, config.seed), team=ALONE)
     model = _model(config, tagged, runtime)
     usual, now = PseudoMasksConfig(), config.pseudo_masks
     assert usual.border is not None
     walks, border = now.walks or usual.walks, now.border or usual.border
     tried = now.model_copy(update={"walks": walks})
-    found = compactness(model, [*drawn, *others], tried, runtime, config.data.max_side)
+    rules = config.data.max_side, config.data.skip_damaged
+    found = compactness(model, [*drawn, *others], tried, runtime, *rules)
     chosen = by_compactness(found, walks, border)
     if not config.data.background:
         chosen = Seeding(chosen.walks)
     settings = now.model_copy(update={"walks": chosen.walks, "border": chosen.border})
     told = settings.model_dump(mode="json", include={"walks", "border"})
     shares = {"positive_share": found.positive, "sure_share": found.sure}
-    write_json(Run(config.run).tuning, {"images": len(drawn), **shares, "settings": told})
+    write_json(Run(config.run).tuning, {"images": found.images, **shares, "settings": told})
     return settings
 
 

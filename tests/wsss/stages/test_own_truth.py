@@ -10,7 +10,7 @@ import pytest
 
 from wsss import pipeline
 from wsss.ablation import run as ablation
-from wsss.config import RunConfig, load
+from wsss.config import PseudoMasksConfig, RunConfig, load
 from wsss.data.mask_io import read_mask, write_mask
 from wsss.data.masks import with_truth
 from wsss.data.open import open_tagged
@@ -18,8 +18,9 @@ from wsss.errors import WsssError
 from wsss.formats.mask_list import MaskToWrite, Writing
 from wsss.formats.mask_registry import WRITERS
 from wsss.formats.target import Target
-from wsss.run.state import Run
-from wsss.stages import evaluate, tune, visualize
+from wsss.run.recipe import with_begun_walks
+from wsss.run.state import Run, open_run
+from wsss.stages import evaluate, train_cls, train_seg, tune, visualize
 from wsss.stages.check_data import run as check_data
 
 
@@ -95,24 +96,62 @@ def as_own_images(finished: RunConfig, folder: Path) -> list[str]:
     return [f"run={folder / 'run'}", "data.root=null", *own]
 
 
-def test_a_run_of_own_images_chooses_walks_once_unless_they_are_named(
-    tmp_path: Path, tiny: Path, finished: RunConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    open_walks = tmp_path / "open.yaml"
+@pytest.fixture
+def open_walks(tmp_path: Path, tiny: Path) -> Path:
+    """The settings of a tiny run that name no walks, on a network that has the default ones."""
     text = tiny.read_text().replace(", walks: [{block: '8.0', steps: 2}]", "")
-    open_walks.write_text(text.replace("depths: [1, 1, 1, 1]", "depths: [1, 1, 5, 1]"))
+    path = tmp_path / "open.yaml"
+    path.write_text(text.replace("depths: [1, 1, 1, 1]", "depths: [1, 1, 5, 1]"))
+    return path
+
+
+def test_a_run_of_own_images_chooses_walks_once_unless_they_are_named(
+    tmp_path: Path,
+    tiny: Path,
+    open_walks: Path,
+    finished: RunConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     settings = as_own_images(finished, tmp_path)
-    assert not tune.are_walks_open(load(tiny, settings))
-    assert not tune.are_walks_open(load(open_walks, ["data.root=x"]))
+    assert not load(tiny, settings).leaves_walks_open
+    assert not load(open_walks, ["data.root=x"]).leaves_walks_open
     config = load(open_walks, settings)
-    assert tune.are_walks_open(config)
-    pipeline.run(config)
+    assert config.leaves_walks_open
+    train_cls.run(config)
+    assert open_run(
+        config.run
+    ).leaves_walks_open  # a run that is stopped here goes on by its folder
+    assert load(open_walks, [*settings, "data.background=false"]).leaves_walks_open
+    chosen = PseudoMasksConfig(walks=(), border=None)
+    monkeypatch.setattr(tune, "by_compactness", lambda *_: chosen.seeding)
+    pipeline.run(open_run(config.run))
     run = Run(config.run)
-    chosen = json.loads(run.tuning.read_text())["settings"]
     made = run.made_with("pseudo_masks", config)["pseudo_masks"]
-    assert {key: made[key] for key in chosen} == chosen
+    assert made["walks"] == [] and made["border"] is None
     monkeypatch.setattr(tune, "without_masks", None)  # chosen already
     pipeline.run(config)
+    pipeline.run(open_run(config.run))
+    # commands with the settings that the run was given, too
+    assert with_begun_walks(config).pseudo_masks.seeding == chosen.seeding
+    train_seg.run(with_begun_walks(config))
+    run.settings("pseudo_masks").write_text("{")
+    assert with_begun_walks(config) == config
+
+
+def test_walks_are_chosen_without_images_that_are_damaged(
+    tmp_path: Path, open_walks: Path, finished: RunConfig
+) -> None:
+    settings = as_own_images(finished, tmp_path)
+    config = load(open_walks, [*settings, "data.skip_damaged=true"])
+    train_cls.run(config)
+    tagged = [one for one in open_tagged(config.data, "train").samples if one.tags]
+    for sample in tagged[1:]:
+        sample.path.write_bytes(sample.path.read_bytes()[:60])
+    tune.without_masks(config)
+    assert json.loads(Run(config.run).tuning.read_text())["images"] == 1
+    tagged[0].path.write_bytes(b"")
+    assert tune.without_masks(config) == config.pseudo_masks
+    assert json.loads(Run(config.run).tuning.read_text())["images"] == 0
 
 
 def test_a_run_of_own_images_with_some_masks_is_scored(
