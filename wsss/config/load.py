@@ -16,18 +16,27 @@ from wsss.errors import WsssError, brief
 from wsss.files import parse_yaml
 from wsss.seeding.walks import Walk
 
+RETIRED = (("self_training", "former_masks"),)
+"""Settings that earlier versions wrote into every run, and that are no more."""
 
-def load(path: Path | None = None, overrides: Sequence[str] = ()) -> RunConfig:
+
+def load(
+    path: Path | None = None, overrides: Sequence[str] = (), of_run: bool = False
+) -> RunConfig:
     """Read a config: defaults ← file ← overrides.
 
     Args:
         path: YAML file; None starts from the defaults.
         overrides: `section.key=value`, the value in YAML.
+        of_run: whether the program wrote the file: settings in it that are no more are left out.
 
     Raises:
         WsssError: the file is missing or no YAML, a key is unknown, a value is of the wrong type.
     """
     values = _read_yaml(path) if path is not None else {}
+    for section, key in RETIRED if of_run else ():
+        if isinstance(values.get(section), dict):
+            values[section].pop(key, None)
     for override in overrides:
         _apply(values, override)
     return parse(values, str(path) if path else "the command line")

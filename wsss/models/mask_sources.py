@@ -23,8 +23,9 @@ from wsss.labels import IGNORE_INDEX
 from wsss.metrics.uncertainty import overlaps
 from wsss.models.inference import View, predict_views
 from wsss.models.multiscale import check_walks
-from wsss.models.soft_seeds import SoftSeeds, made_with, seed_probs, soft_seeds
+from wsss.models.soft_seeds import SoftSeeds, seed_probs, soft_seeds
 from wsss.models.trained import load_classifier, load_segmenter
+from wsss.run.recipe import made_with
 from wsss.run.state import Run, config_of_round
 from wsss.seeding.indexing import best_channel, index_tensor
 from wsss.seeding.masks import among_tags, at_true_rates, seed_mask, times_seeds

@@ -65,8 +65,8 @@ class Run(Layout):
         """The settings that a stage was begun with; those of the config where it wasn't."""
         path = self.settings(stage)
         if path.is_file():
-            command = find(config, stage).command
-            return read_json(path, f"add --overwrite to `wsss {command}` to recompute the stage")
+            again = f"add --overwrite to `wsss {_command(config, stage)}` to recompute the stage"
+            return read_json(path, again)
         return settings_of(config, stage)
 
     def computed_with(self, stage: str) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class Run(Layout):
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         raise WsssError(
             f"{self.root / stage} was made with {found}{more}: {back}, choose another run folder "
-            f"(run=…), or add --overwrite to `wsss {find(config, stage).command}` to recompute the "
+            f"(run=…), or add --overwrite to `wsss {_command(config, stage)}` to recompute the "
             "stage."
         )
 
@@ -272,7 +272,7 @@ def open_run(root: Path, settings: Sequence[str] = ()) -> RunConfig:
     file = Layout(root).config_file
     if not file.is_file():
         raise WsssError(f"{root} holds no run (no config.yaml): give the folder of a run.")
-    return load(file, [f"run={quoted(root)}", *settings])
+    return load(file, [f"run={quoted(root)}", *settings], of_run=True)
 
 
 def read_config(path: Path | None, settings: Sequence[str] = ()) -> RunConfig:
@@ -320,6 +320,12 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
         }
         sections[name] = section.model_copy(update=paths)
     return config.model_copy(update=sections)
+
+
+def _command(config: RunConfig, stage: str) -> str:
+    """What makes a stage of the config's round, on the folder of the first."""
+    option = f" --round {config.round}" if config.round > 1 else ""
+    return find(config, stage).command + option
 
 
 def _completed(noted: dict[str, Any], config: RunConfig, stage: str) -> dict[str, Any]:

@@ -51,6 +51,22 @@ def test_read_config_of_a_moved_run_puts_settings_on_top(tmp_path: Path) -> None
     assert (found.run, found.seed, found.train_cls.lr) == (moved, 5, 0.25)
 
 
+def test_a_run_of_an_earlier_version_is_opened_without_settings_that_are_no_more(
+    tmp_path: Path,
+) -> None:
+    file = Run(tmp_path).config_file
+    file.write_text("data: {root: /data}\nself_training: {former_masks: 0.3, rounds: 2}\n")
+    assert read_config(tmp_path).self_training.rounds == 2
+    for text in ("former_masks: 0.3", "former_mask: 0.3"):
+        other = tmp_path / "mine.yaml"
+        other.write_text(f"data: {{root: /data}}\nself_training: {{{text}}}\n")
+        with pytest.raises(WsssError, match="unknown key self_training"):
+            read_config(other)
+    file.write_text("data: {root: /data}\nself_training: {former_mask: 0.3}\n")
+    with pytest.raises(WsssError, match="unknown key self_training"):
+        read_config(tmp_path)
+
+
 def test_read_config_of_a_folder_without_a_run(tmp_path: Path) -> None:
     with pytest.raises(WsssError, match=rf"{tmp_path}.*config\.yaml"):
         read_config(tmp_path)
@@ -82,6 +98,13 @@ def test_work_refuses_other_settings_with_key_and_command(
         check(begun.root, setting)
     assert difference in str(error.value) and str(begun.root / stage) in str(error.value)
     assert f"--overwrite to `wsss {COMMANDS[stage]}`" in str(error.value)
+
+
+def test_work_of_a_later_round_names_the_round_in_the_command(begun: Run) -> None:
+    later = config_of_round(config(begun.root), 2)
+    Work(later, "pseudo_masks", {"pseudo_masks": "a"}).begin()
+    with pytest.raises(WsssError, match="--overwrite to `wsss generate-pseudo-masks --round 2`"):
+        Work(later, "train_seg", {"pseudo_masks": "b"})
 
 
 def test_work_counts_the_other_changes(begun: Run) -> None:
