@@ -16,17 +16,8 @@ from safetensors.numpy import load_file
 
 # times, and paths and settings of the code at hand
 _VOLATILE = (
-    *(
-        "protocol",
-        "ms",
-        "peak_mib",
-        "ms_per_image",
-        "per_second",
-        "timed_images",
-        "runtime",
-        "settings",
-    ),
-    *("images_digest", "created", "files", "when"),
+    *("protocol", "ms", "peak_mib", "ms_per_image", "per_second", "timed_images"),
+    *("runtime", "settings", "images_digest", "created", "files", "when"),
 )
 _LEFT_OUT = (
     *("*.jsonl", "*/.lock*", "*config.yaml", "*/checkpoint.pt", "*.html", "*/README.md"),

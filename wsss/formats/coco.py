@@ -127,12 +127,13 @@ def class_list(categories: Mapping[Id, CocoCategory], used: Collection[Id]) -> l
     """Names of categories by their ids; without one that only others are under, as Roboflow's 0."""
     children = Counter(category.parent for category in categories.values())
     ids = sorted(categories, key=lambda id_: (isinstance(id_, str), id_))
+
+    def has_others_below(one: CocoCategory) -> bool:
+        itself = one.parent == one.name
+        return children[one.name] > int(itself)
+
     return [
-        one.name
-        for id_ in ids
-        for one in (categories[id_],)
-        # one may be under itself
-        if id_ in used or children[one.name] == (one.parent == one.name)
+        categories[id_].name for id_ in ids if id_ in used or not has_others_below(categories[id_])
     ]
 
 

@@ -83,19 +83,17 @@ class FromSeeds:
 
     def __call__(self, batch: Sequence[Given], pixels: Tensor) -> list[Origin]:
         """Of images of one shape, whose `pixels` are (B, 3, H, W) uint8."""
+        return [
+            Origin(soft.labels, probs, soft, self._walked(soft), soft.likely)
+            for soft, probs in self.seeds(batch, pixels)
+        ]
+
+    def seeds(self, batch: Sequence[Given], pixels: Tensor) -> list[tuple[SoftSeeds, Tensor]]:
+        """Soft seeds, and probabilities (L + 1, H, W), of images of one shape."""
         tags = [one.loaded.sample.tags for one in batch]
         softs = soft_seeds(self.model, pixels, tags, self.settings, self.watch, self.autocast)
-        size = tuple(pixels.shape[-2:])
-        return [
-            Origin(
-                soft.labels,
-                seed_probs(soft, size, self.settings, self.background, self.levels),
-                soft,
-                self._walked(soft),
-                soft.likely,
-            )
-            for soft in softs
-        ]
+        rules = tuple(pixels.shape[-2:]), self.settings, self.background, self.levels
+        return [(soft, seed_probs(soft, *rules)) for soft in softs]
 
     def _walked(self, soft: SoftSeeds) -> Tensor:
         """What the walk changed: the overlaps of the plain CAM's hard seed with the seed's."""
@@ -125,12 +123,12 @@ class FromSegmenter:
         weights = self.former.model("train_seg")
         self.model, metadata = load_segmenter(weights, runtime.device, class_names)
         self.background_odds = float(metadata.get("background_odds", 1.0))
-        self.seeds = None
+        self.first = None
         if self.settings.seeds:
             first = config_of_round(config, 1)
             made = made_with(Run(first.run), first)
             first = first.model_copy(update={"pseudo_masks": made})
-            self.seeds = FromSeeds(first, class_names, runtime, watch)
+            self.first = FromSeeds(first, class_names, runtime, watch)
 
     def read(self, sample: Sample) -> Given:
         """What is read of an image, which the former round may have left out."""
@@ -145,12 +143,11 @@ class FromSegmenter:
         with self.watch("network"), self.autocast():
             (probs,) = predict_views(self.model, normalise_pixels(pixels), [view])
         origins = [self._origin(own, given) for own, given in zip(probs, batch, strict=True)]
-        if self.seeds is None:
+        if self.first is None:
             return origins
-        seeds = self.seeds(batch, pixels)
         return [
-            own._replace(probs=times_seeds(own.probs, seed.probs, self.settings.seeds))
-            for own, seed in zip(origins, seeds, strict=True)
+            own._replace(probs=times_seeds(own.probs, probs, self.settings.seeds))
+            for own, (_, probs) in zip(origins, self.first.seeds(batch, pixels), strict=True)
         ]
 
     def _origin(self, probs: Tensor, given: Given) -> Origin:

@@ -126,10 +126,10 @@ def test_round_masks_heed_the_seeds_of_the_first_round(second: Path) -> None:
     options = [*BARE[:3], "self_training.seeds=1e4", "self_training.confidence=0"]
     printed("generate-pseudo-masks", run.root, "--round", 2, "--overwrite", *options)
     config = load(run.config_file)
-    names = read_voc(config.data.root, "train").class_names if config.data.root else ()
-    seeds = RunSeeds(config, names, start(config.runtime, 0))
     assert config.data.root is not None
-    for sample in read_voc(config.data.root, "train").samples:
+    tagged = read_voc(config.data.root, "train")
+    seeds = RunSeeds(config, tagged.class_names, start(config.runtime, 0))
+    for sample in tagged.samples:
         probs = seed_probs(seeds(sample), read_image(sample.path).shape[:2], seeds.settings)
         mask = mask_io.read_mask(Run(second).pseudo_mask(sample.id))
         np.testing.assert_array_equal(mask, harden(probs, sample.labels))

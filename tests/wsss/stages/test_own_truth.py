@@ -118,9 +118,8 @@ def test_a_run_of_own_images_chooses_walks_once_unless_they_are_named(
     config = load(open_walks, settings)
     assert config.leaves_walks_open
     train_cls.run(config)
-    assert open_run(
-        config.run
-    ).leaves_walks_open  # a run that is stopped here goes on by its folder
+    # a run that is stopped here goes on by its folder
+    assert open_run(config.run).leaves_walks_open
     assert load(open_walks, [*settings, "data.background=false"]).leaves_walks_open
     chosen = PseudoMasksConfig(walks=(), border=None)
     monkeypatch.setattr(tune, "by_compactness", lambda *_: chosen.seeding)
