@@ -22,6 +22,7 @@ from wsss.errors import WsssError
 from wsss.models.classifier import TagClassifier, new_classifier
 from wsss.models.multiscale import check_walks
 from wsss.models.segmenter import Segmenter, build_segmenter, segmenter_metadata
+from wsss.models.timm_backbone import create_timm_backbone
 from wsss.run.state import Run
 from wsss.stages import evaluate
 
@@ -75,7 +76,7 @@ def _check_crfs(config: RunConfig) -> None:
 def _check_networks(
     config: RunConfig, class_names: Sequence[str]
 ) -> tuple[TagClassifier, Segmenter]:
-    """Refuse walks and decoders that the networks don't have.
+    """Refuse walks and decoders that the networks don't have, and weights that can't be had.
 
     Returns:
         Classifier and segmenter, untrained.
@@ -84,6 +85,9 @@ def _check_networks(
     classifier = new_classifier(config.model_copy(update={"backbone": untrained}), len(class_names))
     check_walks(config.pseudo_masks.seeding, classifier)
     config.pseudo_masks.levels_by_value(class_names)
+    settings = config.train_seg
+    if settings.backbone is not None and not Run(config.run).finished("train_seg"):
+        create_timm_backbone(settings.backbone, settings.backbone_weights)
     return classifier, build_segmenter(segmenter_metadata(config, class_names))
 
 

@@ -308,12 +308,16 @@ class TrainSegConfig(OptimConfig):
 
     backbone_lr_factor: float = Field(0.3, ge=0)
     """The backbone learns at `lr` times this; 0 leaves it as it is, its batch norms included."""
+    backbone: str | None = None
+    """Another backbone than the run's GLNet: a model of timm, such as `resnet50`."""
+    backbone_weights: Annotated[Path | Literal["pretrained"], Location()] = "pretrained"
+    """Of that backbone: `pretrained` for timm's, or a file in timm's naming."""
     decoder: Literal["segformer", "fpn", "upernet", "unet"] = "segformer"
     """By segmentation-models-pytorch."""
     decoder_args: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of the decoder, as segmentation-models-pytorch takes them."""
     from_classifier: bool = True
-    """Start the encoder from the classifier's backbone instead of `backbone.weights`."""
+    """Start a GLNet of the classifier's kind from its weights instead of `backbone.weights`."""
     batch_size: int = Field(16, ge=1)
     """Images a step."""
     crop: int = Field(256, ge=32)
@@ -352,7 +356,7 @@ class SelfTrainingConfig(Section):
     rounds: Annotated[int, Since(None)] = Field(1, ge=1)
     """Rounds that `wsss run` goes through, the first among them."""
     start: Annotated[Literal["former", "fresh"], Since("train_seg")] = "former"
-    """Start from the former round's segmenter, or as the first round did."""
+    """Go on from the last earlier segmenter of the same shape, or start as a first round does."""
     scales: tuple[PositiveFloat, ...] = Field((0.75, 1.0, 1.25), min_length=1)
     """At which the former segmenter predicts; results are averaged."""
     flip: bool = True

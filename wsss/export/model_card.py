@@ -42,7 +42,7 @@ def model_card(
         "tags": [
             "semantic-segmentation",
             *([] if true_masks else ["weakly-supervised"]),
-            "glnet",
+            *(["glnet"] if card["backbone"].startswith("glnet_") else []),
             card["backbone"],
         ],
     }

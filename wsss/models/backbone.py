@@ -1,7 +1,7 @@
 """The GLNet of a config, with the weights it names."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import timm
 from torch import nn
@@ -42,7 +42,8 @@ def create_backbone(name: str, weights: Path | str | None, args: dict[str, Any])
     if weights is None:
         _init_by_fan_in(model)
     else:
-        _load(model, _find(name) if weights == "pretrained" else Path(weights), name)
+        path = _find(name) if weights == "pretrained" else Path(weights)
+        load_file(model, path, name, ("head.", "tklb_aux_head."))
     return model
 
 
@@ -65,31 +66,54 @@ def _init_by_fan_in(model: nn.Module) -> None:
             nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
 
 
-def _load(model: glmix.GLNet, path: Path, name: str) -> None:
-    state = checkpoint_filter(_read(path), model)
+class Named(NamedTuple):
+    """The settings that name a backbone and its weights, for what errors say."""
+
+    name: str
+    weights: str
+
+
+_GLNET = Named("backbone.name", "backbone.weights")
+
+
+def load_file(
+    model: nn.Module, path: Path, name: str, heads: tuple[str, ...], named: Named = _GLNET
+) -> None:
+    """Load all weights of a backbone from a file.
+
+    Args:
+        model: without its ImageNet head.
+        path: in the model's naming.
+        name: of the model.
+        heads: what the names of the head's weights begin with, which aren't used.
+        named: the settings.
+
+    Raises:
+        WsssError: there is no such file, it is damaged, or another model's.
+    """
+    state = checkpoint_filter(_read(path, named), model)
     if not state:
         raise WsssError(
             f"{path} holds no weights; expected tensors by name, by themselves or under model or "
             "state_dict: give a file that was saved with model.state_dict()."
         )
     refuse_not_finite(state, path)
-    # the ImageNet head isn't used; everything else has to fit
-    state = {k: v for k, v in state.items() if not k.startswith(("head.", "tklb_aux_head."))}
+    state = {k: v for k, v in state.items() if not k.startswith(heads)}
     try:
         model.load_state_dict(state)
     except RuntimeError:
         reason = describe_mismatch(state, model)
         raise WsssError(
             f"{path} holds the weights of another model than {name} ({reason}): "
-            "set backbone.name to the model of that file."
+            f"set {named.name} to the model of that file."
         ) from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, named: Named) -> dict[str, Any]:
     try:
         return read_weights(path)
     except FileNotFoundError:
-        raise WsssError(f"No weights at {path}: fix backbone.weights, or leave it out.") from None
+        raise WsssError(f"No weights at {path}: fix {named.weights}, or leave it out.") from None
     except (ValueError, OSError, MemoryError) as error:
         raise WsssError(
             f"{path} can't be read as weights ({first_line(error)}); expected safetensors, or a "

@@ -1,4 +1,4 @@
-"""The segmenter of stage 3: a segmentation-models-pytorch decoder on a GLNet encoder."""
+"""The segmenter of stage 3: a decoder of segmentation-models-pytorch on a GLNet, or another net."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -7,9 +7,9 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
 
-import glmix
 from wsss.config import RunConfig
 from wsss.errors import WsssError, brief, first_line
+from wsss.models.timm_backbone import Adapt, is_glnet, matching_weights, statistics_of
 from wsss.models.trial import refusal
 from wsss.seeding.cam import in_whole_strides
 
@@ -33,7 +33,7 @@ class Segmenter(nn.Module):
     """(B, 3, H, W) normalised images → logits (B, C + 1, H, W), background first.
 
     Args:
-        backbone: name of the GLNet.
+        backbone: name of the GLNet, or of another model of timm.
         backbone_args: further arguments of it.
         decoder: `segformer`, `fpn`, `upernet` or `unet`.
         num_classes: C + 1.
@@ -56,44 +56,55 @@ class Segmenter(nn.Module):
         super().__init__()
         build = getattr(smp, _DECODERS[decoder])
         arguments = {**backbone_args, **(decoder_args or {})}
+        glnet = is_glnet(backbone)
         reason = ""
         try:
             self.net: nn.Module = build(
                 f"tu-{backbone}", encoder_weights=None, classes=num_classes, **arguments
             )
-            reason = refusal(self.net) if arguments else ""
+            reason = refusal(self.net) if arguments or not glnet else ""
         except Exception as error:  # arguments of any kind make a network raise anything
             reason = first_line(error)[:200]
+        if reason and not glnet:
+            raise WsssError(
+                f"train_seg.backbone {backbone!r} can't carry a {decoder} ({reason}): take a model "
+                "of timm with feature maps of strides 4 to 32 for images of any size, such as "
+                "resnet50."
+            )
         if reason:
             raise WsssError(
                 f"train_seg.decoder_args {brief(decoder_args)} don't build a {decoder} ({reason}): "
                 "take arguments that segmentation-models-pytorch knows."
             )
+        self.adapt: nn.Module = nn.Identity()
+        if not glnet:
+            self.adapt = Adapt(statistics_of(backbone))
         if not background:
             cast(Any, self.net).segmentation_head.append(WithoutBackground())
 
     @property
     def encoder(self) -> nn.Module:
-        """The GLNet inside."""
-        encoder: nn.Module = self.net.encoder.model.model  # type: ignore[union-attr, assignment]
-        return encoder
+        """The pretrained part: the GLNet, or the other model's feature maps."""
+        maps: nn.Module = self.net.encoder.model  # type: ignore[union-attr, assignment]
+        inner = getattr(maps, "model", None)
+        return inner if isinstance(inner, nn.Module) else maps
 
-    def load_backbone(self, backbone: glmix.GLNet) -> None:
-        """Start the encoder from a GLNet's weights."""
-        own = self.encoder.state_dict()
-        self.encoder.load_state_dict({k: v for k, v in backbone.state_dict().items() if k in own})
+    def load_backbone(self, backbone: nn.Module) -> None:
+        """Start the encoder from a model's weights."""
+        self.encoder.load_state_dict(matching_weights(backbone, self.encoder))
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) of any size → logits (B, C + 1, H, W)."""
-        return in_whole_strides(self.net, images)
+        return in_whole_strides(self.net, self.adapt(images))
 
 
 def segmenter_metadata(config: RunConfig, class_names: Sequence[str]) -> dict[str, Any]:
     """What a model file says of the segmenter that a config describes; see `build_segmenter`."""
+    other = config.train_seg.backbone
     return {
         "kind": "segmenter",
-        "backbone": config.backbone.name,
-        "backbone_args": config.backbone.args,
+        "backbone": other or config.backbone.name,
+        "backbone_args": {} if other else config.backbone.args,
         "decoder": config.train_seg.decoder,
         "decoder_args": config.train_seg.decoder_args,
         "class_names": list(class_names),

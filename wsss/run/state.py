@@ -311,7 +311,7 @@ def config_of_round(config: RunConfig, round: int) -> RunConfig:
 def with_absolute_paths(config: RunConfig) -> RunConfig:
     """A config whose paths to read from don't depend on the working directory."""
     sections = {}
-    for name in ("data", "backbone"):
+    for name in ("data", "backbone", "train_seg"):
         section = getattr(config, name)
         paths = {
             key: Path(os.path.abspath(value))  # noqa: PTH100 a link stays a link

@@ -19,7 +19,7 @@ from wsss.data.given_masks import GivenMasks
 from wsss.data.images import TaggedDataset
 from wsss.data.mask_io import check_values, read_mask
 from wsss.data.masks import MaskTrainingSet
-from wsss.engine.checkpoint import load_weights
+from wsss.engine.checkpoint import load_weights, read_metadata
 from wsss.engine.progress import track
 from wsss.engine.runtime import join, start
 from wsss.engine.stage_work import take_on
@@ -29,6 +29,7 @@ from wsss.labels import IGNORE_INDEX
 from wsss.models.backbone import create_backbone
 from wsss.models.mask_loss import mask_loss
 from wsss.models.segmenter import Segmenter, build_segmenter, segmenter_metadata
+from wsss.models.timm_backbone import create_timm_backbone
 from wsss.models.trained import load_classifier
 from wsss.run.state import Run, Work
 
@@ -127,9 +128,12 @@ def _newer(paths: Sequence[Path], mark: Path) -> list[Path]:
 def _build(config: RunConfig, metadata: dict[str, Any]) -> Segmenter:
     torch.manual_seed(config.seed)
     model = build_segmenter(metadata)
-    if config.round > 1 and config.self_training.start == "former":
-        load_weights(Run.of_round(config, config.round - 1).model("train_seg"), model)
-    elif config.train_seg.from_classifier:
+    settings = config.train_seg
+    if (former := _former(config, metadata)) is not None:
+        load_weights(former, model)
+    elif settings.backbone is not None:
+        model.load_backbone(create_timm_backbone(settings.backbone, settings.backbone_weights))
+    elif settings.from_classifier:
         weights = Run.of_round(config, 1).model("train_cls")
         model.load_backbone(load_classifier(weights, torch.device("cpu")).backbone)
     else:
@@ -137,6 +141,20 @@ def _build(config: RunConfig, metadata: dict[str, Any]) -> Segmenter:
             create_backbone(config.backbone.name, config.backbone.weights, config.backbone.args)
         )
     return model
+
+
+def _former(config: RunConfig, metadata: dict[str, Any]) -> Path | None:
+    """The segmenter that a later round goes on from: the last one of the shape it needs."""
+    if config.self_training.start == "former":
+        for number in range(config.round - 1, 0, -1):
+            path = Run.of_round(config, number).model("train_seg")
+            known = read_metadata(path, "segmenter")
+            if all(known.get(key) == metadata[key] for key in _SHAPE):
+                return path
+    return None
+
+
+_SHAPE = ("backbone", "backbone_args", "decoder", "decoder_args")
 
 
 def _crops(work: Work, tagged: TaggedDataset, trusted: Mapping[str, Path]) -> MaskTrainingSet:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from wsss.config import RunConfig, load
 from wsss.data import mask_io
@@ -202,6 +203,25 @@ def test_round_that_starts_fresh_keeps_its_masks(second: Path) -> None:
     assert files(second / "pseudo_masks") == made
     settings = json.loads((second / "train_seg" / "settings.json").read_text())
     assert settings["self_training"]["start"] == "fresh"
+
+
+def test_round_by_another_backbone_teaches_the_first_one(second: Path, tmp_path: Path) -> None:
+    model = timm.create_model("resnet18")
+    save_file(model.state_dict(), tmp_path / "resnet18.safetensors")
+    other = f"train_seg.backbone_weights={tmp_path / 'resnet18.safetensors'}"
+    resnet = ("train_seg.backbone=resnet18", other)
+    run = second.parent
+    printed("train-seg", run, "--round", 2, "--overwrite", *STILL, *BARE, *resnet)
+    printed("train-seg", run, "--round", 3, *STILL, *BARE)
+    first, teacher, found = (
+        load_file(Run(made).model("train_seg")) for made in (run, second, second / "round_3")
+    )
+    kernel = model.state_dict()["conv1.weight"]
+    torch.testing.assert_close(teacher["net.encoder.model.conv1.weight"], kernel)
+    assert found.keys() == first.keys()
+    for name, value in found.items():
+        if value.ndim == 4:
+            torch.testing.assert_close(value, first[name], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
