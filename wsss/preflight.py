@@ -85,10 +85,19 @@ def _check_networks(
     classifier = new_classifier(config.model_copy(update={"backbone": untrained}), len(class_names))
     check_walks(config.pseudo_masks.seeding, classifier)
     config.pseudo_masks.levels_by_value(class_names)
+    check_weights(config)
+    return classifier, build_segmenter(segmenter_metadata(config, class_names))
+
+
+def check_weights(config: RunConfig) -> None:
+    """Refuse another backbone of the segmenter that can't be built, or whose weights can't be had.
+
+    Where it isn't trained yet: nothing else asks for them before its masks are made.
+    """
     settings = config.train_seg
     if settings.backbone is not None and not Run(config.run).finished("train_seg"):
+        build_segmenter(segmenter_metadata(config, ("any",)))
         create_timm_backbone(settings.backbone, settings.backbone_weights)
-    return classifier, build_segmenter(segmenter_metadata(config, class_names))
 
 
 def _say_how_long(

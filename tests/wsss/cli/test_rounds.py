@@ -1,6 +1,7 @@
 """Self-training by its commands: what a round holds, what it builds on, what works on it."""
 
 import json
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -222,6 +223,18 @@ def test_round_by_another_backbone_teaches_the_first_one(second: Path, tmp_path:
     for name, value in found.items():
         if value.ndim == 4:
             torch.testing.assert_close(value, first[name], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "named"), [("resnet", "backbone 'resnet'"), ("resnet18", r"gone\.pth")]
+)
+def test_round_refuses_another_backbone_before_its_masks(
+    finished: RunConfig, tmp_path: Path, backbone: str, named: str
+) -> None:
+    run = Path(shutil.copytree(finished.run, tmp_path / "run"))
+    options = (f"train_seg.backbone={backbone}", "train_seg.backbone_weights=gone.pth")
+    assert re.search(named, error("train-seg", run, "--round", 2, *options))
+    assert not list(run.glob("round_2/pseudo_masks/*.png"))
 
 
 @pytest.mark.parametrize(
