@@ -11,7 +11,6 @@ import argparse
 from pathlib import Path
 
 import timm
-import torch
 from distill_teachers import open_lite
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -32,20 +31,13 @@ def timm_weights(net: nn.Module, number: int) -> dict[str, Tensor]:
 
     Both list the same layers in the same order; shapes are compared.
     """
-    model = timm.create_model(f"tf_efficientnet_lite{number}")
-    own, theirs = model.state_dict(), net.state_dict()
-    counted = "num_batches_tracked"
-    pairs = zip(
-        (name for name in own if counted not in name),
-        (name for name in theirs if counted not in name),
-        strict=True,
-    )
-    found = {ours: theirs[name].contiguous() for ours, name in pairs}
+    own = timm.create_model(f"tf_efficientnet_lite{number}").state_dict()
+    pairs = zip(own, net.state_dict().values(), strict=True)
+    found = {name: value.contiguous() for name, value in pairs}
     if wrong := [name for name, value in found.items() if value.shape != own[name].shape]:
         raise ValueError(f"{len(wrong)} shapes differ, the first that of {wrong[0]}")
-    return {**{k: v for k, v in own.items() if counted in k}, **found}
+    return found
 
 
 if __name__ == "__main__":
-    with torch.no_grad():
-        main()
+    main()

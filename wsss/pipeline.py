@@ -141,7 +141,7 @@ def tuned_masks(config: RunConfig, trusted: Path | None = None, keep: bool = Fal
 def segmenter(config: RunConfig, overwrite: bool = False) -> Path:
     """The segmenter of the config's round; a later round's pseudo-masks are made first."""
     if config.round > 1:
-        join().once(lambda: preflight.check_weights(config))
+        join().once(lambda: preflight.check_segmenter(config))
         generate_pseudo_masks.run(config, recomputed="train_seg" if overwrite else None)
     return train_seg.run(config, overwrite)
 

@@ -85,18 +85,24 @@ def _check_networks(
     classifier = new_classifier(config.model_copy(update={"backbone": untrained}), len(class_names))
     check_walks(config.pseudo_masks.seeding, classifier)
     config.pseudo_masks.levels_by_value(class_names)
-    check_weights(config)
-    return classifier, build_segmenter(segmenter_metadata(config, class_names))
+    segmenter = build_segmenter(segmenter_metadata(config, class_names))
+    _check_weights(config)
+    return classifier, segmenter
 
 
-def check_weights(config: RunConfig) -> None:
-    """Refuse another backbone of the segmenter that can't be built, or whose weights can't be had.
+def check_segmenter(config: RunConfig) -> None:
+    """Refuse another backbone of a round that can't be built, or whose weights can't be had.
 
-    Where it isn't trained yet: nothing else asks for them before its masks are made.
+    Nothing else asks for them before the round's masks are made.
     """
+    if config.train_seg.backbone is not None:
+        build_segmenter(segmenter_metadata(config, ("any",)))
+        _check_weights(config)
+
+
+def _check_weights(config: RunConfig) -> None:
     settings = config.train_seg
     if settings.backbone is not None and not Run(config.run).finished("train_seg"):
-        build_segmenter(segmenter_metadata(config, ("any",)))
         create_timm_backbone(settings.backbone, settings.backbone_weights)
 
 

@@ -14,6 +14,13 @@ from wsss.engine.checkpoint import refuse_not_finite
 from wsss.errors import WsssError, brief, first_line
 from wsss.models.trial import refusal
 
+_GLNETS = "glnet_*"
+
+
+def is_glnet(name: str) -> bool:
+    """Whether a model of timm is a GLNet."""
+    return name in timm.list_models(_GLNETS)
+
 
 def create_backbone(name: str, weights: Path | str | None, args: dict[str, Any]) -> glmix.GLNet:
     """Build a GLNet, with its ImageNet head left off.
@@ -28,9 +35,9 @@ def create_backbone(name: str, weights: Path | str | None, args: dict[str, Any])
     Raises:
         WsssError: no such variant or argument, or weights that are missing or of another model.
     """
-    known = timm.list_models("glnet_*")
-    if name not in known:
-        raise WsssError(f"backbone.name is {name!r}: expected one of {', '.join(known)}.")
+    if not is_glnet(name):
+        known = ", ".join(timm.list_models(_GLNETS))
+        raise WsssError(f"backbone.name is {name!r}: expected one of {known}.")
     reason = ""
     try:
         model: glmix.GLNet = timm.create_model(name, num_classes=0, **args)

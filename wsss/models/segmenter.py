@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from wsss.config import RunConfig
 from wsss.errors import WsssError, brief, first_line
-from wsss.models.timm_backbone import Adapt, is_glnet, matching_weights, statistics_of
+from wsss.models.backbone import is_glnet
+from wsss.models.timm_backbone import Adapt, matching_weights, statistics_of
 from wsss.models.trial import refusal
 from wsss.seeding.cam import in_whole_strides
 
@@ -76,9 +77,7 @@ class Segmenter(nn.Module):
                 f"train_seg.decoder_args {brief(decoder_args)} don't build a {decoder} ({reason}): "
                 "take arguments that segmentation-models-pytorch knows."
             )
-        self.adapt: nn.Module = nn.Identity()
-        if not glnet:
-            self.adapt = Adapt(statistics_of(backbone))
+        self.adapt = nn.Identity() if glnet else Adapt(statistics_of(backbone))
         if not background:
             cast(Any, self.net).segmentation_head.append(WithoutBackground())
 

@@ -9,17 +9,12 @@ from torch import Tensor, nn
 
 from wsss.data.augment import IMAGENET_MEAN, IMAGENET_STD
 from wsss.errors import WsssError, first_line
-from wsss.models.backbone import Named, create_backbone, load_file
+from wsss.models.backbone import Named, create_backbone, is_glnet, load_file
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation of each channel, of RGB in 0–1."""
 
 _NAMED = Named("train_seg.backbone", "train_seg.backbone_weights")
-
-
-def is_glnet(name: str) -> bool:
-    """Whether a model of timm is a GLNet."""
-    return name in timm.list_models("glnet_*")
 
 
 def statistics_of(name: str) -> Statistics:

@@ -36,6 +36,9 @@ from wsss.run.state import Run, Work
 _COUNTED = 1000
 """Masks whose pixels are counted, at most."""
 
+_SHAPE = ("backbone", "backbone_args", "decoder", "decoder_args")
+"""What of a segmenter's metadata its weights depend on, beside its classes."""
+
 
 def run(config: RunConfig, overwrite: bool = False) -> Path:
     """Train the segmenter of a run, or go on with it; returns the path of its weights."""
@@ -152,9 +155,6 @@ def _former(config: RunConfig, metadata: dict[str, Any]) -> Path | None:
             if all(known.get(key) == metadata[key] for key in _SHAPE):
                 return path
     return None
-
-
-_SHAPE = ("backbone", "backbone_args", "decoder", "decoder_args")
 
 
 def _crops(work: Work, tagged: TaggedDataset, trusted: Mapping[str, Path]) -> MaskTrainingSet:
