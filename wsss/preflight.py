@@ -19,6 +19,7 @@ from wsss.engine.progress import track
 from wsss.engine.runtime import start
 from wsss.engine.train_stage import few_steps
 from wsss.errors import WsssError
+from wsss.models.backbone_pair import SECOND
 from wsss.models.classifier import TagClassifier, new_classifier
 from wsss.models.multiscale import check_walks
 from wsss.models.segmenter import Segmenter, build_segmenter, segmenter_metadata
@@ -81,8 +82,7 @@ def _check_networks(
     Returns:
         Classifier and segmenter, untrained.
     """
-    untrained = config.backbone.model_copy(update={"weights": None})
-    classifier = new_classifier(config.model_copy(update={"backbone": untrained}), len(class_names))
+    classifier = new_classifier(config, len(class_names), trained=False)
     check_walks(config.pseudo_masks.seeding, classifier)
     config.pseudo_masks.levels_by_value(class_names)
     segmenter = build_segmenter(segmenter_metadata(config, class_names))
@@ -101,7 +101,9 @@ def check_segmenter(config: RunConfig) -> None:
 
 
 def _check_weights(config: RunConfig) -> None:
-    settings = config.train_seg
+    heads, settings = config.train_cls, config.train_seg
+    if heads.second_backbone is not None and not Run.of_round(config, 1).finished("train_cls"):
+        create_timm_backbone(heads.second_backbone, heads.second_backbone_weights, SECOND)
     if settings.backbone is not None and not Run(config.run).finished("train_seg"):
         create_timm_backbone(settings.backbone, settings.backbone_weights)
 

@@ -66,7 +66,7 @@ class RowBench:
         self.digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
         recipe = config.pseudo_masks.seeding
         check_walks(recipe, self.model)
-        self.rows = all_rows(recipe, slot_blocks(self.model.backbone))
+        self.rows = all_rows(recipe, slot_blocks(self.model.glnet))
         self.refiners = _refiners(config.pseudo_masks)
 
     def count(self, rows: Sequence[Row], root: Path, overwrite: bool) -> list[RowCounts]:

@@ -87,7 +87,7 @@ class Bench:
         self.settings, self.names = settings, tagged.class_names
         self.background = config.data.background
         self.levels = settings.levels_by_value(self.names)
-        self.seedings = seedings(settings.seeding, slot_blocks(model.backbone), self.background)
+        self.seedings = seedings(settings.seeding, slot_blocks(model.glnet), self.background)
         self.current = Candidate(settings.seeding, settings.background, settings.crf)
         self.rules = tuple(dict.fromkeys((settings.background, *THRESHOLDS)))
         self.crfs = tuple(dict.fromkeys((settings.crf, *CRFS)))

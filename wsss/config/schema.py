@@ -199,6 +199,11 @@ FEW_IMAGES = 1000
 class TrainClsConfig(OptimConfig):
     """Stage 1: the classifier, from tags."""
 
+    second_backbone: str | None = None
+    """Another network whose features the class activation reads beside the GLNet's: a model of
+    timm, such as `resnet50`. Slots remain the GLNet's."""
+    second_backbone_weights: Annotated[Path | Literal["pretrained"], Location()] = "pretrained"
+    """Of that network: `pretrained` for timm's, or a file in timm's naming."""
     backbone_lr_factor: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
     """The backbone learns at `lr` times this. 0 leaves it as it is: it sees every image once, as a
     whole, and the heads learn from what it finds there, in 400 steps at least; `crop`, `crop_area`

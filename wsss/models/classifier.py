@@ -1,6 +1,7 @@
 """The classifier of stage 1: a GLNet that answers with tags, activation maps and slots."""
 
 import math
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from glmix.clustering import SlotAssignment, soft_cluster
 from wsss.config import RunConfig
 from wsss.errors import WsssError
 from wsss.models.backbone import create_backbone
+from wsss.models.backbone_pair import BackbonePair, pair
 from wsss.models.trial import refusal
 
 
@@ -40,7 +42,7 @@ class TagClassifier(nn.Module):
     every slot for every class and takes the mean of the highest: multiple-instance learning.
 
     Args:
-        backbone: a GLNet.
+        backbone: a GLNet, or one beside another network whose features are read, too.
         num_classes: C, foreground classes.
         slot_block: block of stage 3 whose slots are classified, as stride.index.
         slot_top: slots per class that the mean takes.
@@ -52,16 +54,16 @@ class TagClassifier(nn.Module):
 
     def __init__(
         self,
-        backbone: glmix.GLNet,
+        backbone: glmix.GLNet | BackbonePair,
         num_classes: int,
         slot_block: str,
         slot_top: int,
         pooling: str = "mean",
     ) -> None:
         super().__init__()
-        _check_block(backbone, slot_block)
-        dims = [info["num_chs"] for info in backbone.feature_info]
         self.backbone = backbone
+        _check_block(self.glnet, slot_block)
+        dims = [info["num_chs"] for info in backbone.feature_info]
         self.norm3 = nn.BatchNorm2d(dims[2])
         self.cam3 = nn.Conv2d(dims[2], num_classes, 1, bias=False)
         self.cam4 = nn.Conv2d(dims[3], num_classes, 1, bias=False)
@@ -71,6 +73,12 @@ class TagClassifier(nn.Module):
         for conv in (self.cam3, self.cam4):
             nn.init.normal_(conv.weight, std=0.01)
         nn.init.constant_(self.slot_head.bias, -2.0)
+
+    @property
+    def glnet(self) -> glmix.GLNet:
+        """The backbone that has the slots."""
+        both = self.backbone
+        return both.glnet if isinstance(both, BackbonePair) else both
 
     def forward(self, images: Tensor) -> ClassifierOutput:
         """(B, 3, H, W), normalised images of any size."""
@@ -131,17 +139,37 @@ def _check_block(backbone: glmix.GLNet, slot_block: str) -> None:
         )
 
 
-def new_classifier(config: RunConfig, classes: int) -> TagClassifier:
-    """The classifier that a config describes, on its pretrained backbone, heads from the seed."""
+def new_classifier(config: RunConfig, classes: int, trained: bool = True) -> TagClassifier:
+    """The classifier that a config describes, heads from the seed.
+
+    Args:
+        config: of the run.
+        classes: how many.
+        trained: whether backbones get the weights that the config names.
+    """
     torch.manual_seed(config.seed)
-    backbone = create_backbone(config.backbone.name, config.backbone.weights, config.backbone.args)
-    heads = config.train_cls
+    own, heads = config.backbone, config.train_cls
+    backbone = _backbone(
+        (own.name, own.weights if trained else None, own.args),
+        heads.second_backbone,
+        heads.second_backbone_weights if trained else None,
+    )
     return TagClassifier(backbone, classes, heads.slot_block, heads.slot_top, heads.pooling)
+
+
+def _backbone(
+    own: tuple[str, Path | str | None, dict[str, Any]],
+    second: str | None,
+    weights: Path | str | None = None,
+) -> glmix.GLNet | BackbonePair:
+    glnet = create_backbone(*own)
+    return glnet if second is None else pair(glnet, second, weights)
 
 
 def build_classifier(metadata: dict[str, Any]) -> TagClassifier:
     """An untrained classifier of the shape that a model file's metadata describes."""
-    backbone = create_backbone(metadata["backbone"], None, metadata["backbone_args"])
+    own = (metadata["backbone"], None, metadata["backbone_args"])
+    backbone = _backbone(own, metadata.get("second_backbone"))
     model = TagClassifier(
         backbone,
         len(metadata["class_names"]),

@@ -28,7 +28,7 @@ def check_walks(seeding: Seeding, model: TagClassifier) -> None:
     Raises:
         WsssError: names the blocks that have slots.
     """
-    names = slot_blocks(model.backbone)
+    names = slot_blocks(model.glnet)
     for walk in seeding.every_walk:
         if not blocks_of(walk.block, names):
             key = "walks" if walk in seeding.walks else "border"
@@ -64,7 +64,7 @@ def observe(
         scaled = resize(images, scaled_size(height, width, scale))
         scaled = with_flip(scaled) if flip else scaled
         recorded: AbstractContextManager[Mapping[str, Tensor]] = (
-            recorded_attention(model.backbone) if attention else nullcontext({})
+            recorded_attention(model.glnet) if attention else nullcontext({})
         )
         with recorded as among:
             features, assignments = model.backbone.forward_slots(scaled)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from wsss.config import RunConfig
 from wsss.errors import WsssError, brief, first_line
 from wsss.models.backbone import is_glnet
-from wsss.models.timm_backbone import Adapt, matching_weights, statistics_of
+from wsss.models.timm_backbone import Adapt, fix_padding, matching_weights, statistics_of
 from wsss.models.trial import refusal
 from wsss.seeding.cam import in_whole_strides
 
@@ -77,6 +77,7 @@ class Segmenter(nn.Module):
                 f"train_seg.decoder_args {brief(decoder_args)} don't build a {decoder} ({reason}): "
                 "take arguments that segmentation-models-pytorch knows."
             )
+        fix_padding(self.net)
         self.adapt = nn.Identity() if glnet else Adapt(statistics_of(backbone))
         if not background:
             cast(Any, self.net).segmentation_head.append(WithoutBackground())

@@ -1,10 +1,12 @@
-"""Backbones of segmenters that are no GLNets: any of timm that gives feature maps."""
+"""Backbones that are no GLNets: any of timm that gives feature maps."""
 
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+import torch.nn.functional as F
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from wsss.data.augment import IMAGENET_MEAN, IMAGENET_STD
@@ -14,7 +16,7 @@ from wsss.models.backbone import Named, create_backbone, is_glnet, load_file
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation of each channel, of RGB in 0–1."""
 
-_NAMED = Named("train_seg.backbone", "train_seg.backbone_weights")
+SEGMENTER = Named("train_seg.backbone", "train_seg.backbone_weights")
 
 
 def statistics_of(name: str) -> Statistics:
@@ -25,12 +27,13 @@ def statistics_of(name: str) -> Statistics:
     return tuple(known.mean), tuple(known.std)
 
 
-def create_timm_backbone(name: str, weights: Path | str) -> nn.Module:
+def create_timm_backbone(name: str, weights: Path | str, named: Named = SEGMENTER) -> nn.Module:
     """A model of timm with weights, its ImageNet head left off.
 
     Args:
         name: as timm knows it, `resnet50` or `resnet50.a1_in1k`; a GLNet too.
         weights: `pretrained` for those that timm downloads; a file in timm's naming otherwise.
+        named: the settings.
 
     Raises:
         WsssError: the weights can't be had, or are another model's.
@@ -44,14 +47,16 @@ def create_timm_backbone(name: str, weights: Path | str) -> nn.Module:
             reason = first_line(error)[:200].rstrip(".")
             raise WsssError(
                 f"timm has no weights of {name} to give ({reason}): name a file as "
-                f"{_NAMED.weights}, or another model as {_NAMED.name}."
+                f"{named.weights}, or another model as {named.name}."
             ) from None
     model = timm.create_model(name, num_classes=0)
-    load_file(model, Path(weights), name, _heads(model), _NAMED)
+    load_file(model, Path(weights), name, _heads(model), named)
     return model
 
 
-def matching_weights(source: nn.Module, target: nn.Module) -> dict[str, Tensor]:
+def matching_weights(
+    source: nn.Module, target: nn.Module, named: Named = SEGMENTER
+) -> dict[str, Tensor]:
     """Weights of a classifier by the names of its feature maps' network.
 
     That network is cut from the classifier: timm drops what comes behind the last map, puts
@@ -60,6 +65,7 @@ def matching_weights(source: nn.Module, target: nn.Module) -> dict[str, Tensor]:
     Args:
         source: a model of timm.
         target: the same model built with `features_only=True`.
+        named: the settings.
 
     Raises:
         WsssError: it has weights that the classifier has not.
@@ -68,7 +74,7 @@ def matching_weights(source: nn.Module, target: nn.Module) -> dict[str, Tensor]:
     wanted = {name: _joined(name) for name in target.state_dict()}
     if lost := [name for name, joined in wanted.items() if joined not in known]:
         raise WsssError(
-            f"train_seg.backbone: the feature maps of this model need weights that its classifier "
+            f"{named.name}: the feature maps of this model need weights that its classifier "
             f"lacks, the first {lost[0]}; choose another model."
         )
     return {name: known[joined] for name, joined in wanted.items()}
@@ -81,6 +87,38 @@ def _joined(name: str) -> str:
 def _heads(model: nn.Module) -> tuple[str, ...]:
     known: Any = getattr(model, "pretrained_cfg", {}).get("classifier") or "head.fc"
     return tuple(f"{name}." for name in ((known,) if isinstance(known, str) else known))
+
+
+def fix_padding(net: nn.Module) -> None:
+    """Make convolutions that pad by the size of the image pad by a fixed width, once and for all.
+
+    On images whose sides are whole strides of the network both are the same, and only the fixed
+    width can be traced in reasonable time.
+
+    Args:
+        net: changed in place; its weights keep their names.
+    """
+    for module in list(net.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, Conv2dSame):
+                setattr(module, name, _FixedPadding(child))
+
+
+class _FixedPadding(nn.Conv2d):
+    """A convolution that pads as TensorFlow does an image of whole strides."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        nn.Module.__init__(self)
+        self.__dict__.update(conv.__dict__)
+        self.sides: list[int] = []
+        spans = zip(conv.kernel_size, conv.stride, conv.dilation, strict=True)
+        for kernel, stride, dilation in list(spans)[::-1]:
+            total = max((kernel - 1) * dilation + 1 - stride, 0)
+            self.sides += [total // 2, total - total // 2]
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = F.pad(x, self.sides)
+        return F.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
 class Adapt(nn.Module):

@@ -206,6 +206,7 @@ def _metadata(config: RunConfig, tagged: TaggedDataset) -> dict[str, Any]:
         "kind": "classifier",
         "backbone": config.backbone.name,
         "backbone_args": config.backbone.args,
+        "second_backbone": config.train_cls.second_backbone,
         "class_names": list(tagged.class_names),
         "slot_block": config.train_cls.slot_block,
         "slot_top": config.train_cls.slot_top,

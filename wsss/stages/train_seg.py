@@ -138,7 +138,7 @@ def _build(config: RunConfig, metadata: dict[str, Any]) -> Segmenter:
         model.load_backbone(create_timm_backbone(settings.backbone, settings.backbone_weights))
     elif settings.from_classifier:
         weights = Run.of_round(config, 1).model("train_cls")
-        model.load_backbone(load_classifier(weights, torch.device("cpu")).backbone)
+        model.load_backbone(load_classifier(weights, torch.device("cpu")).glnet)
     else:
         model.load_backbone(
             create_backbone(config.backbone.name, config.backbone.weights, config.backbone.args)

@@ -12,7 +12,7 @@ from torch import nn
 from wsss.data.augment import IMAGENET_MEAN, IMAGENET_STD
 from wsss.errors import WsssError
 from wsss.models.segmenter import Segmenter
-from wsss.models.timm_backbone import Adapt, create_timm_backbone, statistics_of
+from wsss.models.timm_backbone import Adapt, create_timm_backbone, fix_padding, statistics_of
 
 # names of weights kept, joined by underscores, and put behind `model.`
 NAMES = ("resnet18", "convnext_atto", "tf_efficientnet_lite0", "glnet_nano")
@@ -43,6 +43,17 @@ def test_segmenter_on_another_backbone_takes_any_size() -> None:
     model = Segmenter("resnet18", {}, "fpn", 3).eval()
     with torch.inference_mode():
         assert model(torch.randn(2, 3, 50, 71)).shape == (2, 3, 50, 71)
+
+
+@torch.inference_mode()
+def test_fix_padding_leaves_the_answers_to_whole_strides() -> None:
+    net = timm.create_model("tf_efficientnet_lite0", features_only=True).eval()
+    image, names = torch.randn(1, 3, 64, 96), list(net.state_dict())
+    before = net(image)
+    fix_padding(net)
+    assert list(net.state_dict()) == names
+    assert not any(type(module).__name__ == "Conv2dSame" for module in net.modules())
+    assert all(torch.equal(a, b) for a, b in zip(net(image), before, strict=True))
 
 
 def test_adapt_gives_a_model_the_images_that_it_knows() -> None:

@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from wsss.config import load
 from wsss.config.schema import TrainClsConfig
 from wsss.data.images import Sample
 from wsss.data.open import open_tagged
 from wsss.errors import WsssError
+from wsss.models.backbone_pair import BackbonePair
 from wsss.models.classifier import new_classifier
 from wsss.models.frozen_heads import keep_features
+from wsss.models.trained import load_classifier
 from wsss.run.state import Run
 from wsss.stages import train_cls
 
@@ -53,6 +56,26 @@ def test_train_cls_leaves_a_backbone_of_rate_0(tmp_path: Path, tiny: Path, synth
     assert changed and not any(name.startswith("backbone.") for name in changed)
     metrics = json.loads(run.metrics.read_text())
     assert not run.features.exists() and "least" in metrics and metrics["backbone_lr_factor"] == 0
+
+
+@pytest.mark.parametrize("rate", ["0", "0.3"])
+def test_train_cls_reads_a_second_backbone(
+    tmp_path: Path, tiny: Path, synthetic: Path, rate: str
+) -> None:
+    source = timm.create_model("resnet18").state_dict()
+    save_file(source, tmp_path / "w.safetensors")
+    run = train(
+        tiny,
+        synthetic,
+        tmp_path / "run",
+        f"train_cls.backbone_lr_factor={rate}",
+        "train_cls.second_backbone=resnet18",
+        f"train_cls.second_backbone_weights={tmp_path / 'w.safetensors'}",
+    )
+    model = load_classifier(run.model("train_cls"), torch.device("cpu"))
+    assert isinstance(model.backbone, BackbonePair)
+    kernel = model.backbone.second.net.conv1.weight  # type: ignore[union-attr]
+    assert torch.equal(kernel, source["conv1.weight"]) == (rate == "0")
 
 
 def test_train_cls_of_heads_alone_goes_on_with_what_it_kept(
