@@ -24,12 +24,14 @@ def files(root: Path) -> dict[str, bytes]:
     [
         ("train-cls", "backbone.weights=gone.pth", "gone.pth"),
         ("train-cls", "train_cls.slot_block='7.7'", "train_cls.slot_block"),
+        ("train-cls", "train_cls.second_backbone=resnet", "second_backbone 'resnet'"),
         ("train-cls", "data.train_split=gone", "gone.txt"),
         ("generate-pseudo-masks", "pseudo_masks.walks=[{block: '9.9'}]", "'9.9'"),
         ("generate-pseudo-masks", "pseudo_masks.crf=irm", "'irm'"),
         ("generate-pseudo-masks", "train_cls.lr=0.5", "train_cls.lr"),
         ("train-seg", "train_seg.decoder_args={wings: 2}", "wings"),
         ("run", "pseudo_masks.walks=[{block: '9.9'}]", "'9.9'"),
+        ("run", "train_cls.second_backbone=resnet", "second_backbone 'resnet'"),
     ],
 )
 def test_overwrite_with_wrong_settings_loses_nothing(
