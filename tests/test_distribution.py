@@ -27,7 +27,7 @@ DATA = (
     "wsss/review/page/index.html",
     "wsss/review/page/main.js",
     "wsss/review/page/style.css",
-    "wsss/weights/voc61_nano.safetensors",
+    "wsss/weights/voc61_lite2.safetensors",
 )
 # beside the packages and the tests in the source archive
 SOURCES = (

@@ -54,7 +54,7 @@ from wsss.report.overlay import write_overlay
 from wsss.run.fingerprint import content_digest, origin_of
 from wsss.run.state import Run
 
-SHIPPED = "voc61_nano.safetensors"
+SHIPPED = "voc61_lite2.safetensors"
 
 
 def run(

@@ -53,10 +53,10 @@ def test_predict_by_the_packaged_model(
 ) -> None:
     monkeypatch.setattr(predict, "files", lambda _: tmp_path)
     found = error("predict", photo)
-    assert "weights/voc61_nano.safetensors" in found and "--model" in found
+    assert "weights/voc61_lite2.safetensors" in found and "--model" in found
     (tmp_path / "weights").mkdir()
     model = finished.run / "train_seg" / "model.safetensors"
-    shutil.copyfile(model, tmp_path / "weights" / "voc61_nano.safetensors")
+    shutil.copyfile(model, tmp_path / "weights" / "voc61_lite2.safetensors")
     assert printed("predict", photo, "--out", "here") == Path("here")
     assert mask_io.read_mask(tmp_path / "here" / "photo.png").shape == (64, 64)
     printed("predict", photo.parent, "--out", "there")
