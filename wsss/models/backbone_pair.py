@@ -1,5 +1,6 @@
 """A GLNet beside another network: slots of the one, features of both."""
 
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -123,7 +124,7 @@ class BackbonePair(nn.Module):
         self.glnet.set_grad_checkpointing()
 
 
-def pair(glnet: glmix.GLNet, name: str, weights: Any) -> BackbonePair:
+def pair(glnet: glmix.GLNet, name: str, weights: Path | str | None) -> BackbonePair:
     """A GLNet beside a model of timm.
 
     Args:
