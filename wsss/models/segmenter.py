@@ -89,13 +89,18 @@ class Segmenter(nn.Module):
         inner = getattr(maps, "model", None)
         return inner if isinstance(inner, nn.Module) else maps
 
+    @property
+    def graph(self) -> nn.Module:
+        """What a graph of the segmenter holds: all of it but the resizing to whole strides."""
+        return nn.Sequential(self.adapt, self.net)
+
     def load_backbone(self, backbone: nn.Module) -> None:
         """Start the encoder from a model's weights."""
         self.encoder.load_state_dict(matching_weights(backbone, self.encoder))
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) of any size → logits (B, C + 1, H, W)."""
-        return in_whole_strides(self.net, self.adapt(images))
+        return in_whole_strides(self.graph, images)
 
 
 def segmenter_metadata(config: RunConfig, class_names: Sequence[str]) -> dict[str, Any]:

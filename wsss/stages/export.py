@@ -51,9 +51,9 @@ def run(config: RunConfig, to: str, out: Path | None = None, half: bool = False)
     model, metadata = load_segmenter(run.model("train_seg"), torch.device("cpu"))
     card = card_of(metadata)
     if to == "onnx":
-        save_onnx(path, model.net, card)
+        save_onnx(path, model.graph, card)
     elif to == "torch-export":
-        save_exported(path, model.net, card)
+        save_exported(path, model.graph, card)
     elif to == "safetensors":
         save_model(path, model.bfloat16() if half else model, card)
     else:

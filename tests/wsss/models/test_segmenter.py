@@ -161,3 +161,11 @@ def test_segmenter_answers_other_sizes_at_the_nearest_whole_strides() -> None:
         expected = resize(model.net(resize(image, (64, 96))), (70, 90))
         torch.testing.assert_close(model(image), expected)
         assert model(random_images(1, 7)).shape[-2:] == (1, 7)
+
+
+def test_graph_of_a_segmenter_answers_images_of_whole_strides_alike() -> None:
+    model = Segmenter("tf_efficientnet_lite0", {}, "fpn", 3).eval()
+    image = torch.randn(1, 3, 64, 96)
+    with torch.inference_mode():
+        torch.testing.assert_close(model.graph(image), model(image))
+        assert not torch.allclose(model.net(image), model(image), atol=1e-2)

@@ -18,7 +18,7 @@ from wsss.data.synthetic import CLASS_NAMES
 from wsss.engine.checkpoint import load_trained
 from wsss.errors import WsssError
 from wsss.export.load import card_of, open_network
-from wsss.export.write import save_onnx, trace
+from wsss.export.write import save_exported, save_onnx, trace
 from wsss.models.segmenter import Segmenter, build_segmenter
 from wsss.run.state import Run
 from wsss.stages import export, predict
@@ -140,8 +140,27 @@ def test_export_of_every_decoder_for_any_size(decoder: str, tmp_path: Path) -> N
         "class_names": ["cat", "dog"],
     }
     model = build_segmenter(metadata).eval()
-    save_onnx(tmp_path / "m.onnx", model.net, card_of(metadata))
+    save_onnx(tmp_path / "m.onnx", model.graph, card_of(metadata))
     network, _ = open_network(tmp_path / "m.onnx", build_segmenter, CPU)
+    for size in SIZES:
+        assert distance(network, model, size) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["onnx", "torch-export"])
+def test_export_of_a_backbone_that_knows_images_differently(to: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    metadata = {
+        "kind": "segmenter",
+        "backbone": "tf_efficientnet_lite0",
+        "backbone_args": {},
+        "decoder": "fpn",
+        "class_names": ["cat", "dog"],
+    }
+    model = build_segmenter(metadata).eval()
+    path = tmp_path / f"m{export.SUFFIXES[to]}"
+    (save_onnx if to == "onnx" else save_exported)(path, model.graph, card_of(metadata))
+    network, _ = open_network(path, build_segmenter, CPU)
     for size in SIZES:
         assert distance(network, model, size) < 1e-4
 
@@ -152,14 +171,14 @@ def test_trace_refuses_a_network_of_one_size() -> None:
     args = {"depths": [1, 1, 1, 1], "embed_dims": [32, 32, 32, 32], "local_mixer": "window"}
     model = Segmenter("glnet_nano", args, "fpn", 3)
     with pytest.raises(WsssError, match="--to safetensors"):
-        trace(model.net)
+        trace(model.graph)
 
 
 @pytest.mark.slow
 def test_trace_changes_nothing_of_the_network(finished: RunConfig) -> None:
     model = trained(finished).train()
     names = [type(module) for module in model.modules()]
-    trace(model.net)
+    trace(model.graph)
     assert model.training and [type(module) for module in model.modules()] == names
 
 
