@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import glmix
 from glmix.clustering import SlotAssignment
-from wsss.errors import WsssError
+from wsss.errors import WsssError, first_line
 from wsss.models.backbone import Named
 from wsss.models.timm_backbone import (
     Adapt,
@@ -67,7 +67,7 @@ def _create(name: str) -> tuple[nn.Module, int, int | None]:
         try:
             net: Any = timm.create_model(name, features_only=True, **arguments)
         except Exception as error:  # models that give no maps, or take no such argument
-            reason = reason if arguments else str(error)
+            reason = reason if arguments else first_line(error)[:200]
             continue
         strides = net.feature_info.reduction()
         if found := refusal(net):

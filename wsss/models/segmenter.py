@@ -100,7 +100,7 @@ class Segmenter(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) of any size → logits (B, C + 1, H, W)."""
-        return in_whole_strides(self.graph, images)
+        return in_whole_strides(self.net, self.adapt(images))
 
 
 def segmenter_metadata(config: RunConfig, class_names: Sequence[str]) -> dict[str, Any]:
