@@ -466,7 +466,7 @@ class RuntimeConfig(Section):
     deterministic: bool = False
     """The same bits in every training on one GPU, at some cost; on a CPU of one thread they are."""
     threads: int | None = Field(None, ge=1)
-    """Of torch on the CPU; null takes OMP_NUM_THREADS or torch's choice."""
+    """Of torch on the CPU; null takes OMP_NUM_THREADS, else as many as cores are free at first."""
     workers: int | None = Field(None, ge=0)
     """Processes that load images; null takes up to 8 beside a GPU, none on a CPU."""
     save_every: float = Field(60.0, ge=0)

@@ -8,6 +8,7 @@ import atexit
 import os
 import random
 import re
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -23,6 +24,8 @@ from torch.distributed.rendezvous import rendezvous
 from glmix.cpu import capability
 from wsss.config import RuntimeConfig
 from wsss.engine.allocator import keep_freed_memory
+from wsss.engine.cores import free_cores, look
+from wsss.engine.environment import first_look
 from wsss.engine.precision import Hardware, Precision, choose
 from wsss.engine.team import ALONE, Links, Team, agree
 from wsss.errors import WsssError, first_line
@@ -72,6 +75,7 @@ class Runtime:
 
 # of compute capability 7.5; GTX 16 is also known for convolutions in float16 that give NaN
 _NO_TENSOR_CORES = re.compile(r"GTX 16|\bMX\d|\bT\d{3,4}\b")
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -80,9 +84,9 @@ def start(settings: RuntimeConfig, seed: int) -> Runtime:
 
     Args:
         settings: of the config. Device `auto` takes a GPU where there is one; threads None leaves
-            OMP_NUM_THREADS or torch's choice; workers None takes up to 8 beside a GPU, none on a
-            CPU, where they would take the cores that train. Precision as `choose` has it; on a GPU
-            products outside of it are in TF32, unless `fp32` is asked for.
+            OMP_NUM_THREADS, else takes the cores that are free; workers None takes up to 8 beside
+            a GPU, none on a CPU, where they would take the cores that train. Precision as `choose`
+            has it; on a GPU products outside of it are in TF32, unless `fp32` is asked for.
         seed: of Python, NumPy and torch.
 
     Raises:
@@ -101,6 +105,8 @@ def start(settings: RuntimeConfig, seed: int) -> Runtime:
     chosen = _device(settings.device, int(os.environ.get("LOCAL_RANK", 0)))
     if chosen.type == "cpu":
         keep_freed_memory()
+        if settings.threads is None and not any(name in os.environ for name in _THREADS):
+            _leave_busy_cores()
     if chosen.type == "cuda" and chosen.index:
         torch.cuda.set_device(chosen)  # or NCCL, and events that time its queue, take the first
     workers = settings.workers
@@ -114,6 +120,22 @@ def start(settings: RuntimeConfig, seed: int) -> Runtime:
     found = hardware(chosen)
     precision = choose(settings.precision, found).precision
     return Runtime(chosen, team, workers, precision, found, settings.compile)
+
+
+@cache
+def _leave_busy_cores() -> None:
+    """Compute on no more threads than cores are free, decided when this process first computes.
+
+    Threads wait for each other many times a step: one on a busy core holds all of them up.
+    """
+    free, threads = free_cores(first_look(), look()), torch.get_num_threads()
+    if free < threads:
+        torch.set_num_threads(free)
+        print(
+            f"other work keeps cores busy, or a limit is set: computing on {free} of {threads} "
+            f"threads (runtime.threads={threads} takes all)",
+            file=sys.stderr,
+        )
 
 
 def join() -> Team:

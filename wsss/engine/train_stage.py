@@ -71,7 +71,8 @@ def train_stage(
 
 def begin_training(work: Work, runtime: Runtime) -> None:
     """Begin a stage, and note the precision that it trains in."""
-    begin(runtime.team, work, computed={"precision": runtime.precision})
+    computed = {"precision": runtime.precision, "threads": torch.get_num_threads()}
+    begin(runtime.team, work, computed=computed)
 
 
 def fit(

@@ -174,7 +174,8 @@ def trained_in(config: RunConfig, at_hand: Hardware) -> list[torch.dtype]:
 def test_a_training_is_noted_in_its_precision(config: RunConfig) -> None:
     assert trained_in(config, CPU) == [torch.bfloat16] * 2
     work = Work(config, "train_cls", {})
-    assert work.run.computed_with("train_cls") == {"precision": "bf16"}
+    noted = {"precision": "bf16", "threads": torch.get_num_threads()}
+    assert work.run.computed_with("train_cls") == noted
     assert not work.run.changes("train_cls", config)  # no reason to recompute the stage
 
 
@@ -193,7 +194,7 @@ def test_a_training_goes_on_in_its_precision(
     explicit = config.model_copy(update={"runtime": RuntimeConfig(device="cpu", precision="fp32")})
     assert trained_in(explicit, NONE) == [torch.float32]
     noted = json.loads(work.run.settings("train_cls").read_text())["runtime"]
-    assert noted == {"precision": "fp32"}
+    assert noted["precision"] == "fp32"
 
 
 def test_gradients_of_a_glnet_in_fp16_are_near_those_in_float32() -> None:
