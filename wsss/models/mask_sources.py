@@ -38,10 +38,12 @@ class Given(NamedTuple):
         loaded: the image.
         former: (H, W) uint8, its mask of the former round, of the same size; None where there is
             none.
+        soft: its seeds of the first round, where they are kept.
     """
 
     loaded: Loaded
     former: NDArray[np.uint8] | None = None
+    soft: SoftSeeds | None = None
 
 
 class Origin(NamedTuple):
@@ -73,8 +75,8 @@ class FromSeeds:
         self.background = config.data.background
         self.levels = self.settings.levels_by_value(class_names)
         self.autocast = network_autocast(runtime)
-        weights = Run(config.run).model("train_cls")
-        self.model = load_classifier(weights, runtime.device, class_names)
+        self.run = Run(config.run)
+        self.model = load_classifier(self.run.model("train_cls"), runtime.device, class_names)
         check_walks(self.settings.seeding, self.model)
 
     def read(self, sample: Sample) -> Given:
@@ -90,8 +92,11 @@ class FromSeeds:
 
     def seeds(self, batch: Sequence[Given], pixels: Tensor) -> list[tuple[SoftSeeds, Tensor]]:
         """Soft seeds, and probabilities (L + 1, H, W), of images of one shape."""
-        tags = [one.loaded.sample.tags for one in batch]
-        softs = soft_seeds(self.model, pixels, tags, self.settings, self.watch, self.autocast)
+        kept = [one.soft for one in batch if one.soft is not None]
+        softs = [soft._replace(seed=soft.seed.to(pixels.device)) for soft in kept]
+        if len(softs) < len(batch):
+            tags = [one.loaded.sample.tags for one in batch]
+            softs = soft_seeds(self.model, pixels, tags, self.settings, self.watch, self.autocast)
         rules = tuple(pixels.shape[-2:]), self.settings, self.background, self.levels
         return [(soft, seed_probs(soft, *rules)) for soft in softs]
 
@@ -134,8 +139,9 @@ class FromSegmenter:
         """What is read of an image, which the former round may have left out."""
         loaded = load(sample, self.max_side)
         path, (height, width) = self.former.pseudo_mask(sample.id), loaded.image.shape[:2]
-        known = path.is_file()
-        return Given(loaded, resize_mask(read_mask(path), (height, width)) if known else None)
+        former = resize_mask(read_mask(path), (height, width)) if path.is_file() else None
+        kept = self.first and SoftSeeds.load(self.first.run.seed(sample.id), sample.labels)
+        return Given(loaded, former, kept)
 
     def __call__(self, batch: Sequence[Given], pixels: Tensor) -> list[Origin]:
         """Of images of one shape, whose `pixels` are (B, 3, H, W) uint8."""

@@ -137,6 +137,21 @@ def test_round_masks_heed_the_seeds_of_the_first_round(second: Path) -> None:
         np.testing.assert_array_equal(mask, harden(probs, sample.labels))
 
 
+def test_round_takes_the_seeds_that_are_kept(second: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without asking the classifier: an image whose seeds are gone asks it, for the same mask."""
+    asked, ask = list[int](), mask_sources.soft_seeds
+    monkeypatch.setattr(mask_sources, "soft_seeds", lambda *a: asked.append(len(a[1])) or ask(*a))
+    command = ("generate-pseudo-masks", second.parent, "--round", 2, "--overwrite")
+    printed(*command, "self_training.seeds=1")
+    masks = {i: Run(second).pseudo_mask(i).read_bytes() for i in IDS}
+    assert not asked
+    Run(second.parent).seed(IDS[0]).unlink()
+    Run(second.parent).seed(IDS[1]).write_bytes(b"damaged")
+    printed(*command, "self_training.seeds=1")
+    assert sum(asked) == 2
+    assert {i: Run(second).pseudo_mask(i).read_bytes() for i in IDS} == masks
+
+
 def test_round_needs_the_classifier_for_seeds(second: Path) -> None:
     Run(second.parent).model("train_cls").unlink()
     command = ("generate-pseudo-masks", second.parent, "--round", 2, "--overwrite")
