@@ -140,7 +140,9 @@ class FromSegmenter:
         loaded = load(sample, self.max_side)
         path, (height, width) = self.former.pseudo_mask(sample.id), loaded.image.shape[:2]
         former = resize_mask(read_mask(path), (height, width)) if path.is_file() else None
-        kept = self.first and SoftSeeds.load(self.first.run.seed(sample.id), sample.labels)
+        if self.first is None:
+            return Given(loaded, former)
+        kept = SoftSeeds.load(self.first.run.seed(sample.id), sample.labels)
         return Given(loaded, former, kept)
 
     def __call__(self, batch: Sequence[Given], pixels: Tensor) -> list[Origin]:
