@@ -21,7 +21,6 @@ round_2/               a run of its own: pseudo-masks made by the segmenter of t
                        segmenter that they train; round_3/ lies in it, and so on
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from wsss.config import EvaluateConfig
@@ -191,9 +190,10 @@ class Layout:
         """Run folder of the fully supervised baseline."""
         return self.root / "ceiling"
 
-    def later_rounds(self) -> Iterable[Path]:
+    def later_rounds(self) -> list[Path]:
         """Folders of the self-training rounds that are built on this one."""
-        return self.root.glob("round_*")
+        found = self.root.glob("round_*")
+        return [one for one in found if one.name[6:].isdecimal() and one.is_dir()]
 
 
 def round_folder(first: Path, round: int) -> Path:

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 
 from wsss import recipes
 from wsss.config import RunConfig, load, quoted, save
-from wsss.config.schema import Location
+from wsss.config.schema import Location, Section
 from wsss.errors import WsssError, brief
 from wsss.files import (
     lock,
@@ -135,9 +136,12 @@ class Run(Layout):
         """Remove a stage and what is built on it, later rounds too, so that they are recomputed.
 
         Nothing is left that a later start would take for finished work of the new settings, or
-        that the page would show beside it. Last stages go first, and marks before masks, so that
-        an interruption leaves nothing finished on what is gone.
+        that the page would show beside it; what people did in a review stays. Last stages go
+        first, and marks before masks, so that an interruption leaves nothing finished on what is
+        gone.
         """
+        for later in self.later_rounds():
+            Run(later)._discard()
         first = next(i for i, one in enumerate(STAGES) if one.name == stage)
         for one in reversed(STAGES[first:]):
             for file in (self.checkpoint(one.name), self.settings(one.name), self.done(one.name)):
@@ -151,8 +155,20 @@ class Run(Layout):
             shutil.rmtree(self.ceiling, ignore_errors=True)
         for sheet in self.report.glob("*.png"):
             sheet.unlink(missing_ok=True)
-        for later in self.later_rounds():
-            shutil.rmtree(later, ignore_errors=True)
+
+    def _discard(self) -> None:
+        """Remove a later round, but for what people did in a review of it."""
+        self.forget(STAGES[0].name)
+        kept = {self.trusted_masks, self.review, *self.later_rounds()}
+        for path in self.root.iterdir():
+            if path in kept:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        with suppress(OSError):  # something is kept
+            self.root.rmdir()
 
 
 class Work:
@@ -311,8 +327,9 @@ def config_of_round(config: RunConfig, round: int) -> RunConfig:
 def with_absolute_paths(config: RunConfig) -> RunConfig:
     """A config whose paths to read from don't depend on the working directory."""
     sections = {}
-    for name in ("data", "backbone", "train_seg"):
-        section = getattr(config, name)
+    for name, section in config:
+        if not isinstance(section, Section):
+            continue
         paths = {
             key: Path(os.path.abspath(value))  # noqa: PTH100 a link stays a link
             for key, field in type(section).model_fields.items()

@@ -273,6 +273,24 @@ def test_run_forget_removes_the_stage_and_what_is_built_on_it(
     check(begun.root, other.get(stage, "train_seg.ema=0"))
 
 
+def test_run_forget_keeps_what_people_accepted_in_later_rounds(begun: Run) -> None:
+    second = Run(begun.root / "round_2")
+    third = Run(second.root / "round_3")
+    for path in (second.trusted("a"), third.review_record("a"), second.pseudo_mask("a")):
+        write_json(path, {})
+    for path in (second.config_file, third.config_file, third.done("train_seg")):
+        write_json(path, {})
+    begun.forget("train_seg")
+    files = {path for path in second.root.rglob("*") if path.is_file()}
+    assert files == {second.trusted("a"), third.review_record("a")}
+    shutil.rmtree(second.trusted_masks)
+    shutil.rmtree(third.root)
+    backup = begun.root / "round_2_before" / "config.yaml"
+    write_json(backup, {})
+    begun.forget("train_seg")
+    assert not second.root.exists() and backup.is_file()
+
+
 @pytest.mark.parametrize(
     ("stage", "left"),
     [
@@ -296,10 +314,14 @@ def test_work_saves_paths_that_do_not_depend_on_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Work(load(None, ["run=run", "data.root=VOC", "backbone.weights=w.pth"]), "train_cls", {})
+    settings = ["run=run", "data.root=VOC", "backbone.weights=w.pth"]
+    settings += ["train_cls.second_backbone_weights=r.pth", "train_seg.backbone_weights=r.pth"]
+    Work(load(None, settings), "train_cls", {})
     monkeypatch.chdir(tmp_path.parent)
     found = read_config(tmp_path / "run")
     assert (found.data.root, found.backbone.weights) == (tmp_path / "VOC", tmp_path / "w.pth")
+    others = (found.train_cls.second_backbone_weights, found.train_seg.backbone_weights)
+    assert others == (tmp_path / "r.pth",) * 2
 
 
 def test_run_require_names_the_command(tmp_path: Path) -> None:
