@@ -53,7 +53,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     choosing = config.leaves_walks_open
     if not overwrite:
         config = with_begun_walks(config)
-    team.once(lambda: preflight.check(config))
+    team.once(lambda: preflight.check(config, overwrite))
     train_cls.run(config, overwrite)
     if choosing:
         config = team.once(lambda: _with_chosen_walks(config))
@@ -141,7 +141,7 @@ def tuned_masks(config: RunConfig, trusted: Path | None = None, keep: bool = Fal
 def segmenter(config: RunConfig, overwrite: bool = False) -> Path:
     """The segmenter of the config's round; a later round's pseudo-masks are made first."""
     if config.round > 1:
-        join().once(lambda: preflight.check_segmenter(config))
+        join().once(lambda: preflight.check_segmenter(config, overwrite))
         generate_pseudo_masks.run(config, recomputed="train_seg" if overwrite else None)
     return train_seg.run(config, overwrite)
 

@@ -25,7 +25,7 @@ from wsss.models.multiscale import check_walks
 from wsss.models.segmenter import Segmenter, build_segmenter, segmenter_metadata
 from wsss.models.timm_backbone import create_timm_backbone
 from wsss.run.state import Run
-from wsss.stages import evaluate
+from wsss.stages import evaluate, train_seg
 
 Opened = Callable[[str], TaggedDataset]
 """The images of a list, which is read once."""
@@ -37,8 +37,12 @@ def reader(data: DataConfig) -> Opened:
     return read if data.root is not None else lambda _: read(data.train_split)
 
 
-def check(config: RunConfig) -> None:
+def check(config: RunConfig, overwrite: bool = False) -> None:
     """Check all that can be checked of a run's settings and data; show what the data hold.
+
+    Args:
+        config: of the run.
+        overwrite: finished stages are going to be recomputed.
 
     Raises:
         WsssError: a later stage would be stopped or spoilt.
@@ -49,11 +53,8 @@ def check(config: RunConfig) -> None:
     scored = _scored_splits(data, opened)
     class_names = _check_splits(config, opened, scored)
     _check_data(config, opened, scored)
-    if data.trusted is not None:
-        given = GivenMasks(data.trusted, opened(data.mask_split))
-        given.require_some()
-        require(MaskReport(given.problems(), []))
-    networks = _check_networks(config, class_names)
+    _check_trusted(data, opened)
+    networks = _check_networks(config, class_names, overwrite)
     _say_how_long(config, opened, scored, networks)
 
 
@@ -61,6 +62,14 @@ def scored_kinds(data: DataConfig) -> tuple[evaluate.Kind, ...]:
     """The kinds of masks that have ground truth to be scored on."""
     scored = _scored_splits(data, reader(data))
     return tuple(kind for kind in evaluate.KINDS if evaluate.split_of(data, kind) in scored)
+
+
+def _check_trusted(data: DataConfig, opened: Opened) -> None:
+    """Refuse masks that a person gives and that don't fit."""
+    if data.trusted is not None:
+        given = GivenMasks(data.trusted, opened(data.mask_split))
+        given.require_some()
+        require(MaskReport(given.problems(), []))
 
 
 def _check_crfs(config: RunConfig) -> None:
@@ -75,7 +84,7 @@ def _check_crfs(config: RunConfig) -> None:
 
 
 def _check_networks(
-    config: RunConfig, class_names: Sequence[str]
+    config: RunConfig, class_names: Sequence[str], overwrite: bool
 ) -> tuple[TagClassifier, Segmenter]:
     """Refuse walks and decoders that the networks don't have, and weights that can't be had.
 
@@ -86,25 +95,30 @@ def _check_networks(
     check_walks(config.pseudo_masks.seeding, classifier)
     config.pseudo_masks.levels_by_value(class_names)
     segmenter = build_segmenter(segmenter_metadata(config, class_names))
-    _check_weights(config)
+    _check_weights(config, overwrite)
     return classifier, segmenter
 
 
-def check_segmenter(config: RunConfig) -> None:
-    """Refuse another backbone of a round that can't be built, or whose weights can't be had.
+def check_segmenter(config: RunConfig, overwrite: bool = False) -> None:
+    """Refuse a segmenter of a later round that can't be built or started, or trusted masks of it.
 
     Nothing else asks for them before the round's masks are made.
     """
-    if config.train_seg.backbone is not None:
+    if overwrite or not Run(config.run).finished("train_seg"):
         build_segmenter(segmenter_metadata(config, ("any",)))
-        _check_weights(config)
+        _check_weights(config, overwrite)
+        _check_trusted(config.data, reader(config.data))
 
 
-def _check_weights(config: RunConfig) -> None:
+def _check_weights(config: RunConfig, overwrite: bool) -> None:
     heads, settings = config.train_cls, config.train_seg
-    if heads.second_backbone is not None and not Run.of_round(config, 1).finished("train_cls"):
+    first, run = Run.of_round(config, 1), Run(config.run)
+    again = overwrite and config.round == 1
+    if heads.second_backbone is not None and (again or not first.finished("train_cls")):
         create_timm_backbone(heads.second_backbone, heads.second_backbone_weights, SECOND)
-    if settings.backbone is not None and not Run(config.run).finished("train_seg"):
+    if settings.backbone is None or (run.finished("train_seg") and not overwrite):
+        return
+    if train_seg.former(config, segmenter_metadata(config, ("any",))) is None:
         create_timm_backbone(settings.backbone, settings.backbone_weights)
 
 

@@ -132,8 +132,8 @@ def _build(config: RunConfig, metadata: dict[str, Any]) -> Segmenter:
     torch.manual_seed(config.seed)
     model = build_segmenter(metadata)
     settings = config.train_seg
-    if (former := _former(config, metadata)) is not None:
-        load_weights(former, model)
+    if (path := former(config, metadata)) is not None:
+        load_weights(path, model)
     elif settings.backbone is not None:
         model.load_backbone(create_timm_backbone(settings.backbone, settings.backbone_weights))
     elif settings.from_classifier:
@@ -146,12 +146,12 @@ def _build(config: RunConfig, metadata: dict[str, Any]) -> Segmenter:
     return model
 
 
-def _former(config: RunConfig, metadata: dict[str, Any]) -> Path | None:
+def former(config: RunConfig, metadata: dict[str, Any]) -> Path | None:
     """The segmenter that a later round goes on from: the last one of the shape it needs."""
     if config.self_training.start == "former":
         for number in range(config.round - 1, 0, -1):
             path = Run.of_round(config, number).model("train_seg")
-            known = read_metadata(path, "segmenter")
+            known = read_metadata(path, "segmenter") if path.is_file() else {}
             if all(known.get(key) == metadata[key] for key in _SHAPE):
                 return path
     return None

@@ -32,6 +32,7 @@ def files(root: Path) -> dict[str, bytes]:
         ("train-seg", "train_seg.decoder_args={wings: 2}", "wings"),
         ("run", "pseudo_masks.walks=[{block: '9.9'}]", "'9.9'"),
         ("run", "train_cls.second_backbone=resnet", "second_backbone 'resnet'"),
+        ("run", "train_seg={backbone: resnet18, backbone_weights: gone.pth}", "gone.pth"),
     ],
 )
 def test_overwrite_with_wrong_settings_loses_nothing(

@@ -11,6 +11,7 @@ import pytest
 import timm
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from wsss.config import RunConfig, load
@@ -238,16 +239,31 @@ def test_round_by_another_backbone_teaches_the_first_one(second: Path, tmp_path:
     for name, value in found.items():
         if value.ndim == 4:
             torch.testing.assert_close(value, first[name], rtol=0, atol=1e-6)
+    # the former segmenter has all the weights that a round of its backbone starts from
+    (tmp_path / "resnet18.safetensors").unlink()
+    printed("train-seg", run, "--round", 3, "--overwrite", *STILL, *BARE, *resnet)
 
 
 @pytest.mark.parametrize(
-    ("backbone", "named"), [("resnet", "backbone 'resnet'"), ("resnet18", r"gone\.pth")]
+    ("options", "named"),
+    [
+        (("train_seg.backbone=resnet",), "backbone 'resnet'"),
+        (("train_seg.backbone=resnet18", "train_seg.backbone_weights=gone.pth"), r"gone\.pth"),
+        (("train_seg.decoder_args={wings: 2}",), "wings"),
+        (("data.trusted=drawn",), "has mode RGB"),
+    ],
 )
-def test_round_refuses_another_backbone_before_its_masks(
-    finished: RunConfig, tmp_path: Path, backbone: str, named: str
+def test_round_refuses_what_it_cannot_train_before_its_masks(
+    finished: RunConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    named: str,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     run = Path(shutil.copytree(finished.run, tmp_path / "run"))
-    options = (f"train_seg.backbone={backbone}", "train_seg.backbone_weights=gone.pth")
+    (tmp_path / "drawn").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "drawn" / f"{IDS[0]}.png")
     assert re.search(named, error("train-seg", run, "--round", 2, *options))
     assert not list(run.glob("round_2/pseudo_masks/*.png"))
 
