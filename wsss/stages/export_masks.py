@@ -8,8 +8,9 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from wsss.data.find_images import find_images, without_suffix
+from wsss.data.find_images import find_images, one_of_each_name, without_suffix
 from wsss.data.mask_io import read_mask
+from wsss.data.masks import read_target
 from wsss.data.open import open_tagged
 from wsss.data.scores import read_scores
 from wsss.engine.progress import track
@@ -98,7 +99,7 @@ def _of_folder(folder: Path, images: Path | None) -> tuple[tuple[str, ...], list
             f"{folder} is neither a run nor a folder of masks with class_names.txt; expected one "
             "of them: name it, or add class_names.txt with the lines `0 background`, `1 cat`, …."
         )
-    names = {} if images is None else {without_suffix(n): n for n in find_images(images).paths}
+    names = {} if images is None else _names_of(images)
     found: list[Found] = []
     masks = (name for name in find_images(folder).paths if name.lower().endswith(".png"))
     for number, mask in enumerate(masks, 1):
@@ -111,6 +112,19 @@ def _of_folder(folder: Path, images: Path | None) -> tuple[tuple[str, ...], list
         image = None if images is None else images / names[id_]
         found.append((id_, number, names.get(id_, f"{id_}.jpg"), image, folder / mask))
     return classes, found
+
+
+def _names_of(images: Path) -> dict[str, str]:
+    """Id → file name of the images in a folder, which may hold their masks, too."""
+    names: dict[str, str] = {}
+    for name in one_of_each_name(images, find_images(images).paths)[0]:
+        other = names.setdefault(without_suffix(name), name)
+        if other != name:
+            raise WsssError(
+                f"{images} holds {other} and {name}, either of which may be the image of a mask; "
+                "expected one image of a name: rename one of them."
+            )
+    return names
 
 
 def _confident(found: Sequence[Found], folder: Path, confidence: float) -> list[Found]:
@@ -134,7 +148,7 @@ def _confident(found: Sequence[Found], folder: Path, confidence: float) -> list[
 def _read(found: Iterable[Found]) -> Iterator[MaskToWrite]:
     rejected = 0
     for id_, number, name, image, path in found:
-        mask = read_mask(path)
+        mask = read_mask(path) if image is None else read_target(image, path)
         if (mask == IGNORE_INDEX).all():
             rejected += 1
         else:

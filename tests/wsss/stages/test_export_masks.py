@@ -1,6 +1,7 @@
 """export-masks: of a run and of a folder, what is left out, what is never replaced."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,23 @@ def test_export_masks_of_a_folder_names_images_where_they_are_given(
     (tmp_path / "photos/a.png").unlink()
     with pytest.raises(WsssError, match="no image a "):
         export_masks.run(masks, "coco", tmp_path / "y", images=tmp_path / "photos")
+
+
+def test_export_masks_of_a_folder_takes_no_mask_for_an_image(a_run: Path, tmp_path: Path) -> None:
+    masks, photos = Layout(a_run).pseudo_masks, tmp_path / "photos"
+    shutil.copyfile(masks / "c.png", photos / "c.png")
+    out = export_masks.run(masks, "coco", tmp_path / "x", images=photos)
+    assert annotations(out) == {"a.png": [6, 1], "c.jpg": [6, 1]}
+    shutil.copyfile(photos / "c.jpg", photos / "c.jpeg")
+    with pytest.raises(WsssError, match=r"c\.jpeg and c\.jpg, either"):
+        export_masks.run(masks, "coco", tmp_path / "y", images=photos)
+
+
+def test_export_masks_refuses_masks_of_another_size(a_run: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (12, 10)).save(tmp_path / "photos/c.jpg")
+    for source, images in ((a_run, None), (Layout(a_run).pseudo_masks, tmp_path / "photos")):
+        with pytest.raises(WsssError, match=r"c\.png is 6×5 and its image .*c\.jpg 12×10"):
+            export_masks.run(source, "coco", tmp_path / "x", images=images)
 
 
 @pytest.mark.parametrize(
