@@ -366,12 +366,15 @@ def export(
     half: Annotated[
         bool, typer.Option("--half", help="Weights in bfloat16, half the size (safetensors).")
     ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a model card that you changed (hub).")
+    ] = False,
 ) -> None:
     """The segmenter of a run as a file that `predict --model` runs without the run."""
     config = _config(source, settings)
     from wsss.stages import export as stage
 
-    _alone(lambda: stage.run(config, to, out, half))
+    _alone(lambda: stage.run(config, to, out, half, overwrite))
 
 
 @app.command("export-masks")

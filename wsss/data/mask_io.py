@@ -128,16 +128,23 @@ def _head(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
         yield kind, data
 
 
-def refuse_to_replace(paths: Iterable[Path]) -> None:
-    """Refuse to replace masks that carry no note of `write_mask`: another program's, or a person's.
+def _has_origin(path: Path) -> bool:
+    return read_origin(path) is not None
+
+
+def refuse_to_replace(
+    paths: Iterable[Path], made_here: Callable[[Path], bool] = _has_origin
+) -> None:
+    """Refuse to replace files that were not made here: another program's, or a person's.
 
     Args:
-        paths: of masks to be written; those that don't exist are fine.
+        paths: of files to be written; those that don't exist are fine.
+        made_here: tells one of ours; a mask by the note of `write_mask`.
 
     Raises:
         WsssError: one of them exists, and was not made here.
     """
-    foreign = [path for path in paths if path.exists() and read_origin(path) is None]
+    foreign = [path for path in paths if path.exists() and not made_here(path)]
     if foreign:
         more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
         raise WsssError(

@@ -24,15 +24,25 @@ class Gate(NamedTuple):
     Attributes:
         model: in eval mode.
         least: (C,) probabilities, on the CPU.
+        background: whether an image may hold no class at all.
     """
 
     model: TagClassifier
     least: Tensor
+    background: bool = True
 
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
         """Of the classes in images (B, 3, H, W), normalised: (B, C)."""
         return whole_image_logits(self.model, images).sigmoid()
+
+    def allows(self, likely: Tensor) -> Tensor:
+        """Which classes of these probabilities (B, C) may be there."""
+        allowed = likely >= self.least
+        if not self.background:  # something is: what comes nearest
+            nearest = (likely - self.least).argmax(dim=1)
+            allowed[torch.arange(len(allowed)), nearest] = True
+        return allowed
 
 
 def whole_image_logits(model: TagClassifier, images: Tensor) -> Tensor:
@@ -44,7 +54,11 @@ def whole_image_logits(model: TagClassifier, images: Tensor) -> Tensor:
 
 
 def gate_of(
-    config: RunConfig, class_names: Sequence[str], device: torch.device, weights: Path | None = None
+    config: RunConfig,
+    class_names: Sequence[str],
+    device: torch.device,
+    weights: Path | None = None,
+    background: bool = True,
 ) -> Gate | None:
     """The gate of a segmenter where `evaluate.gate` asks for one.
 
@@ -53,6 +67,7 @@ def gate_of(
         class_names: of the segmenter.
         device: where it computes.
         weights: of another classifier, in place of the run's; it need not exist.
+        background: whether the segmenter knows one.
 
     Returns:
         None without a classifier, or with one that holds no thresholds.
@@ -64,7 +79,7 @@ def gate_of(
     if not config.evaluate.gate or not has_thresholds(weights):
         return None
     model, metadata = load_trained(weights, "classifier", build_classifier, device, class_names)
-    return Gate(model, torch.tensor(metadata["least"]))
+    return Gate(model, torch.tensor(metadata["least"]), background)
 
 
 def has_thresholds(weights: Path) -> bool:

@@ -198,7 +198,7 @@ def _allowed(
     """Mask values that each image may hold beside background."""
     if likely is None or gate is None:
         return [list(range(1, classes + 1))] * images
-    return [[int(i) + 1 for i in row.nonzero()] for row in likely >= gate.least]
+    return [[int(i) + 1 for i in row.nonzero()] for row in gate.allows(likely)]
 
 
 def refine_likely(

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from wsss.data.augment import resize_mask
+from wsss.data.image_header import open_image
+from wsss.errors import WsssError
 from wsss.files import write_atomic
 from wsss.labels import IGNORE_INDEX
 from wsss.report.colours import colours_of
@@ -20,6 +22,7 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _SIDES = (640, 1600)  # least and greatest long side of an overlay
 _FILL = 0.45  # opacity of a region
 _NAMED = 0.004  # share of the overlay from which on a region bears its name
+_MARK = b"wsss overlay"  # a comment in the JPEG
 _UNSURE = (190, 190, 190)
 
 
@@ -65,7 +68,16 @@ def overlay(image: Pixels, mask: Pixels, names: Sequence[str]) -> Image.Image:
 def write_overlay(path: Path, image: Pixels, mask: Pixels, names: Sequence[str]) -> None:
     """Write an overlay as JPEG or PNG, by the suffix; see `overlay`."""
     drawn = overlay(image, mask, names)
-    write_atomic(path, lambda target: drawn.save(target, quality=90))
+    write_atomic(path, lambda target: drawn.save(target, quality=90, comment=_MARK))
+
+
+def is_overlay(path: Path) -> bool:
+    """Whether a JPEG is one that `write_overlay` wrote."""
+    try:
+        with open_image(path) as file:
+            return file.info.get("comment") == _MARK
+    except WsssError:
+        return False
 
 
 def _sized(image: Pixels, mask: Pixels) -> tuple[Pixels, Pixels]:

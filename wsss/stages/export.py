@@ -4,6 +4,7 @@ Reads `train_seg/model.safetensors` and `evaluation/predictions_*.json`; writes
 `export/model.<suffix>`, or the folder `export/hub`.
 """
 
+import hashlib
 import shutil
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import torch
 
 from wsss.config import RunConfig
+from wsss.data.mask_io import refuse_to_replace
 from wsss.engine.checkpoint import save_model
 from wsss.errors import WsssError
 from wsss.export.load import CARD_FILE, WEIGHTS_FILE, Card, card_of
@@ -26,7 +28,13 @@ from wsss.run.state import Run
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2", "safetensors": ".safetensors", "hub": ""}
 
 
-def run(config: RunConfig, to: str, out: Path | None = None, half: bool = False) -> Path:
+def run(
+    config: RunConfig,
+    to: str,
+    out: Path | None = None,
+    half: bool = False,
+    overwrite: bool = False,
+) -> Path:
     """Write the segmenter of a run in another format; returns the path of it.
 
     Args:
@@ -34,10 +42,11 @@ def run(config: RunConfig, to: str, out: Path | None = None, half: bool = False)
         to: `onnx`, `torch-export`, `safetensors` or `hub`.
         out: file or, for the hub, folder; in `export/` of the run by default.
         half: weights in bfloat16, for safetensors; they are read back into float32.
+        overwrite: replace a model card that a person wrote or changed.
 
     Raises:
-        WsssError: no such format, no segmenter, a suffix that is another format's, or `half` of
-            another format than safetensors.
+        WsssError: no such format, no segmenter, a suffix that is another format's, `half` of
+            another format than safetensors, or a person's model card.
     """
     if to not in SUFFIXES:
         raise WsssError(f"--to is {to!r}: expected one of {', '.join(SUFFIXES)}.")
@@ -57,6 +66,8 @@ def run(config: RunConfig, to: str, out: Path | None = None, half: bool = False)
     elif to == "safetensors":
         save_model(path, model.bfloat16() if half else model, card)
     else:
+        if not overwrite:
+            refuse_to_replace([path / "README.md"], _is_unchanged)
         _save_hub(config, path, run, model, card)
     return path
 
@@ -81,7 +92,18 @@ def _save_hub(config: RunConfig, folder: Path, run: Run, model: Segmenter, card:
     scores = [read_scores(path) for path in sorted(run.evaluations.glob("predictions_*.json"))]
     parameters = sum(p.numel() for p in model.parameters())
     text = model_card(run.root.name, card, scores, parameters, run.has_ground_truth)
-    write_text(folder / "README.md", text)
+    write_text(folder / "README.md", f"{text}{_signature(text)}")
+
+
+def _signature(text: str) -> str:
+    """A line that a page doesn't show, by which a card is known that nobody has changed."""
+    return f"\n<!-- wsss export {hashlib.sha256(text.encode()).hexdigest()[:16]} -->\n"
+
+
+def _is_unchanged(path: Path) -> bool:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    own = text[: text.rfind("\n<!-- wsss export ")]
+    return text == own + _signature(own)
 
 
 def _preprocessor(card: Card) -> dict[str, object]:

@@ -43,18 +43,19 @@ from wsss.engine.inference import (
 from wsss.engine.runtime import Runtime, join, start
 from wsss.engine.team import Team
 from wsss.errors import WsssError
-from wsss.export.load import CARD_FILE, model_files, open_network
+from wsss.export.load import CARD_FILE, Card, model_files, open_network
 from wsss.files import real_path, refuse_to_overwrite
 from wsss.models.doubts import require_finite
 from wsss.models.gate import GATE_FILE, Gate, gate_of
 from wsss.models.inference import Prediction, predict_images
 from wsss.models.segmenter import build_segmenter
 from wsss.models.trained import load_segmenter
-from wsss.report.overlay import write_overlay
+from wsss.report.overlay import is_overlay, write_overlay
 from wsss.run.fingerprint import content_digest, origin_of
 from wsss.run.state import Run
 
 SHIPPED = "voc61_lite2.safetensors"
+_OVERLAYS = "overlays/"
 
 
 def run(
@@ -80,7 +81,7 @@ def run(
 
     Raises:
         WsssError: no segmenter, no images, images that their masks would replace, or files that
-            were not made here in the place of masks.
+            were not made here in the place of masks or overlays.
     """
     team = join()
     run = Run(config.run)
@@ -94,9 +95,13 @@ def run(
         samples, notes = find(images, folder)
         for sample in samples:
             refuse_to_overwrite(sample.path, folder / f"{sample.id}.png", "The mask", "images'")
+            refuse_to_overwrite(sample.path, _overlay(folder, sample), "The overlay", "images'")
     team.require_equal(lambda: [sample.id for sample in samples], f"The list of images in {named}")
     if not overwrite:
         team.once(lambda: refuse_to_replace(folder / f"{sample.id}.png" for sample in samples))
+    if overlay and not overwrite:
+        drawn = [_overlay(folder, sample) for sample in samples]
+        team.once(lambda: refuse_to_replace(drawn, is_overlay))
     for note in notes if team.is_main else ():
         print(f"predict  {note}", file=sys.stderr)
     weights = model or run.model("train_seg")
@@ -104,7 +109,7 @@ def run(
         runtime = start(config.runtime, config.seed)
         network, card = open_network(weights, build_segmenter, runtime.device)
         names = card["class_names"]
-        engine = _engine(config, runtime, network, model_files(weights), names, model)
+        engine = _engine(config, runtime, network, model_files(weights), card, model)
     if not overwrite:
         team.once(lambda: refuse_other_class_names(folder, names))
         team.once(lambda: refuse_other_scores(folder))
@@ -118,13 +123,16 @@ def run(
     return folder
 
 
+def _overlay(folder: Path, sample: Sample) -> Path:
+    return folder / _OVERLAYS / f"{sample.id}.jpg"
+
+
 def _draw_overlays(
     team: Team, samples: Sequence[Sample], folder: Path, names: Sequence[str]
 ) -> None:
     """Draw what is missing, or older than its mask; what was left out has no mask."""
     pairs = [
-        (sample.path, folder / f"{sample.id}.png", folder / "overlays" / f"{sample.id}.jpg")
-        for sample in samples
+        (sample.path, folder / f"{sample.id}.png", _overlay(folder, sample)) for sample in samples
     ]
 
     def missing() -> list[int]:
@@ -177,8 +185,8 @@ def run_split(
         team.once(partial(refuse_to_replace, masks))
     with team.together():
         runtime = start(config.runtime, config.seed)
-        network, _ = load_segmenter(weights, runtime.device, data.class_names)
-        engine = _engine(config, runtime, network, [weights], data.class_names)
+        network, metadata = load_segmenter(weights, runtime.device, data.class_names)
+        engine = _engine(config, runtime, network, [weights], metadata)
     _predict(config, engine, data.samples, folders, overwrite=False)
     for folder in folders.values():
         team.once(partial(write_class_names, folder, data.class_names))
@@ -222,7 +230,7 @@ def _engine(
     runtime: Runtime,
     network: nn.Module,
     weights: Sequence[Path],
-    names: Sequence[str],
+    card: Card,
     model: Path | None = None,
 ) -> _Engine:
     """A segmenter with the classifier of its run, or the one that lies beside its file."""
@@ -231,7 +239,8 @@ def _engine(
         run = model.is_dir() and not (model / CARD_FILE).is_file()
         beside = model if model.is_dir() else model.parent
         classifier = Run(model).model("train_cls") if run else beside / GATE_FILE
-    gate = gate_of(config, names, runtime.device, classifier)
+    background = card.get("background", True)
+    gate = gate_of(config, card["class_names"], runtime.device, classifier, background)
     files = weights if gate is None else [*weights, classifier]
     return _Engine(runtime, network, gate, content_digest(files))
 
@@ -341,6 +350,8 @@ def find(images: Path | Sequence[Path], masks: Path) -> tuple[list[Sample], list
         raise WsssError(f"No image or folder at {images}: give one that exists.")
     inside = real_path(masks) != real_path(images)
     paths, left_out = find_images(images, masks if inside else None)
+    if not inside:  # drawn by an earlier start
+        paths = tuple(p for p in paths if not (p.startswith(_OVERLAYS) and is_overlay(images / p)))
     found, beside = one_of_each_name(images, paths)
     others = describe_left_out(left_out)
     if not found:

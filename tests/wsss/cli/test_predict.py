@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from wsss.config import RunConfig
 from wsss.data import mask_io
@@ -115,3 +116,28 @@ def test_predict_overlay_draws_what_is_missing_or_older_than_its_mask(
     assert drawn.stat().st_mtime_ns == first
     printed("predict", "--model", model, photo, "--overlay", "--overwrite")
     assert drawn.stat().st_mtime_ns > first
+
+
+def test_predict_takes_no_overlay_for_an_image(finished: RunConfig, tmp_path: Path) -> None:
+    model, photos = finished.run / "train_seg" / "model.safetensors", tmp_path / "photos"
+    (photos / "overlays").mkdir(parents=True)
+    for name in ("a.jpg", "overlays/b.jpg"):
+        Image.new("RGB", (64, 64)).save(photos / name)
+    for _ in range(2):
+        printed("predict", "--model", model, photos, "--overlay", "--out", photos)
+    masks = {path.relative_to(photos).as_posix() for path in photos.rglob("*.png")}
+    assert masks == {"a.png", "overlays/b.png"}
+
+
+def test_predict_overlay_replaces_no_other_image(
+    finished: RunConfig, photo: Path, tmp_path: Path
+) -> None:
+    model, folder = finished.run / "train_seg" / "model.safetensors", tmp_path / "overlays"
+    folder.mkdir()
+    Image.new("RGB", (8, 8)).save(folder / f"{photo.stem}.jpg")
+    common = ("predict", "--model", model, photo, "--overlay", "--out", tmp_path)
+    assert "was not made by this program" in error(*common)
+    other = ("predict", "--model", model, folder, "--overlay", "--out", tmp_path)
+    assert "The overlay of" in error(*other, "--overwrite")
+    with Image.open(folder / f"{photo.stem}.jpg") as kept:
+        assert kept.size == (8, 8)

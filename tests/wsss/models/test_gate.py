@@ -57,6 +57,13 @@ def test_predict_images_drops_what_the_gate_does_not_allow(crf: str) -> None:
     assert ("refined" in first.doubt.parts) == (crf != "none")
 
 
+def test_a_gate_leaves_a_class_where_there_is_no_background() -> None:
+    likely = torch.tensor([[0.2, 0.1], [0.1, 0.28], [0.9, 0.5]])
+    without = gate()._replace(background=False)
+    assert gate().allows(likely).tolist() == [[False, False], [False, False], [True, True]]
+    assert without.allows(likely).tolist() == [[True, False], [False, True], [True, True]]
+
+
 def test_predict_images_without_a_gate_holds_any_class() -> None:
     found = predict_images(Stripes(), PIXELS, [PredictionMode()], [(40, 56)] * 2)
     for (one,) in found:

@@ -214,6 +214,19 @@ def test_export_hub_card_of_a_run_without_scores(finished: RunConfig, tmp_path: 
     assert "model-index" not in text and "\nNot scored.\n" in text and "no mask was drawn" in text
 
 
+def test_export_hub_keeps_a_card_that_a_person_changed(finished: RunConfig, tmp_path: Path) -> None:
+    folder, card = tmp_path / "hub", tmp_path / "hub" / "README.md"
+    text = export.run(finished, "hub", folder).joinpath("README.md").read_text()
+    assert export.run(finished, "hub", folder) == folder
+    for changed in ("# Mine\n", text.replace("wsss", "WSSS", 1), text + "Mine.\n"):
+        card.write_text(changed)
+        with pytest.raises(WsssError, match=r"README\.md was not made .*--overwrite"):
+            export.run(finished, "hub", folder)
+        assert card.read_text() == changed
+    export.run(finished, "hub", folder, overwrite=True)
+    assert card.read_text() == text
+
+
 def test_export_refuses_format_name_and_untrained_run(finished: RunConfig, tmp_path: Path) -> None:
     with pytest.raises(WsssError, match="--to is 'tflite'"):
         export.run(finished, "tflite")
