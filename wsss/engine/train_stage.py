@@ -62,11 +62,25 @@ def train_stage(
     if warning and runtime.is_main:
         print(warning, file=sys.stderr)
     groups = parameter_groups(model, backbone, settings.lr, backbone_rate, settings.weight_decay)
-    if work.config.backbone.grad_checkpointing and backbone_rate > 0:
-        cast(Any, backbone).set_grad_checkpointing()
+    asked = work.config.backbone.grad_checkpointing and backbone_rate > 0
+    if asked and not compute_again(backbone) and runtime.is_main:
+        print(
+            f"{title}: this backbone can't compute activations again, and takes its memory in "
+            "spite of backbone.grad_checkpointing=true",
+            file=sys.stderr,
+        )
     runtime = _in_its_precision(work, runtime, title)
     begin_training(work, runtime)
     return fit(work, runtime, model, groups, dataset, loss_function, schedule)
+
+
+def compute_again(backbone: nn.Module) -> bool:
+    """Have activations computed again in the backward pass; whether the backbone can do so."""
+    try:
+        cast(Any, backbone).set_grad_checkpointing()
+    except (AttributeError, AssertionError):  # of timm's models some refuse
+        return False
+    return True
 
 
 def begin_training(work: Work, runtime: Runtime) -> None:

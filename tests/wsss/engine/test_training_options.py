@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
@@ -15,7 +16,7 @@ from wsss.engine.runtime import Runtime, start
 from wsss.engine.schedule import Average
 from wsss.engine.synced_norm import SyncedBatchNorm2d
 from wsss.engine.team import Team
-from wsss.engine.train_stage import train_stage
+from wsss.engine.train_stage import compute_again, train_stage
 from wsss.models.backbone import create_backbone
 from wsss.run.state import Work
 
@@ -68,6 +69,14 @@ def test_grad_checkpointing_is_no_reason_to_train_again(tmp_path: Path) -> None:
     settings = [f"run={tmp_path / 'run'}", "data.root=nowhere", "backbone.grad_checkpointing=true"]
     changed = load(None, [*settings, "train_cls={epochs: 1, batch_size: 2, crop: 64}"])
     assert not Work(changed, "train_cls", {}).run.changes("train_cls", changed)
+
+
+def test_grad_checkpointing_is_passed_over_by_backbones_without_it() -> None:
+    with torch.device("meta"):
+        without, with_it = (
+            timm.create_model(name, features_only=True) for name in ("hrnet_w18_small", "resnet18")
+        )
+    assert not compute_again(without) and compute_again(with_it)
 
 
 def test_deterministic_is_asked_of_torch() -> None:
