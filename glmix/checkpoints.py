@@ -6,7 +6,8 @@ layer scales of attention blocks are (D,) there and (1, D, 1, 1) here. The numbe
 a released file loads as it is, through timm's `checkpoint_path` or plain `load_state_dict`.
 """
 
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeGuard
 
 from torch import Tensor, nn
@@ -34,16 +35,15 @@ _NESTED = (
     *("model_ema", "state_dict_ema", "ema_state_dict", "ema", "model", "state_dict"),
     *("model_state_dict", "model_state", "net", "network"),
 )
-# what DataParallel, torch.compile and other wrappers put before every name
-_PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
 def checkpoint_filter(state_dict: dict[str, Any], model: nn.Module) -> dict[str, Tensor]:
     """The weights in what a file holds, by the model's own names.
 
     Released ones are under `model`, or `model_ema` (`glnet_16g`). Training code puts them into
-    further mappings, beside arguments and an optimiser's state, and before their names what its
-    wrappers are called: both are taken off.
+    further mappings, beside arguments and an optimiser's state, and before their names what the
+    wrappers or the larger network around it are called: both are taken off, and with a name in
+    front all that is without it.
 
     Args:
         state_dict: as `glmix.weight_files.read_weights` or `torch.load` give it.
@@ -53,8 +53,9 @@ def checkpoint_filter(state_dict: dict[str, Any], model: nn.Module) -> dict[str,
     for _ in range(3):
         inner = [found.get(key) for key in _NESTED]
         found = next((value for value in inner if _holds_tensors(value)), found)
-    own = model.state_dict().keys()
-    named = {_unwrapped(k, own): value for k, value in found.items() if isinstance(k, str)}
+    texts = {k: value for k, value in found.items() if isinstance(k, str)}
+    front = _front(texts, model.state_dict().keys())
+    named = {k.removeprefix(front): value for k, value in texts.items() if k.startswith(front)}
     # what torch.optim.swa_utils counts is no weight
     return {k: v for k, v in named.items() if isinstance(v, Tensor) and k != "n_averaged"}
 
@@ -68,13 +69,18 @@ def _holds_tensors(value: object) -> TypeGuard[Mapping[str, Any]]:
     )
 
 
-def _unwrapped(name: str, own: Collection[str]) -> str:
-    while name not in own:
-        prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), None)
-        if prefix is None:
-            break
-        name = name.removeprefix(prefix)
-    return name
+def _front(names: Iterable[str], own: Collection[str]) -> str:
+    """What stands before most of a model's own names; empty where nothing or several things do."""
+    counts: Counter[str] = Counter()
+    for name in names:
+        parts = name.split(".")
+        rests = (i for i in range(len(parts)) if ".".join(parts[i:]) in own)
+        start = next(rests, None)
+        if start is not None:
+            counts["".join(f"{part}." for part in parts[:start])] += 1
+    most = max(counts.values(), default=0)
+    fronts = [front for front, count in counts.items() if count == most]
+    return fronts[0] if len(fronts) == 1 and most >= len(own) / 2 else ""
 
 
 def describe_mismatch(state_dict: Mapping[str, Tensor], model: nn.Module) -> str:

@@ -69,6 +69,9 @@ LAYOUTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "compiled": lambda s: {"model": wrapped(s, "_orig_mod.")},
     "both": lambda s: {"model": wrapped(s, "module._orig_mod.")},
     "lightning": lambda s: {"state_dict": wrapped(s, "model.")},
+    "backbone": lambda s: wrapped(s, "backbone."),
+    "larger network": lambda s: {"state_dict": {**wrapped(s, "net.encoder."),
+                                                "net.decoder.weight": torch.ones(2)}},
     "nested": lambda s: {"model": {"state_dict": s}},
     "averaged": lambda s: {"ema": {"n_averaged": torch.tensor(3), **wrapped(s, "module.")}},
     "parameters": lambda s: {"model": {k: torch.nn.Parameter(v) if v.is_floating_point() else v
@@ -82,6 +85,12 @@ def test_checkpoint_filter_finds_the_weights(
 ) -> None:
     torch.save(LAYOUTS[layout](dict(model.state_dict())), tmp_path / "w.pth")
     assert same(checkpoint_filter(read_weights(tmp_path / "w.pth"), model), model)
+
+
+def test_checkpoint_filter_chooses_no_network_of_two(model: torch.nn.Module) -> None:
+    state = dict(model.state_dict())
+    both = {**wrapped(state, "student."), **wrapped(state, "teacher.")}
+    assert checkpoint_filter(both, model).keys() == both.keys()
 
 
 BESIDE: dict[str, Any] = {
