@@ -20,7 +20,8 @@ class FoundImages(NamedTuple):
 
     Attributes:
         paths: relative to the folder, with `/`, in order.
-        left_out: suffix → number of files that are no images, by their suffix.
+        left_out: suffix → number of files that are no images, by their suffix; links to what isn't
+            there are `broken links`.
     """
 
     paths: tuple[str, ...]
@@ -39,14 +40,18 @@ def find_images(folder: Path, skip: Path | None = None) -> FoundImages:
     """
     images: list[str] = []
     others: Counter[str] = Counter()
-    for path in _files(folder, None if skip is None else real_path(skip)):
+    broken: list[str] = []
+    for path in _files(folder, None if skip is None else real_path(skip), broken):
         name = path.rpartition("/")[2]
         suffix = name[len(without_suffix(name)) :].lower()
         if suffix in IMAGE_SUFFIXES:
             images.append(path)
         else:
             others[suffix or name] += 1
-    return FoundImages(tuple(sorted(images)), dict(sorted(others.items())))
+    found = dict(sorted(others.items()))
+    if broken:
+        found["broken links"] = len(broken)
+    return FoundImages(tuple(sorted(images)), found)
 
 
 def find_files(folder: Path, suffixes: Sequence[str]) -> Iterator[str]:
@@ -55,10 +60,11 @@ def find_files(folder: Path, suffixes: Sequence[str]) -> Iterator[str]:
     Yields:
         Paths relative to the folder, with `/`.
     """
-    return (path for path in _files(folder, None) if path.lower().endswith(tuple(suffixes)))
+    return (path for path in _files(folder, None, []) if path.lower().endswith(tuple(suffixes)))
 
 
-def _files(folder: Path, skip: Path | None) -> Iterator[str]:
+def _files(folder: Path, skip: Path | None, broken: list[str]) -> Iterator[str]:
+    """Files below a folder; links to what isn't there are put into `broken`."""
     seen: set[Path] = set()
     links = [folder]
     while links:  # folders themselves before links to them, so that an image keeps its own path
@@ -74,8 +80,13 @@ def _files(folder: Path, skip: Path | None) -> Iterator[str]:
             relative = Path(parent).relative_to(folder).as_posix()
             front = "" if relative == "." else f"{relative}/"
             for name in sorted(files):
-                if not _is_clutter(name) and os.path.isfile(os.path.join(parent, name)):  # noqa: PTH113, PTH118 a million times
+                if _is_clutter(name):
+                    continue
+                path = os.path.join(parent, name)  # noqa: PTH118 a million times
+                if os.path.isfile(path):  # noqa: PTH113
                     yield front + name
+                elif os.path.islink(path):  # noqa: PTH114
+                    broken.append(front + name)
 
 
 def _is_clutter(name: str) -> bool:

@@ -137,7 +137,9 @@ def _split_blanks(
 
 
 _DENIED = re.compile(r"(?:no|not|without)[ _-]+(.+)", re.IGNORECASE)
-_JOINED = re.compile(r"\s*[/&+]\s*|\s+and\s+", re.IGNORECASE)
+_JOINED = re.compile(
+    r"\s*(?:\\n|[-=]?>|[/\\&+•·–—~])\s*|\s+(?:and|or|und|oder|et|ou|y|o)\s+", re.IGNORECASE
+)
 
 
 def _refuse_joined(lines: Lines, path: Path, names: Sequence[str]) -> None:

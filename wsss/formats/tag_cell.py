@@ -11,7 +11,7 @@ from wsss.formats.text import clean
 
 NO_TAG = frozenset(
     (
-        *("", "none", "nan", "-nan", "null", "nil", "n/a", "na", "#n/a", "#na", "<na>"),
+        *("", "none", "nan", "-nan", "null", "nil", "n/a", "n.a.", "na", "#n/a", "#na", "<na>"),
         *("-", "--", "–", "—", "[]", "()", "{}", "set()"),
     )
 )
@@ -26,6 +26,7 @@ _HASHED = re.compile(r"#[^\W\d]\w*(?:[ ,;]+#[^\W\d]\w*)*")
 # cat: 2, cat=0.9, cat (2): how many, or how sure
 _COUNTED = re.compile(r".*\S\s*(?:[:=]\s*-?\d+(?:\.\d+)?|\(\d+\))")
 _NEGATED = re.compile(r"[-!~¬]\s*[^\W\d].*")
+_FAILED = ("#ref!", "#value!", "#name?", "#div/0!", "#null!", "#num!")
 _CODE = '[]{}"'
 
 
@@ -83,6 +84,8 @@ def _checked(tags: Iterable[str], names: Collection[str]) -> tuple[str, ...]:
         tag for tag in cleaned if tag in names or (tag and tag.casefold() not in NO_TAG)
     )
     for tag in kept:
+        if tag.casefold() in _FAILED and tag not in names:
+            raise ValueError("a spreadsheet's formula failed")
         strange = next((character for character in _CODE if character in tag), None)
         if strange and tag not in names:
             raise ValueError(f"the tag holds {strange}")

@@ -49,8 +49,9 @@ def test_find_images_follows_links_once(tmp_path: Path) -> None:
     (photos / "a").symlink_to("z")  # an image keeps its own path
     (photos / "one.jpg").symlink_to("p3.jpg")
     (photos / "broken.jpg").symlink_to("nowhere.jpg")
-    found = find_images(photos).paths
-    assert found == ("more/deep/p1.jpg", "more/p0.jpg", "one.jpg", "p3.jpg", "z/p4.jpg")
+    found = find_images(photos)
+    assert found.paths == ("more/deep/p1.jpg", "more/p0.jpg", "one.jpg", "p3.jpg", "z/p4.jpg")
+    assert found.left_out == {"broken links": 1}
 
 
 def test_find_images_in_a_linked_folder(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_split_cell_reads_what_is_unambiguous(cell: str, tags: tuple[str, ...]) 
     "cell",
     [
         *("", "  ", "none", "None", "NaN", "nan", "-", "—", "null", "n/a", "N/A", "[]", "{}"),
-        *("[nan]", "\u200b", "#N/A", "<NA>", "set()", "['nan']"),
+        *("[nan]", "\u200b", "#N/A", "n.a.", "<NA>", "set()", "['nan']"),
     ],
 )
 def test_split_cell_of_no_tag(cell: str) -> None:
@@ -229,6 +229,11 @@ def test_images_in_a_linked_folder(tmp_path: Path, folder: Path) -> None:
         ("image;tags;score\na;cat;0,9\nb;dog;0,1\n", "Line 3 .*'0,1' in the column score"),
         ("image,tags\na,no cat\nb,cat\n", "Line 2 .*'no cat', and 'cat' is a tag"),
         ("image,tags\na,cat\nb,dog\nc,cat/dog\n", "Line 4 .*'cat/dog', whose parts are tags"),
+        ("image,tags\na,cat\nb,dog\nc,cat • dog\n", "'cat • dog', whose parts"),
+        ("image,tags\na,cat\nb,dog\nc,cat -> dog\n", "'cat -> dog', whose parts"),
+        ("image,tags\na,cat\nb,dog\nc,cat\\ndog\n", "whose parts"),
+        ("image,tags\na,cat\nb,dog\nc,cat und dog\n", "'cat und dog', whose parts"),
+        ("image,tags\na,cat\nb,#REF!\n", "Line 3 .*'#REF!'.*formula failed"),
         ("image,tags\na,cat\nb,dog\nc,Cat and dog\n".replace("Cat", "cat"), "'cat and dog'"),
     ],
 )
