@@ -85,3 +85,13 @@ def gate_of(
 def has_thresholds(weights: Path) -> bool:
     """Whether there is a classifier that `gate_of` would make a gate of."""
     return weights.is_file() and "least" in read_metadata(weights, "classifier")
+
+
+def why_no_gate(weights: Path) -> str:
+    """What `gate_of` misses in a classifier, and what to do."""
+    if not weights.is_file():
+        return "evaluate.gate is on, but no classifier lies beside the model"
+    return (
+        f"evaluate.gate is on, but {weights} has no threshold by class, since its training held no "
+        "images back (wsss train-cls RUN train_cls.holdout=0.2 --overwrite does)"
+    )

@@ -46,7 +46,7 @@ from wsss.errors import WsssError
 from wsss.export.load import CARD_FILE, Card, model_files, open_network
 from wsss.files import real_path, refuse_to_overwrite
 from wsss.models.doubts import require_finite
-from wsss.models.gate import GATE_FILE, Gate, gate_of
+from wsss.models.gate import GATE_FILE, Gate, gate_of, why_no_gate
 from wsss.models.inference import Prediction, predict_images
 from wsss.models.segmenter import build_segmenter
 from wsss.models.trained import load_segmenter
@@ -113,8 +113,6 @@ def run(
     if not overwrite:
         team.once(lambda: refuse_other_class_names(folder, names))
         team.once(lambda: refuse_other_scores(folder))
-    if engine.gate is None and config.evaluate.gate and team.is_main:
-        print("predict  no classifier beside the model: any class may be found", file=sys.stderr)
     _predict(config, engine, samples, {config.evaluate.own: folder}, overwrite)
     team.once(lambda: write_class_names(folder, names))
     team.once(lambda: write_scores(folder, names))
@@ -241,6 +239,8 @@ def _engine(
         classifier = Run(model).model("train_cls") if run else beside / GATE_FILE
     background = card.get("background", True)
     gate = gate_of(config, card["class_names"], runtime.device, classifier, background)
+    if gate is None and config.evaluate.gate and runtime.team.is_main:
+        print(f"predict  {why_no_gate(classifier)}: any class may be found", file=sys.stderr)
     files = weights if gate is None else [*weights, classifier]
     return _Engine(runtime, network, gate, content_digest(files))
 

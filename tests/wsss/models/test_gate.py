@@ -142,6 +142,18 @@ def test_predict_makes_masks_again_when_the_gate_changes(
     assert doubt is not None and doubt.tags == {}
 
 
+def test_predict_and_evaluate_say_that_a_classifier_has_no_thresholds(
+    run: RunConfig, synthetic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gated = run.evaluate.model_copy(update={"gate": True, "fast": True})
+    run = run.model_copy(update={"evaluate": gated})
+    set_least(Run(run.run).model("train_cls"), None)
+    predict.run(run, synthetic / "JPEGImages" / "val_00000.jpg", tmp_path / "out")
+    assert "train_cls.holdout" in capsys.readouterr().err
+    predict.run_split(run, ids=["val_00000"])
+    assert "train_cls.holdout" in capsys.readouterr().err
+
+
 def test_models_take_their_classifier_along_to_the_hub(
     run: RunConfig, synthetic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,7 +171,7 @@ def test_models_take_their_classifier_along_to_the_hub(
     assert "no classifier" not in capsys.readouterr().err
     found = predict.run(run, images, tmp_path / "out", model=single)
     assert read_mask(found / "val_00000.png").any()
-    assert "no classifier beside the model" in capsys.readouterr().err
+    assert "no classifier lies beside the model" in capsys.readouterr().err
     shutil.copyfile(weights, single.with_name("classifier.safetensors"))
     found = predict.run(run, images, tmp_path / "out", model=single)
     assert not read_mask(found / "val_00000.png").any()
