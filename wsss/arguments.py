@@ -10,7 +10,7 @@ from wsss.errors import WsssError
 def sort_images(
     source: Path | None, settings: Sequence[str] | None, images: Path | None, model: Path | None
 ) -> tuple[Path | None, list[str], list[Path]]:
-    """Sort out images, or beside a model a setting, that were given in place of the run.
+    """Sort out images, or settings, that were given in place of the run.
 
     Args:
         source: what stands first: a config, the folder of a run, images, or `key=value`.
@@ -32,8 +32,10 @@ def sort_images(
         rest, given = [text for text in rest if text not in named], [*map(Path, named)]
         if _is_images(source):
             return None, rest, [source, *given]
-    if model is not None and source is not None and "=" in str(source) and not source.exists():
-        return None, [str(source), *rest], given
+    if source is not None and "=" in str(source) and not source.exists():
+        words = [str(source), *rest]
+        if model is not None or not any(word.startswith(("run=", "data.")) for word in words):
+            return None, words, given
     return source, rest, given
 
 

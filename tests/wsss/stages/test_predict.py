@@ -226,6 +226,9 @@ def test_predict_find_refuses_images_without_a_mask_of_their_own(
         ("--model m --images a.jpg", (None, [], ["a.jpg"])),
         ("--model m evaluate.crf=none --images a.jpg", (None, ["evaluate.crf=none"], ["a.jpg"])),
         ("--model m run --images a.jpg", ("run", [], ["a.jpg"])),
+        ("evaluate.crf=none --images a.jpg", (None, ["evaluate.crf=none"], ["a.jpg"])),
+        ("evaluate.crf=none a.jpg", (None, ["evaluate.crf=none"], ["a.jpg"])),
+        ("run=r data.root=. --images a.jpg", ("run=r", ["data.root=."], ["a.jpg"])),
     ],
 )
 def test_sort_images_of_a_command_line(
