@@ -96,7 +96,7 @@ def _score(config: RunConfig, kinds: Sequence[Kind], split: str | None) -> list[
         masks = [run.pseudo_mask(p.id) for p in tagged.samples]
         found = [_score_masks(config, tagged, root, [masks])[0].summary()]
     else:
-        team.once(partial(_warn_of_trusted, config, tagged))
+        team.once(partial(_warn_of_training_images, config, run, tagged))
         found = [_score_predictions(config, run, tagged, root, split)]
     paths = []
     for kind, scores in zip(kinds, found, strict=True):
@@ -108,14 +108,17 @@ def _score(config: RunConfig, kinds: Sequence[Kind], split: str | None) -> list[
     return paths
 
 
-def _warn_of_trusted(config: RunConfig, tagged: TaggedDataset) -> None:
-    """Say how many of the images that predictions are scored on lent their masks to training."""
-    if config.data.trusted is None:
-        return
-    learnt = len(GivenMasks(config.data.trusted, tagged).samples)
+def _warn_of_training_images(config: RunConfig, run: Run, tagged: TaggedDataset) -> None:
+    """Say how many of the images that predictions are scored on were trained on."""
+    masks, learnt = "trusted masks", 0
+    if config.data.trusted is not None:
+        learnt = len(GivenMasks(config.data.trusted, tagged).samples)
+    if not learnt:
+        masks = "pseudo-masks"
+        learnt = sum(run.pseudo_mask(sample.id).is_file() for sample in tagged.samples)
     if learnt:
         print(
-            f"warning: the segmenter learnt from trusted masks of {learnt} of the {len(tagged)} "
+            f"warning: the segmenter learnt from {masks} of {learnt} of the {len(tagged)} "
             "images that its predictions are scored on: the figures flatter it",
             file=sys.stderr,
         )

@@ -55,12 +55,15 @@ def test_own_masks_score_as_those_of_voc(run: RunConfig, tmp_path: Path, to: str
         assert found["iou"] == expected["iou"] and found["images"] == expected["images"]
 
 
-def test_only_images_that_have_a_mask_are_scored(run: RunConfig, tmp_path: Path) -> None:
+def test_only_images_that_have_a_mask_are_scored(
+    run: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     own = with_masks(run, written(run, "train", "png", tmp_path / "own", some=3))
     assert scores(evaluate.run(own, "pseudo-masks"))["images"] == 3
     assert len(with_truth(own.data, open_tagged(own.data, "train"))) == 3
     found = scores(pipeline.score(own, "predictions", "train"))
     assert found["images"] == 3
+    assert "pseudo-masks of 3 of the 3 images" in capsys.readouterr().err
     assert len(list(Run(own.run).predictions("train").glob("*.png"))) == 3
     sample = next(s for s in open_tagged(own.data, "train").samples[:3] if s.tags)
     path = Run(own.run).pseudo_mask(sample.id)
