@@ -28,8 +28,10 @@ class FoundImages(NamedTuple):
     left_out: dict[str, int]
 
 
-def find_images(folder: Path, skip: Path | None = None) -> FoundImages:
-    """Every image below a folder.
+def find_images(
+    folder: Path, skip: Path | None = None, suffixes: Sequence[str] = IMAGE_SUFFIXES
+) -> FoundImages:
+    """Every image, or file of other suffixes, below a folder.
 
     Links to folders are followed, and no folder is searched twice. Hidden files and folders, and
     what macOS and Windows leave, are not counted.
@@ -37,6 +39,7 @@ def find_images(folder: Path, skip: Path | None = None) -> FoundImages:
     Args:
         folder: to search with its subfolders.
         skip: a folder within it that is left out.
+        suffixes: in small letters.
     """
     images: list[str] = []
     others: Counter[str] = Counter()
@@ -44,7 +47,7 @@ def find_images(folder: Path, skip: Path | None = None) -> FoundImages:
     for path in _files(folder, None if skip is None else real_path(skip), broken):
         name = path.rpartition("/")[2]
         suffix = name[len(without_suffix(name)) :].lower()
-        if suffix in IMAGE_SUFFIXES:
+        if suffix in suffixes:
             images.append(path)
         else:
             others[suffix or name] += 1

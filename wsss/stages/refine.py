@@ -1,6 +1,7 @@
 """Dense CRF over anybody's masks or probability maps: files in, PNG masks out, no run folder.
 
-Reads label PNGs or maps and the images of the same names; writes `<out>/<name>.png`.
+Reads label PNGs or maps and the images of the same names; writes `<out>/<name>.png`, in subfolders
+as the masks lie.
 """
 
 import sys
@@ -18,7 +19,12 @@ from torch import Tensor
 from wsss.config import RuntimeConfig
 from wsss.crf import DenseCRF, hard_label_probs
 from wsss.crf.dense_crf import Backend
-from wsss.data.find_images import describe_left_out, find_images, likely_images
+from wsss.data.find_images import (
+    describe_left_out,
+    find_images,
+    likely_images,
+    without_suffix,
+)
 from wsss.data.image_header import IMAGE_SUFFIXES, open_image
 from wsss.data.images import read_image
 from wsss.data.mask_io import read_mask, read_origin, refuse_to_replace, write_mask
@@ -52,11 +58,12 @@ def run(
     that is several times quicker, and no other label could win.
 
     Args:
-        masks: files or folders of them. A PNG (mode P or L) holds labels, 255 where unsure: those
-            pixels get a label too. A `.npy`, or an `.npz` with one array, holds probabilities
-            (L, H, W), each pixel summing to 1; label k is channel k.
-        images: folder of the images, searched with its subfolders and found by the masks' names;
-            or one image. The masks may lie there too.
+        masks: files, or folders of them with their subfolders. A PNG (mode P or L) holds labels,
+            255 where unsure: those pixels get a label too. A `.npy`, or an `.npz` with one array,
+            holds probabilities (L, H, W), each pixel summing to 1; label k is channel k.
+        images: folder of the images, searched with its subfolders; an image lies in it where its
+            mask lies in its own folder, or anywhere by the mask's name; or one image. The masks may
+            lie there too.
         out: folder to write to, made where missing.
         preset: the CRF's, by name.
         backend: the CRF's.
@@ -82,7 +89,9 @@ def run(
         "gt_prob": gt_prob,
         "downsample": downsample,
     }
-    todo = team.once(lambda: _todo(_pair(_find_masks(masks), images), out, settings, overwrite))
+    todo = team.once(
+        lambda: _todo(_pair(_find_masks(masks, out), images), out, settings, overwrite)
+    )
     team.require_one_folder(out)
     steps: Steps[_Wanted, _Read, _Refined] = Steps(
         partial(_read_both, gt_prob=gt_prob),
@@ -113,12 +122,15 @@ class _Wanted(NamedTuple):
 
 
 def _todo(
-    pairs: Sequence[tuple[Path, Path]], out: Path, settings: Mapping[str, object], overwrite: bool
+    pairs: Mapping[str, tuple[Path, Path]],
+    out: Path,
+    settings: Mapping[str, object],
+    overwrite: bool,
 ) -> list[_Wanted]:
     """Those that aren't refined."""
     todo = []
-    for mask, image_path in pairs:
-        target = out / f"{mask.stem}.png"
+    for name, (mask, image_path) in pairs.items():
+        target = out / f"{name}.png"
         refuse_to_overwrite(mask, target, "The refined mask", "masks'")
         origin = origin_of([mask, image_path], settings)
         if overwrite or read_origin(target) != origin:
@@ -202,28 +214,31 @@ def _refuse_void_for_a_class(masks: Sequence[Path]) -> None:
         )
 
 
-def _find_masks(masks: Sequence[Path]) -> list[Path]:
+def _find_masks(masks: Sequence[Path], out: Path) -> dict[str, Path]:
+    """Masks by their names: paths in the folder they were found in, without suffix."""
     found: dict[str, Path] = {}
     others: Counter[str] = Counter()
     for given in masks:
         if not given.exists():
             raise WsssError(f"There is no {given}; expected masks or folders of them: check it.")
-        files = sorted(given.iterdir()) if given.is_dir() else [given]
-        for file in files:
-            if file.suffix.lower() not in MASK_SUFFIXES or file.name[0] == "." or file.is_dir():
-                if given is file:
-                    raise WsssError(
-                        f"{file} is not a mask; expected {', '.join(MASK_SUFFIXES)}: convert it."
-                    )
-                if file.name[0] != ".":
-                    others["folders" if file.is_dir() else file.suffix.lower() or file.name] += 1
-                continue
-            if file.stem in found:
+        folder = given if given.is_dir() else given.parent
+        names: Sequence[str] = (given.name,)
+        if given.is_dir():
+            inside = real_path(out) != real_path(given)
+            names, left_out = find_images(given, out if inside else None, MASK_SUFFIXES)
+            others.update(left_out)
+        elif given.suffix.lower() not in MASK_SUFFIXES:
+            raise WsssError(
+                f"{given} is not a mask; expected {', '.join(MASK_SUFFIXES)}: convert it."
+            )
+        for file in names:
+            name = without_suffix(file)
+            if name in found:
                 raise WsssError(
-                    f"{found[file.stem]} and {file} would both become {file.stem}.png; expected "
+                    f"{found[name]} and {folder / file} would both become {name}.png; expected "
                     "different names: refine them into different folders."
                 )
-            found[file.stem] = file
+            found[name] = folder / file
     if not found:
         raise WsssError(
             f"There is no mask in {', '.join(map(str, masks)) or 'no folder'}; expected "
@@ -231,27 +246,30 @@ def _find_masks(masks: Sequence[Path]) -> list[Path]:
         )
     if others:
         print(f"refine  left out, no masks: {describe_left_out(others)}", file=sys.stderr)
-    return list(found.values())
+    return found
 
 
-def _pair(masks: list[Path], images: Path) -> list[tuple[Path, Path]]:
+def _pair(masks: Mapping[str, Path], images: Path) -> dict[str, tuple[Path, Path]]:
     if not images.exists():
         raise WsssError(f"There is no {images}; expected the folder of the images: check it.")
-    own = {real_path(mask) for mask in masks}
+    own = {real_path(mask) for mask in masks.values()}
     by_name: dict[str, list[Path]] = defaultdict(list)
     for path in find_images(images).paths if images.is_dir() else ():
         if real_path(images / path) not in own:
-            by_name[Path(path).stem].append(images / path)
+            # a mask in a subfolder finds its image in such a folder, too, before any other
+            for name in {Path(path).stem, without_suffix(path)}:
+                by_name[name].append(images / path)
     if images.is_file():
         by_name[images.stem].append(images)
-    missing = [mask for mask in masks if mask.stem not in by_name]
+    candidates = {name: by_name[name] or by_name[mask.stem] for name, mask in masks.items()}
+    missing = [masks[name] for name, own_images in candidates.items() if not own_images]
     if missing:
         raise WsssError(
             f"{len(missing)} of {len(masks)} masks have no image in {images}, {missing[0]} "
             f"first; expected {missing[0].stem} with one of {', '.join(IMAGE_SUFFIXES)}: add it or "
             "leave the mask out."
         )
-    return [(mask, _choose(mask, by_name[mask.stem], images)) for mask in masks]
+    return {name: (mask, _choose(mask, candidates[name], images)) for name, mask in masks.items()}
 
 
 def _choose(mask: Path, candidates: list[Path], images: Path) -> Path:

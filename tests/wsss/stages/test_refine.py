@@ -142,8 +142,27 @@ def test_refine_pairs_a_mask_with_its_image_beside_it(files: Path, place: str) -
 def test_refine_says_what_it_leaves_out(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (files / "masks" / "b.tif").write_bytes(b"")
     (files / "masks" / "more").mkdir()
+    (files / "masks" / "more" / "c.txt").write_bytes(b"")
     refine.run([files / "masks"], files / "images", files / "out")
-    assert "refine  left out, no masks: 1 .tif, 1 folders" in capsys.readouterr().err
+    assert "refine  left out, no masks: 1 .tif, 1 .txt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("out", ["out", "masks/refined"])
+@pytest.mark.parametrize("nested", [True, False])
+def test_refine_takes_masks_in_subfolders(files: Path, nested: bool, out: str) -> None:
+    """As `wsss` writes them of photographs in subfolders; a second start finds no more."""
+    folder = files / "masks" / "day"
+    folder.mkdir()
+    write_mask(folder / "a.png", np.zeros_like(right_mask()))
+    if nested:  # of another photograph than the one of its name above
+        (files / "images" / "day").mkdir()
+        Image.new("RGB", (WIDTH, HEIGHT)).save(files / "images" / "day" / "a.jpg")
+    for _ in range(2):
+        refine.run([files / "masks"], files / "images", files / out)
+        made = sorted(p.relative_to(files / out).as_posix() for p in (files / out).rglob("*.png"))
+        assert made == ["a.png", "day/a.png"]
+    assert np.array_equal(read_mask(files / out / "a.png"), right_mask())
+    assert not read_mask(files / out / "day" / "a.png").any()
 
 
 def test_refine_refuses_masks_of_0_and_255_alone(files: Path) -> None:
