@@ -26,6 +26,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., No
     monkeypatch.setattr(cores, "_CGROUPS", tmp_path / "groups")
     monkeypatch.setattr(cores, "_allowed", lambda: {0, 1})
     monkeypatch.setattr(cores.os, "sysconf", lambda _: 100)
+    monkeypatch.setattr(cores.os, "nice", lambda _: 0)
 
     def say(*ticks: int, limit: str | None = None) -> None:
         (tmp_path / "stat").write_text(STAT.format(*ticks))
