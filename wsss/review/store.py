@@ -7,6 +7,8 @@ review/starts/<id>.png    masks of other programs that lay in trusted/, as they 
 trusted/<id>.png          accepted masks, beside class_names.txt; rejected ones: 255 all over
 """
 
+import csv
+import io
 import json
 import os
 import shutil
@@ -119,6 +121,7 @@ class Store:
         }
         with self._changing(image_id, seen, {**new, "who": who}) as (old, done):
             if done or (decision == "skipped" and old.decision == "accepted"):
+                self._write_tags(image_id)  # a server may have been killed before it did
                 return old
             path = self.layout.trusted(image_id)
             if path.is_file() and _stamp(path)[0] == 0:  # another program's
@@ -134,8 +137,7 @@ class Store:
                 record = _next(old.model_copy(update=new), who)
                 self._note(image_id, record, edits, seconds)
                 self._write(image_id, record)
-            if record.tags is not None or old.tags is not None:
-                self._write_tags()
+            self._write_tags(image_id)
             return record
 
     @contextmanager
@@ -211,15 +213,25 @@ class Store:
         with self.layout.review_journal.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
-    def _write_tags(self) -> None:
-        names = self.tagged.class_names
-        rows: list[tuple[str, str]] = [("image", "tags")]
-        for sample in self.tagged.samples:
-            changed = self.records[sample.id].tags
-            tags = [names[tag] for tag in sample.tags] if changed is None else changed
-            cell = json.dumps(list(tags), ensure_ascii=False) if tags else ""
-            rows.append((sample.id, cell))
-        write_text(self.layout.review_tags, csv_text(rows))
+    def _write_tags(self, image_id: str) -> None:
+        """Keep an image's tags in the table, if anybody changed any; its other rows stay."""
+        path = self.layout.review_tags
+        written: dict[str, str] = {}
+        with suppress(OSError, ValueError, csv.Error):  # missing, or no table: made anew
+            written = dict(list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))[1:])
+        cell = self._cell(image_id)
+        anybody = written or self.records[image_id].tags is not None
+        if written.get(image_id) == cell or not anybody:
+            return
+        # another server may have written rows that this one's records don't know of
+        rows = {id_: written[id_] if id_ in written else self._cell(id_) for id_ in self._given}
+        rows[image_id] = cell
+        write_text(path, csv_text([("image", "tags"), *rows.items()]))
+
+    def _cell(self, image_id: str) -> str:
+        names, changed = self.tagged.class_names, self.records[image_id].tags
+        tags = [names[tag] for tag in self._given[image_id]] if changed is None else changed
+        return json.dumps(list(tags), ensure_ascii=False) if tags else ""
 
     def _refuse_other_classes(self) -> None:
         path = self.layout.trusted_masks / CLASS_NAMES_FILE

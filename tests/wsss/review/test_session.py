@@ -285,6 +285,25 @@ def test_changed_tags_are_written_as_a_table_that_data_tags_reads(session: Sessi
     assert {s.id: s.tags for s in read.samples} == {"a": (2,), "sub/b": (0, 1), "c": ()}
 
 
+def test_table_of_tags_follows_every_server_and_what_is_undone(
+    session: Session, tmp_path: Path
+) -> None:
+    def tags() -> list[str]:
+        return session.layout.review_tags.read_text().splitlines()[1:]
+
+    other = make_session(tmp_path, {"a": (0,), "sub/b": (0, 1), "c": ()})
+    fewer = actions({"kind": "tag", "label": 1, "on": False})
+    other.decide("a", 0, "", fewer, "accepted")
+    session.decide("sub/b", 0, "", fewer, "accepted")
+    assert tags() == ["a,", 'sub/b,"[""dog""]"', "c,"]
+    session.keep("sub/b", 1, "", ())  # undone, and accepted again
+    session.decide("sub/b", 2, "", (), "accepted")
+    assert tags() == ["a,", 'sub/b,"[""cat"", ""dog""]"', "c,"]
+    session.layout.review_tags.unlink()  # as where a server was killed before it wrote them
+    other.decide("a", 0, "", fewer, "accepted")
+    assert tags()[0] == "a,"
+
+
 def test_tags_that_nobody_changed_are_not_written(session: Session) -> None:
     session.decide("a", 0, "", GROWN, "accepted")
     assert not session.layout.review_tags.exists()
