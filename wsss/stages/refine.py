@@ -256,8 +256,9 @@ def _pair(masks: Mapping[str, Path], images: Path) -> dict[str, tuple[Path, Path
     by_name: dict[str, list[Path]] = defaultdict(list)
     for path in find_images(images).paths if images.is_dir() else ():
         if real_path(images / path) not in own:
-            # a mask in a subfolder finds its image in such a folder, too, before any other
-            for name in {Path(path).stem, without_suffix(path)}:
+            # a mask in a subfolder finds its image in such a folder, which no other mask takes
+            whole = without_suffix(path)
+            for name in {whole} if whole in masks else {whole, Path(path).stem}:
                 by_name[name].append(images / path)
     if images.is_file():
         by_name[images.stem].append(images)

@@ -165,6 +165,18 @@ def test_refine_takes_masks_in_subfolders(files: Path, nested: bool, out: str) -
     assert not read_mask(files / out / "day" / "a.png").any()
 
 
+def test_refine_gives_no_mask_the_photograph_of_another(files: Path) -> None:
+    """Cameras number their photographs alike in every folder; one folder's is missing."""
+    (files / "images" / "a.png").rename(files / "images" / "b.png")
+    for day in ("monday", "tuesday"):
+        write_mask(files / "masks" / day / "a.png", right_mask())
+    (files / "masks" / "a.png").unlink()
+    (files / "images" / "tuesday").mkdir()
+    Image.new("RGB", (WIDTH, HEIGHT)).save(files / "images" / "tuesday" / "a.jpg")
+    with pytest.raises(WsssError, match=r"1 of 2 masks have no image .*monday/a\.png first"):
+        refine.run([files / "masks"], files / "images", files / "out")
+
+
 def test_refine_refuses_masks_of_0_and_255_alone(files: Path) -> None:
     binary = np.where(right_mask() > 0, 255, 0).astype(np.uint8)
     write_mask(files / "masks" / "a.png", binary)
