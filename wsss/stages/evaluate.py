@@ -114,7 +114,7 @@ def _warn_of_training_images(config: RunConfig, run: Run, tagged: TaggedDataset)
     if config.data.trusted is not None:
         learnt = len(GivenMasks(config.data.trusted, tagged).samples)
     if not learnt:
-        masks = "pseudo-masks"
+        masks = "true masks" if run.has_ground_truth else "pseudo-masks"
         learnt = sum(run.pseudo_mask(sample.id).is_file() for sample in tagged.samples)
     if learnt:
         print(

@@ -138,3 +138,8 @@ def test_supervised_baseline_prepare_takes_one_baseline_for_all_rounds(run: RunC
     assert path == second.run / "evaluation" / "ceiling_val.json"
     assert trained.stat().st_mtime_ns == before
     assert not (second.run / "ceiling").exists()
+
+
+def test_supervised_baseline_scored_on_its_own_images_says_so(run: RunConfig) -> None:
+    result = wsss("evaluate", Run(run.run).ceiling, "--split", "train", "--fast")
+    assert "learnt from true masks of 12 of the 12 images" in result.stderr, result.output
