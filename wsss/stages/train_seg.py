@@ -25,16 +25,21 @@ from wsss.engine.runtime import join, start
 from wsss.engine.stage_work import take_on
 from wsss.engine.train_stage import deliver, train_stage
 from wsss.errors import WsssError
+from wsss.files import read_json
 from wsss.labels import IGNORE_INDEX
 from wsss.models.backbone import create_backbone
 from wsss.models.mask_loss import mask_loss
 from wsss.models.segmenter import Segmenter, build_segmenter, segmenter_metadata
 from wsss.models.timm_backbone import create_timm_backbone
 from wsss.models.trained import load_classifier
+from wsss.run.fingerprint import content_digest
 from wsss.run.state import Run, Work
 
 _COUNTED = 1000
 """Masks whose pixels are counted, at most."""
+
+_MASKS = "masks"
+"""Key of the digest of the pseudo-masks, in the mark of a finished segmenter."""
 
 _SHAPE = ("backbone", "backbone_args", "decoder", "decoder_args")
 """What of a segmenter's metadata its weights depend on, beside its classes."""
@@ -56,6 +61,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
         metadata = segmenter_metadata(config, tagged.class_names)
         model = _build(config, metadata).to(runtime.device)
     team.once(lambda: _check_newer_masks(work.run, dataset, tagged.class_names))
+    made_of = team.once(lambda: content_digest(_masks(work.run, tagged)))
     metadata["background_odds"] = team.once(lambda: _background_odds(config, dataset))
 
     def loss_function(trained: nn.Module, batch: Sequence[Tensor]) -> Tensor:
@@ -69,7 +75,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
 
     rate = config.train_seg.backbone_lr_factor
     train_stage(work, runtime, model, model.encoder, rate, dataset, loss_function)
-    summary = {"images": len(dataset), "trusted": len(trusted)}
+    summary = {"images": len(dataset), "trusted": len(trusted), _MASKS: made_of}
     team.once(lambda: deliver(work, model, metadata, summary))
     return path
 
@@ -98,13 +104,23 @@ def _check_newer_masks(run: Run, dataset: MaskTrainingSet, class_names: Sequence
 
 def _refuse_newer_masks(run: Run, tagged: TaggedDataset) -> None:
     """Refuse to call a segmenter finished whose masks were changed since it was trained."""
-    masks = [run.pseudo_mask(sample.id) for sample in tagged.samples]
-    newer = _newer([path for path in masks if path.is_file()], run.done("train_seg"))
-    if newer:
+    masks = _masks(run, tagged)
+    newer = _newer(masks, run.done("train_seg"))
+    if not newer:
+        return
+    again = "add --overwrite to `wsss train-seg` to train again"
+    # a copy of a run has other times
+    if read_json(run.done("train_seg"), again).get(_MASKS) != content_digest(masks):
         raise WsssError(
             f"{len(newer)} of {len(masks)} pseudo-masks, {newer[0]} first, are newer than the "
             f"segmenter of {run.root}: add --overwrite to `wsss train-seg` to train on them."
         )
+
+
+def _masks(run: Run, tagged: TaggedDataset) -> list[Path]:
+    """The pseudo-masks that there are."""
+    paths = (run.pseudo_mask(sample.id) for sample in tagged.samples)
+    return [path for path in paths if path.is_file()]
 
 
 def _background_odds(config: RunConfig, dataset: MaskTrainingSet) -> float:

@@ -34,6 +34,14 @@ def test_train_seg_refuses_to_call_a_segmenter_of_older_masks_finished(run: RunC
         train_seg.run(run)
 
 
+def test_train_seg_takes_a_copy_of_a_run_for_what_it_is(run: RunConfig) -> None:
+    """`cp -r` and `scp -r` give the files times of their own, in any order."""
+    train_seg.run(run, overwrite=True)
+    for path in (run.run / "pseudo_masks").glob("*.png"):
+        os.utime(path)
+    assert train_seg.run(run) == Run(run.run).model("train_seg")
+
+
 def test_train_seg_trains_on_edited_masks_when_overwriting(run: RunConfig) -> None:
     before = Run(run.run).model("train_seg").read_bytes()
     edit(run, 3)
