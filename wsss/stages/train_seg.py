@@ -59,7 +59,10 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
         runtime = start(config.runtime, config.seed)
         dataset = _crops(work, tagged, trusted)
         metadata = segmenter_metadata(config, tagged.class_names)
-        model = _build(config, metadata).to(runtime.device)
+        start_of = former(config, metadata)
+        model = _build(config, metadata, start_of).to(runtime.device)
+    if config.round > 1 and config.self_training.start == "former" and team.is_main:
+        print(f"train-seg  {_where_from(config, start_of)}", file=sys.stderr)
     team.once(lambda: _check_newer_masks(work.run, dataset, tagged.class_names))
     made_of = team.once(lambda: content_digest(_masks(work.run, tagged)))
     metadata["background_odds"] = team.once(lambda: _background_odds(config, dataset))
@@ -144,12 +147,12 @@ def _newer(paths: Sequence[Path], mark: Path) -> list[Path]:
     return [path for path in paths if path.stat().st_mtime_ns > written]
 
 
-def _build(config: RunConfig, metadata: dict[str, Any]) -> Segmenter:
+def _build(config: RunConfig, metadata: dict[str, Any], start_of: Path | None) -> Segmenter:
     torch.manual_seed(config.seed)
     model = build_segmenter(metadata)
     settings = config.train_seg
-    if (path := former(config, metadata)) is not None:
-        load_weights(path, model)
+    if start_of is not None:
+        load_weights(start_of, model)
     elif settings.backbone is not None:
         model.load_backbone(create_timm_backbone(settings.backbone, settings.backbone_weights))
     elif settings.from_classifier:
@@ -171,6 +174,16 @@ def former(config: RunConfig, metadata: dict[str, Any]) -> Path | None:
             if all(known.get(key) == metadata[key] for key in _SHAPE):
                 return path
     return None
+
+
+def _where_from(config: RunConfig, start_of: Path | None) -> str:
+    if start_of is not None:
+        return f"goes on from {start_of}"
+    found = read_metadata(Run.of_round(config, config.round - 1).model("train_seg"), "segmenter")
+    return (
+        "starts afresh: no earlier segmenter has this backbone and decoder, the last one has "
+        f"{found.get('backbone')} and {found.get('decoder')} {found.get('decoder_args')}"
+    )
 
 
 def _crops(work: Work, tagged: TaggedDataset, trusted: Mapping[str, Path]) -> MaskTrainingSet:

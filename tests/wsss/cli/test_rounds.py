@@ -28,7 +28,7 @@ from wsss.models.soft_seeds import RunSeeds, seed_probs
 from wsss.run.state import Run, config_of_round
 from wsss.seeding.masks import among_tags, at_true_rates, harden
 
-from .command_line import error, printed
+from .command_line import error, printed, wsss
 
 IDS = [f"train_{i:05d}" for i in range(12)]
 # the segmenter's own answer, untouched
@@ -210,6 +210,15 @@ def assert_started_from(second: Path, start: str) -> None:
 
 def test_round_starts_from_the_former_segmenter(two_rounds: Path) -> None:
     assert_started_from(two_rounds / "round_2", "former")
+
+
+def test_round_says_what_it_starts_from(second: Path) -> None:
+    """A decoder of another width is another network: not in silence does the round start afresh."""
+    command = ("train-seg", second.parent, "--round", 2, "--overwrite", *STILL, *BARE)
+    assert f"goes on from {Run(second.parent).model('train_seg')}" in wsss(*command).stderr
+    other = wsss(*command, "train_seg.decoder_args={decoder_segmentation_channels: 8}")
+    assert other.exit_code == 0
+    assert "starts afresh: no earlier segmenter has this backbone and decoder" in other.stderr
 
 
 def test_round_that_starts_fresh_keeps_its_masks(second: Path) -> None:
