@@ -84,7 +84,7 @@ def compute_again(backbone: nn.Module) -> bool:
 
 
 def begin_training(work: Work, runtime: Runtime) -> None:
-    """Begin a stage, and note the precision that it trains in."""
+    """Begin a stage, and note the precision and the threads that it trains in."""
     computed = {"precision": runtime.precision, "threads": torch.get_num_threads()}
     begin(runtime.team, work, computed=computed)
 

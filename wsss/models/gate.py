@@ -1,8 +1,8 @@
 """Which classes an image may hold, by the classifier of the segmenter's run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -54,20 +54,15 @@ def whole_image_logits(model: TagClassifier, images: Tensor) -> Tensor:
 
 
 def gate_of(
-    config: RunConfig,
-    class_names: Sequence[str],
-    device: torch.device,
-    weights: Path | None = None,
-    background: bool = True,
+    config: RunConfig, card: Mapping[str, Any], device: torch.device, weights: Path | None = None
 ) -> Gate | None:
     """The gate of a segmenter where `evaluate.gate` asks for one.
 
     Args:
         config: of the run whose classifier it is.
-        class_names: of the segmenter.
+        card: metadata of the segmenter.
         device: where it computes.
         weights: of another classifier, in place of the run's; it need not exist.
-        background: whether the segmenter knows one.
 
     Returns:
         None without a classifier, or with one that holds no thresholds.
@@ -78,8 +73,9 @@ def gate_of(
     weights = weights or Run.of_round(config, 1).model("train_cls")
     if not config.evaluate.gate or not has_thresholds(weights):
         return None
-    model, metadata = load_trained(weights, "classifier", build_classifier, device, class_names)
-    return Gate(model, torch.tensor(metadata["least"]), background)
+    names = card["class_names"]
+    model, metadata = load_trained(weights, "classifier", build_classifier, device, names)
+    return Gate(model, torch.tensor(metadata["least"]), card.get("background", True))
 
 
 def has_thresholds(weights: Path) -> bool:

@@ -25,7 +25,7 @@ def origin_of(files: Sequence[Path], settings: Mapping[str, Any]) -> str:
 
 
 def content_digest(files: Sequence[Path]) -> str:
-    """The digest of a model's bytes: wherever it lies, and whenever it was copied there."""
+    """The digest of files' bytes: wherever they lie, and whenever they were copied there."""
     whole = hashlib.sha256()
     for path in files:
         whole.update(hashlib.sha256(path.read_bytes()).digest())

@@ -35,7 +35,7 @@ from wsss.engine.inference import Loaded, Steps, dealt, process
 from wsss.engine.progress import track
 from wsss.engine.runtime import Runtime, join, start
 from wsss.errors import WsssError
-from wsss.files import write_atomic, write_json, write_text
+from wsss.files import names_below, write_atomic, write_json, write_text
 from wsss.labels import BACKGROUND
 from wsss.metrics.confusion import ConfusionMatrix
 from wsss.metrics.split_scores import SplitScores, summary
@@ -115,7 +115,8 @@ def _warn_of_training_images(config: RunConfig, run: Run, tagged: TaggedDataset)
         learnt = len(GivenMasks(config.data.trusted, tagged).samples)
     if not learnt:
         masks = "true masks" if run.has_ground_truth else "pseudo-masks"
-        learnt = sum(run.pseudo_mask(sample.id).is_file() for sample in tagged.samples)
+        made = names_below(run.pseudo_masks, ".png")
+        learnt = sum(sample.id in made for sample in tagged.samples)
     if learnt:
         print(
             f"warning: the segmenter learnt from {masks} of {learnt} of the {len(tagged)} "

@@ -237,8 +237,7 @@ def _engine(
         run = model.is_dir() and not (model / CARD_FILE).is_file()
         beside = model if model.is_dir() else model.parent
         classifier = Run(model).model("train_cls") if run else beside / GATE_FILE
-    background = card.get("background", True)
-    gate = gate_of(config, card["class_names"], runtime.device, classifier, background)
+    gate = gate_of(config, card, runtime.device, classifier)
     if gate is None and config.evaluate.gate and runtime.team.is_main:
         print(f"predict  {why_no_gate(classifier)}: any class may be found", file=sys.stderr)
     files = weights if gate is None else [*weights, classifier]

@@ -25,7 +25,7 @@ from wsss.engine.runtime import join, start
 from wsss.engine.stage_work import take_on
 from wsss.engine.train_stage import deliver, train_stage
 from wsss.errors import WsssError
-from wsss.files import read_json
+from wsss.files import names_below, read_json
 from wsss.labels import IGNORE_INDEX
 from wsss.models.backbone import create_backbone
 from wsss.models.mask_loss import mask_loss
@@ -62,7 +62,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
         start_of = former(config, metadata)
         model = _build(config, metadata, start_of).to(runtime.device)
     if config.round > 1 and config.self_training.start == "former" and team.is_main:
-        print(f"train-seg  {_where_from(config, start_of)}", file=sys.stderr)
+        print(f"train-seg  {_where_from(metadata, start_of)}", file=sys.stderr)
     team.once(lambda: _check_newer_masks(work.run, dataset, tagged.class_names))
     made_of = team.once(lambda: content_digest(_masks(work.run, tagged)))
     metadata["background_odds"] = team.once(lambda: _background_odds(config, dataset))
@@ -122,8 +122,8 @@ def _refuse_newer_masks(run: Run, tagged: TaggedDataset) -> None:
 
 def _masks(run: Run, tagged: TaggedDataset) -> list[Path]:
     """The pseudo-masks that there are."""
-    paths = (run.pseudo_mask(sample.id) for sample in tagged.samples)
-    return [path for path in paths if path.is_file()]
+    made = names_below(run.pseudo_masks, ".png")
+    return [run.pseudo_mask(sample.id) for sample in tagged.samples if sample.id in made]
 
 
 def _background_odds(config: RunConfig, dataset: MaskTrainingSet) -> float:
@@ -176,13 +176,13 @@ def former(config: RunConfig, metadata: dict[str, Any]) -> Path | None:
     return None
 
 
-def _where_from(config: RunConfig, start_of: Path | None) -> str:
+def _where_from(metadata: Mapping[str, Any], start_of: Path | None) -> str:
     if start_of is not None:
         return f"goes on from {start_of}"
-    found = read_metadata(Run.of_round(config, config.round - 1).model("train_seg"), "segmenter")
+    backbone, decoder, own = (metadata[key] for key in ("backbone", "decoder", "decoder_args"))
     return (
-        "starts afresh: no earlier segmenter has this backbone and decoder, the last one has "
-        f"{found.get('backbone')} and {found.get('decoder')} {found.get('decoder_args')}"
+        "starts afresh: no earlier segmenter has this backbone and decoder, "
+        f"{backbone} and {decoder} {own}"
     )
 
 

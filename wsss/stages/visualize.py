@@ -73,9 +73,7 @@ def run(
     segmenter: Gated | None = None
     if run.finished("train_seg"):
         network, card = load_segmenter(run.model("train_seg"), runtime.device)
-        background = card.get("background", True)
-        gate = gate_of(config, card["class_names"], runtime.device, background=background)
-        segmenter = network, gate
+        segmenter = network, gate_of(config, card, runtime.device)
     if segmenter is not None and not ids:
         shown = count - min(FALSE_ALARMS, count // 4)
         samples, others = samples[:shown], samples[shown:]

@@ -219,6 +219,9 @@ def test_round_says_what_it_starts_from(second: Path) -> None:
     other = wsss(*command, "train_seg.decoder_args={decoder_segmentation_channels: 8}")
     assert other.exit_code == 0
     assert "starts afresh: no earlier segmenter has this backbone and decoder" in other.stderr
+    Run(second.parent).model("train_seg").unlink()  # its masks are made, nothing else needs it
+    gone = wsss(*command)
+    assert gone.exit_code == 0 and "starts afresh" in gone.stderr
 
 
 def test_round_that_starts_fresh_keeps_its_masks(second: Path) -> None:

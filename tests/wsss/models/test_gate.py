@@ -115,11 +115,11 @@ def test_train_cls_leaves_a_least_probability_a_class(finished: RunConfig) -> No
 def test_gate_of_a_classifier_without_thresholds_is_none(run: RunConfig) -> None:
     run = run.model_copy(update={"evaluate": EvaluateConfig(gate=True)})
     weights = Run(run.run).model("train_cls")
-    names = read_metadata(weights, "classifier")["class_names"]
-    assert has_thresholds(weights) and gate_of(run, names, CPU) is not None
+    card = read_metadata(Run(run.run).model("train_seg"), "segmenter")
+    assert has_thresholds(weights) and gate_of(run, card, CPU) is not None
     set_least(weights, None)
-    assert not has_thresholds(weights) and gate_of(run, names, CPU) is None
-    assert gate_of(run, names, CPU, weights.with_name("none.safetensors")) is None
+    assert not has_thresholds(weights) and gate_of(run, card, CPU) is None
+    assert gate_of(run, card, CPU, weights.with_name("none.safetensors")) is None
 
 
 def test_predict_makes_masks_again_when_the_gate_changes(
