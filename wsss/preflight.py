@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
 
+import torch
+
 from wsss import estimate
 from wsss.config import DataConfig, RunConfig
 from wsss.crf import make_crf
@@ -23,7 +25,9 @@ from wsss.models.backbone_pair import SECOND
 from wsss.models.classifier import TagClassifier, new_classifier
 from wsss.models.multiscale import check_walks
 from wsss.models.segmenter import Segmenter, build_segmenter, segmenter_metadata
+from wsss.models.start_from import start_file
 from wsss.models.timm_backbone import create_timm_backbone
+from wsss.models.trained import load_segmenter
 from wsss.run.state import Run
 from wsss.stages import evaluate, train_seg
 
@@ -116,9 +120,14 @@ def _check_weights(config: RunConfig, overwrite: bool) -> None:
     again = overwrite and config.round == 1
     if heads.second_backbone is not None and (again or not first.finished("train_cls")):
         create_timm_backbone(heads.second_backbone, heads.second_backbone_weights, SECOND)
-    if settings.backbone is None or (run.finished("train_seg") and not overwrite):
+    other = start_file(settings)
+    if (other or settings.backbone) is None or (run.finished("train_seg") and not overwrite):
         return
-    if train_seg.former(config, segmenter_metadata(config, ("any",))) is None:
+    if train_seg.former(config, segmenter_metadata(config, ("any",))) is not None:
+        return
+    if other is not None:
+        load_segmenter(other, torch.device("cpu"))
+    elif settings.backbone is not None:
         create_timm_backbone(settings.backbone, settings.backbone_weights)
 
 

@@ -12,6 +12,7 @@ from wsss.config.schema import (
     RunConfig,
     RuntimeConfig,
     SelfTrainingConfig,
+    TrainSegConfig,
 )
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "RunConfig",
     "RuntimeConfig",
     "SelfTrainingConfig",
+    "TrainSegConfig",
     "load",
     "parse",
     "quoted",

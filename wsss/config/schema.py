@@ -317,6 +317,10 @@ class TrainSegConfig(OptimConfig):
     """Another backbone than the run's GLNet: a model of timm, such as `resnet50`."""
     backbone_weights: Annotated[Path | Literal["pretrained"], Location()] = "pretrained"
     """Of that backbone: `pretrained` for timm's, or a file in timm's naming."""
+    start_from: Annotated[Path | Literal["packaged"] | None, Location()] = None
+    """A trained segmenter to go on from: `packaged`, the folder of a run, or a model file. Its
+    backbone and decoder take the place of those named here; classes of the same name keep what it
+    knows of them."""
     decoder: Literal["segformer", "fpn", "upernet", "unet"] = "segformer"
     """By segmentation-models-pytorch."""
     decoder_args: dict[str, Any] = Field(default_factory=dict)
@@ -343,6 +347,12 @@ class TrainSegConfig(OptimConfig):
         # UPerNet normalises the mean of a whole image over the batch, which takes two images
         other_norm = "decoder_use_norm" in self.decoder_args
         return 2 if self.decoder == "upernet" and not other_norm else 1
+
+    @model_validator(mode="after")
+    def _one_start(self) -> "TrainSegConfig":
+        if self.start_from is not None and self.backbone is not None:
+            raise ValueError("both start_from and backbone are set: keep one of them")
+        return self
 
     @model_validator(mode="after")
     def _enough_at_once(self) -> "TrainSegConfig":

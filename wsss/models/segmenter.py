@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from wsss.config import RunConfig
+from wsss.engine.checkpoint import read_metadata
 from wsss.errors import WsssError, brief, first_line
+from wsss.labels import BACKGROUND
 from wsss.models.backbone import is_glnet
+from wsss.models.start_from import start_file
 from wsss.models.timm_backbone import Adapt, fix_padding, matching_weights, statistics_of
 from wsss.models.trial import refusal
 from wsss.seeding.cam import in_whole_strides
@@ -98,6 +101,33 @@ class Segmenter(nn.Module):
         """Start the encoder from a model's weights."""
         self.encoder.load_state_dict(matching_weights(backbone, self.encoder))
 
+    def take_over(
+        self, other: "Segmenter", theirs: Sequence[str], own: Sequence[str]
+    ) -> tuple[str, ...]:
+        """Start from a segmenter of the same shape that may know other classes.
+
+        Args:
+            other: whose weights are taken; answers for classes that it doesn't know stay as here.
+            theirs: its classes, without the background.
+            own: the classes here.
+
+        Returns:
+            The classes that both know.
+        """
+        shared = tuple(name for name in own if name in theirs)
+        rows = [
+            [(BACKGROUND, *names).index(name) for name in (BACKGROUND, *shared)]
+            for names in (own, theirs)
+        ]
+        state = self.state_dict()
+        for name, value in other.state_dict().items():
+            if name.startswith("net.segmentation_head."):
+                state[name][rows[0]] = value[rows[1]]
+            else:
+                state[name] = value
+        self.load_state_dict(state)
+        return shared
+
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) of any size → logits (B, C + 1, H, W)."""
         return in_whole_strides(self.net, self.adapt(images))
@@ -106,12 +136,19 @@ class Segmenter(nn.Module):
 def segmenter_metadata(config: RunConfig, class_names: Sequence[str]) -> dict[str, Any]:
     """What a model file says of the segmenter that a config describes; see `build_segmenter`."""
     other = config.train_seg.backbone
-    return {
-        "kind": "segmenter",
+    shape = {
         "backbone": other or config.backbone.name,
         "backbone_args": {} if other else config.backbone.args,
         "decoder": config.train_seg.decoder,
         "decoder_args": config.train_seg.decoder_args,
+    }
+    start = start_file(config.train_seg)
+    if start is not None:
+        known = read_metadata(start, "segmenter")
+        shape = {key: known[key] for key in shape}
+    return {
+        "kind": "segmenter",
+        **shape,
         "class_names": list(class_names),
         "background": config.data.background,
     }

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,12 +48,12 @@ from wsss.models.doubts import require_finite
 from wsss.models.gate import GATE_FILE, Gate, gate_of, why_no_gate
 from wsss.models.inference import Prediction, predict_images
 from wsss.models.segmenter import build_segmenter
+from wsss.models.start_from import PACKAGED, packaged_segmenter
 from wsss.models.trained import load_segmenter
 from wsss.report.overlay import is_overlay, write_overlay
 from wsss.run.fingerprint import content_digest, origin_of
 from wsss.run.state import Run
 
-SHIPPED = "voc61_lite2.safetensors"
 _OVERLAYS = "overlays/"
 
 
@@ -198,10 +197,10 @@ def shipped_model() -> Path:
     Raises:
         WsssError: this copy of the package has none.
     """
-    path = Path(str(files("wsss") / "weights" / SHIPPED))
-    if not path.is_file():
+    path = packaged_segmenter()
+    if path is None:
         raise WsssError(
-            f"No model was given, and this package comes without weights/{SHIPPED}: add --model "
+            f"No model was given, and this package comes without weights/{PACKAGED}: add --model "
             "with a model file, or name the folder of a run and give the images by --images."
         )
     return path

@@ -30,8 +30,9 @@ from wsss.labels import IGNORE_INDEX
 from wsss.models.backbone import create_backbone
 from wsss.models.mask_loss import mask_loss
 from wsss.models.segmenter import Segmenter, build_segmenter, segmenter_metadata
+from wsss.models.start_from import start_file
 from wsss.models.timm_backbone import create_timm_backbone
-from wsss.models.trained import load_classifier
+from wsss.models.trained import load_classifier, load_segmenter
 from wsss.run.fingerprint import content_digest
 from wsss.run.state import Run, Work
 
@@ -60,9 +61,10 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
         dataset = _crops(work, tagged, trusted)
         metadata = segmenter_metadata(config, tagged.class_names)
         start_of = former(config, metadata)
-        model = _build(config, metadata, start_of).to(runtime.device)
-    if config.round > 1 and config.self_training.start == "former" and team.is_main:
-        print(f"train-seg  {_where_from(metadata, start_of)}", file=sys.stderr)
+        model, known = _build(config, metadata, start_of)
+        model.to(runtime.device)
+    if team.is_main and (said := _where_from(config, metadata, start_of, known)):
+        print(f"train-seg  {said}", file=sys.stderr)
     team.once(lambda: _check_newer_masks(work.run, dataset, tagged.class_names))
     made_of = team.once(lambda: content_digest(_masks(work.run, tagged)))
     metadata["background_odds"] = team.once(lambda: _background_odds(config, dataset))
@@ -147,22 +149,30 @@ def _newer(paths: Sequence[Path], mark: Path) -> list[Path]:
     return [path for path in paths if path.stat().st_mtime_ns > written]
 
 
-def _build(config: RunConfig, metadata: dict[str, Any], start_of: Path | None) -> Segmenter:
+def _build(
+    config: RunConfig, metadata: dict[str, Any], start_of: Path | None
+) -> tuple[Segmenter, Sequence[str]]:
+    """An untrained segmenter with the weights it starts from, and the classes that those know."""
     torch.manual_seed(config.seed)
     model = build_segmenter(metadata)
-    settings = config.train_seg
+    settings, cpu = config.train_seg, torch.device("cpu")
+    trained = start_file(settings)
+    known: Sequence[str] = ()
     if start_of is not None:
         load_weights(start_of, model)
+    elif trained is not None:
+        other, card = load_segmenter(trained, cpu)
+        known = model.take_over(other, card["class_names"], metadata["class_names"])
     elif settings.backbone is not None:
         model.load_backbone(create_timm_backbone(settings.backbone, settings.backbone_weights))
     elif settings.from_classifier:
         weights = Run.of_round(config, 1).model("train_cls")
-        model.load_backbone(load_classifier(weights, torch.device("cpu")).glnet)
+        model.load_backbone(load_classifier(weights, cpu).glnet)
     else:
         model.load_backbone(
             create_backbone(config.backbone.name, config.backbone.weights, config.backbone.args)
         )
-    return model
+    return model, known
 
 
 def former(config: RunConfig, metadata: dict[str, Any]) -> Path | None:
@@ -176,9 +186,17 @@ def former(config: RunConfig, metadata: dict[str, Any]) -> Path | None:
     return None
 
 
-def _where_from(metadata: Mapping[str, Any], start_of: Path | None) -> str:
+def _where_from(
+    config: RunConfig, metadata: Mapping[str, Any], start_of: Path | None, known: Sequence[str]
+) -> str | None:
+    """What a training starts from, where that isn't plain from the settings."""
     if start_of is not None:
         return f"goes on from {start_of}"
+    if config.train_seg.start_from is not None:
+        classes = f"{len(known)} of {len(metadata['class_names'])} classes"
+        return f"goes on from {start_file(config.train_seg)}, which knows {classes} by name"
+    if config.round == 1 or config.self_training.start == "fresh":
+        return None
     backbone, decoder, own = (metadata[key] for key in ("backbone", "decoder", "decoder_args"))
     return (
         "starts afresh: no earlier segmenter has this backbone and decoder, "

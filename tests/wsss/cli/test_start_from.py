@@ -1,0 +1,110 @@
+"""A segmenter that goes on from another one (`train_seg.start_from`), by the commands."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from wsss.config import RunConfig
+from wsss.engine.checkpoint import read_metadata, save_model
+from wsss.labels import BACKGROUND
+from wsss.models.segmenter import build_segmenter
+from wsss.models.start_from import packaged_segmenter
+from wsss.run.state import Run
+
+from .command_line import error, wsss
+
+# one step that moves nothing, so that weights show what they started from
+STILL = ("train_seg.lr=1e-12", "train_seg.ema=0", "train_seg.epochs=0.1")
+HEAD = "net.segmentation_head.0.weight"
+
+
+@pytest.fixture
+def run(finished: RunConfig, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished.run, tmp_path / "run"))
+
+
+@pytest.fixture
+def other(run: Path, tmp_path: Path) -> Path:
+    """A segmenter with another decoder that knows one of the run's classes."""
+    own = read_metadata(Run(run).model("train_seg"), "segmenter")
+    names = ["zebra", own["class_names"][-1]]
+    arguments = {"decoder_segmentation_channels": 8}
+    metadata = {**own, "class_names": names, "decoder_args": arguments}
+    torch.manual_seed(3)
+    save_model(tmp_path / "other.safetensors", build_segmenter(metadata), metadata)
+    return tmp_path / "other.safetensors"
+
+
+def start(run: Path, value: object, *settings: str) -> str:
+    result = wsss(
+        "train-seg", run, "--overwrite", *STILL, f"train_seg.start_from={value}", *settings
+    )
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.stderr
+
+
+def test_segmenter_keeps_what_another_one_knows(run: Path, other: Path) -> None:
+    path = Run(run).model("train_seg")
+    names = read_metadata(path, "segmenter")["class_names"]
+    assert f"goes on from {other}, which knows 1 of {len(names)} classes by name" in start(
+        run, other
+    )
+    metadata = read_metadata(path, "segmenter")
+    assert metadata["class_names"] == names
+    assert metadata["decoder_args"] == {"decoder_segmentation_channels": 8}
+    old, new = load_file(other), load_file(path)
+    assert old.keys() == new.keys()
+    for name, value in new.items():
+        if value.ndim == 4 and name != HEAD:
+            torch.testing.assert_close(value, old[name], rtol=0, atol=1e-6)
+    torch.testing.assert_close(new[HEAD][[0, -1]], old[HEAD][[0, -1]], rtol=0, atol=1e-6)
+    assert not torch.allclose(new[HEAD][1], old[HEAD][1])
+
+
+def test_segmenter_goes_on_from_the_run_of_another(run: Path, other: Path, tmp_path: Path) -> None:
+    (tmp_path / "before" / "train_seg").mkdir(parents=True)
+    shutil.copy(other, Run(tmp_path / "before").model("train_seg"))
+    assert f"goes on from {Run(tmp_path / 'before').model('train_seg')}" in start(
+        run, tmp_path / "before"
+    )
+
+
+def test_later_round_goes_on_from_the_one_before_it(run: Path, other: Path) -> None:
+    start(run, other)
+    bare = ("self_training.crf=none", "self_training.scales=[1.0]", "self_training.seeds=0")
+    result = wsss("train-seg", run, "--round", 2, *STILL, *bare)
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert f"goes on from {Run(run).model('train_seg')}" in result.stderr
+
+
+@pytest.mark.skipif(packaged_segmenter() is None, reason="this copy has no packaged model")
+def test_segmenter_goes_on_from_the_packaged_one(run: Path) -> None:
+    assert "voc61_lite2.safetensors, which knows 0 of" in start(run, "packaged")
+    metadata = read_metadata(Run(run).model("train_seg"), "segmenter")
+    assert metadata["backbone"] == "tf_efficientnet_lite2"
+    assert BACKGROUND not in metadata["class_names"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        (("train_seg.start_from={folder}/none.safetensors",), "no segmenter at"),
+        (("train_seg.start_from={folder}",), "no segmenter at"),
+        (("train_seg.start_from={folder}/run/train_cls/model.safetensors",), "not a segmenter"),
+        (
+            ("train_seg.start_from=packaged", "train_seg.backbone=resnet18"),
+            "both start_from and backbone are set",
+        ),
+    ],
+)
+def test_start_that_is_none_is_refused(
+    run: Path, tmp_path: Path, settings: tuple[str, ...], named: str
+) -> None:
+    before = Run(run).model("train_seg").read_bytes()
+    given = [one.format(folder=tmp_path) for one in settings]
+    assert named in error("train-seg", run, "--overwrite", *STILL, *given)
+    assert named in error("run", run, "--overwrite", *STILL, *given)
+    assert Run(run).model("train_seg").read_bytes() == before
