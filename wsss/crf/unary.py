@@ -1,6 +1,10 @@
 """What a dense CRF starts from: label probabilities, and their logarithms."""
 
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from wsss.errors import WsssError
@@ -22,7 +26,10 @@ def log_unary(probs: Tensor) -> Tensor:
 
 
 def hard_label_probs(
-    mask: Tensor, num_labels: int, gt_prob: float = 0.7, zero_unsure: bool = True
+    mask: Tensor | NDArray[np.integer[Any]],
+    num_labels: int,
+    gt_prob: float = 0.7,
+    zero_unsure: bool = True,
 ) -> Tensor:
     """Probabilities for a mask that is right with probability `gt_prob` (IRN's unaries).
 
@@ -30,7 +37,7 @@ def hard_label_probs(
     `pydensecrf.utils.unary_from_labels` makes, as probabilities.
 
     Args:
-        mask: (H, W), integers. 255 is always unsure.
+        mask: (H, W), integers, in torch or NumPy. 255 is always unsure.
         num_labels: L, the number of channels.
         gt_prob: within (0, 1).
         zero_unsure: as in pydensecrf: if true, 0 means unsure too and label k stands in channel
@@ -47,6 +54,7 @@ def hard_label_probs(
         raise WsssError(f"gt_prob is {gt_prob}: give a probability between 0 and 1, both excluded")
     if num_labels < 1:
         raise WsssError(f"num_labels is {num_labels}: give the number of labels, 1 or more")
+    mask = torch.as_tensor(mask)
     if mask.ndim != 2 or mask.is_floating_point() or mask.is_complex():
         raise WsssError(
             f"the mask is {mask.dtype} of shape {tuple(mask.shape)}: give integers of shape (H, W)"

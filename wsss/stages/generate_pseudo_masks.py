@@ -21,6 +21,7 @@ from torch import Tensor
 from wsss.config import RunConfig
 from wsss.crf import DenseCRF, make_crf
 from wsss.data.augment import resize_mask
+from wsss.data.images import Sample
 from wsss.data.mask_io import write_class_names, write_mask
 from wsss.data.scores import write_scores
 from wsss.engine.inference import Loaded, Steps, costly_first, from_device, process, to_device
@@ -56,6 +57,8 @@ def run(
         team.once(lambda: _require_former(config))
     data, work, needed = take_on(team, config, "pseudo_masks", overwrite, recomputed)
     folder = work.run.stage("pseudo_masks")
+    if not overwrite:
+        team.once(lambda: _warn_of_replaced(work.run, data.samples))
     if not needed:
         return folder
     if first:
@@ -166,6 +169,25 @@ def _missing(work: Work, ids: Sequence[str], share: range, with_seeds: bool) -> 
         work.run.pseudo_mask(ids[i]).unlink(missing_ok=True)
     finished = _finished(work.run, with_seeds)
     return [i for i in share if ids[i] not in finished]
+
+
+def _warn_of_replaced(run: Run, samples: Sequence[Sample]) -> None:
+    """Say which images are newer than masks that are kept; where all are, they were copied."""
+    made = names_below(run.pseudo_masks, ".png")
+    kept = [sample for sample in samples if sample.id in made]
+    newer = [
+        sample.path
+        for sample in kept
+        if sample.path.is_file()  # one that is gone is refused where it is read
+        and sample.path.stat().st_ctime_ns > run.pseudo_mask(sample.id).stat().st_mtime_ns
+    ]
+    if newer and len(newer) < len(kept):
+        print(
+            f"warning: {len(newer)} of {len(kept)} images, {newer[0]} first, are newer than their "
+            "pseudo-masks, which are kept: delete the masks of images that were replaced, or add "
+            "--overwrite.",
+            file=sys.stderr,
+        )
 
 
 def _require_former(config: RunConfig) -> None:

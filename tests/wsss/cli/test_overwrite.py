@@ -1,12 +1,14 @@
 """Recomputing finished work: wrong input loses nothing, and no old file is left."""
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from wsss.config import RunConfig
-from wsss.formats.voc import annotation_path
+from wsss.formats.voc import annotation_path, image_paths
 from wsss.run.state import Run
 
 from .command_line import error, printed, wsss
@@ -107,3 +109,18 @@ def test_quickstart_over_files_of_its_user(tmp_path: Path) -> None:
     mine.parent.mkdir()
     mine.write_text("mine")
     assert str(mine.parent) in error("quickstart", tmp_path)
+
+
+def test_kept_masks_of_replaced_images_are_told(folder: Path, copied: Path) -> None:
+    command = ("generate-pseudo-masks", folder, f"data.root={copied}")
+    for id_ in IDS:  # a copy of all images is no news
+        os.utime(Run(folder).pseudo_mask(id_), ns=(0, 0))
+    assert "newer" not in wsss(*command).stderr
+    for id_ in IDS:
+        os.utime(Run(folder).pseudo_mask(id_))
+    time.sleep(0.02)
+    image = image_paths(copied)[IDS[2]]
+    image.write_bytes(image.read_bytes())
+    assert f"1 of 12 images, {image} first, are newer than their" in wsss(*command).stderr
+    printed(*command, "--overwrite")
+    assert "newer" not in wsss(*command).stderr

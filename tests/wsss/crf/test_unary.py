@@ -12,6 +12,7 @@ def test_hard_label_probs_of_a_hand_sized_mask() -> None:
     probs = hard_label_probs(mask, 3, gt_prob=0.8, zero_unsure=False)
     expected = torch.tensor([[0.8, 0.1, 1 / 3], [0.1, 0.1, 1 / 3], [0.1, 0.8, 1 / 3]])
     torch.testing.assert_close(probs[:, 0], expected)
+    assert hard_label_probs(mask.numpy(), 3, gt_prob=0.8, zero_unsure=False).equal(probs)
 
 
 @pytest.mark.parametrize("zero_unsure", [True, False])
