@@ -120,7 +120,7 @@ def _check_weights(config: RunConfig, overwrite: bool) -> None:
     again = overwrite and config.round == 1
     if heads.second_backbone is not None and (again or not first.finished("train_cls")):
         create_timm_backbone(heads.second_backbone, heads.second_backbone_weights, SECOND)
-    other = start_file(settings)
+    other = start_file(config)
     if (other or settings.backbone) is None or (run.finished("train_seg") and not overwrite):
         return
     if train_seg.former(config, segmenter_metadata(config, ("any",))) is not None:

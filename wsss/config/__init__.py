@@ -12,7 +12,6 @@ from wsss.config.schema import (
     RunConfig,
     RuntimeConfig,
     SelfTrainingConfig,
-    TrainSegConfig,
 )
 
 __all__ = [
@@ -26,7 +25,6 @@ __all__ = [
     "RunConfig",
     "RuntimeConfig",
     "SelfTrainingConfig",
-    "TrainSegConfig",
     "load",
     "parse",
     "quoted",

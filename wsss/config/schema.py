@@ -154,6 +154,11 @@ class BackboneConfig(Section):
     grad_checkpointing: Annotated[bool, Since(None)] = False
     """Compute activations again in the backward pass of training, where memory is short."""
 
+    @property
+    def is_packaged(self) -> bool:
+        """Whether it is the one that comes with the package, as it comes."""
+        return (self.name, self.weights, self.args) == ("glnet_nano", "pretrained", {})
+
 
 class OptimConfig(Section):
     """AdamW with warm-up and polynomial decay."""
@@ -317,10 +322,12 @@ class TrainSegConfig(OptimConfig):
     """Another backbone than the run's GLNet: a model of timm, such as `resnet50`."""
     backbone_weights: Annotated[Path | Literal["pretrained"], Location()] = "pretrained"
     """Of that backbone: `pretrained` for timm's, or a file in timm's naming."""
-    start_from: Annotated[Path | Literal["packaged"] | None, Location()] = None
+    start_from: Annotated[Path | Literal["auto", "packaged"] | None, Location()] = "auto"
     """A trained segmenter to go on from: `packaged`, the folder of a run, or a model file. Its
     backbone and decoder take the place of those named here; classes of the same name keep what it
-    knows of them."""
+    knows of them. null: a backbone alone. `auto`: `packaged` for one's own images where nothing
+    else is said of backbones and decoder, else null; in a later round what the one before it has
+    trained."""
     decoder: Literal["segformer", "fpn", "upernet", "unet"] = "segformer"
     """By segmentation-models-pytorch."""
     decoder_args: dict[str, Any] = Field(default_factory=dict)
@@ -350,7 +357,7 @@ class TrainSegConfig(OptimConfig):
 
     @model_validator(mode="after")
     def _one_start(self) -> "TrainSegConfig":
-        if self.start_from is not None and self.backbone is not None:
+        if self.start_from not in (None, "auto") and self.backbone is not None:
             raise ValueError("both start_from and backbone are set: keep one of them")
         return self
 
@@ -510,6 +517,18 @@ class RunConfig(Section):
             # by assignment this would be validated again, and again
             self.__dict__["pseudo_masks"] = self.pseudo_masks.model_copy(update={"border": None})
         return self
+
+    @property
+    def leaves_segmenter_open(self) -> bool:
+        """Whether nothing is said of the network that one's own images train in stage 3."""
+        own, plain = self.train_seg, TrainSegConfig()
+        said = ("backbone", "decoder", "decoder_args", "from_classifier")
+        return (
+            self.data.images is not None
+            and own.start_from == "auto"
+            and self.backbone.is_packaged
+            and all(getattr(own, key) == getattr(plain, key) for key in said)
+        )
 
     @property
     def leaves_walks_open(self) -> bool:

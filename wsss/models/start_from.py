@@ -3,9 +3,9 @@
 from importlib.resources import files
 from pathlib import Path
 
-from wsss.config import TrainSegConfig
+from wsss.config import RunConfig
 from wsss.errors import WsssError
-from wsss.run.layout import Layout
+from wsss.run.state import Run
 
 PACKAGED = "voc61_lite2.safetensors"
 
@@ -16,13 +16,15 @@ def packaged_segmenter() -> Path | None:
     return path if path.is_file() else None
 
 
-def start_file(settings: TrainSegConfig) -> Path | None:
-    """The file of `train_seg.start_from`, where that is set.
+def start_file(config: RunConfig) -> Path | None:
+    """The file that `train_seg.start_from` names or chooses; None leaves a backbone alone.
 
     Raises:
-        WsssError: there is none.
+        WsssError: there is none where one is named.
     """
-    named = settings.start_from
+    named = config.train_seg.start_from
+    if named == "auto":
+        return _chosen(config)
     if named is None:
         return None
     if named == "packaged":
@@ -33,10 +35,21 @@ def start_file(settings: TrainSegConfig) -> Path | None:
                 "give the file of a model."
             )
         return path
-    path = Layout(named).model("train_seg") if named.is_dir() else named
+    path = Run(named).model("train_seg") if named.is_dir() else named
     if not path.is_file():
         raise WsssError(
             f"train_seg.start_from: no segmenter at {path}: give `packaged`, the folder of a run "
             "with one, or the .safetensors file of a model."
         )
     return path
+
+
+def _chosen(config: RunConfig) -> Path | None:
+    if not config.leaves_segmenter_open:
+        return None
+    earlier = config.round - 1 if config.self_training.start == "former" else 0
+    for number in range(earlier, 0, -1):
+        path = Run.of_round(config, number).model("train_seg")
+        if path.is_file():
+            return path
+    return packaged_segmenter()

@@ -156,7 +156,7 @@ def _build(
     torch.manual_seed(config.seed)
     model = build_segmenter(metadata)
     settings, cpu = config.train_seg, torch.device("cpu")
-    trained = start_file(settings)
+    trained = start_file(config)
     known: Sequence[str] = ()
     if start_of is not None:
         load_weights(start_of, model)
@@ -192,9 +192,11 @@ def _where_from(
     """What a training starts from, where that isn't plain from the settings."""
     if start_of is not None:
         return f"goes on from {start_of}"
-    if config.train_seg.start_from is not None:
+    if (trained := start_file(config)) is not None:
         classes = f"{len(known)} of {len(metadata['class_names'])} classes"
-        return f"goes on from {start_file(config.train_seg)}, which knows {classes} by name"
+        chosen = " (train_seg.start_from=null: from a backbone alone)"
+        other = chosen if config.train_seg.start_from == "auto" else ""
+        return f"goes on from {trained}, which knows {classes} by name{other}"
     if config.round == 1 or config.self_training.start == "fresh":
         return None
     backbone, decoder, own = (metadata[key] for key in ("backbone", "decoder", "decoder_args"))
