@@ -11,6 +11,7 @@ from wsss.config import RunConfig
 from wsss.data import mask_io
 from wsss.data.images import Sample
 from wsss.engine.inference import Loaded
+from wsss.models import start_from
 from wsss.stages import predict
 
 from .command_line import error, printed
@@ -52,7 +53,7 @@ def test_predict_by_weights_in_half_precision(
 def test_predict_by_the_packaged_model(
     finished: RunConfig, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predict, "files", lambda _: tmp_path)
+    monkeypatch.setattr(start_from, "files", lambda _: tmp_path)
     found = error("predict", photo)
     assert "weights/voc61_lite2.safetensors" in found and "--model" in found
     (tmp_path / "weights").mkdir()
