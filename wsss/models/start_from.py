@@ -5,6 +5,7 @@ from pathlib import Path
 
 from wsss.config import RunConfig
 from wsss.errors import WsssError
+from wsss.files import real_path
 from wsss.run.state import Run
 
 PACKAGED = "voc61_lite2.safetensors"
@@ -40,6 +41,12 @@ def start_file(config: RunConfig) -> Path | None:
         raise WsssError(
             f"train_seg.start_from: no segmenter at {path}: give `packaged`, the folder of a run "
             "with one, or the .safetensors file of a model."
+        )
+    own = Run(config.run).model("train_seg")
+    if real_path(path) == real_path(own):
+        raise WsssError(
+            f"train_seg.start_from is {path}, which is what is to be trained: copy it elsewhere, "
+            "or train a later round (wsss train-seg RUN --round 2)."
         )
     return path
 

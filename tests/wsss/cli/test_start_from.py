@@ -93,6 +93,7 @@ def test_segmenter_goes_on_from_the_packaged_one(run: Path) -> None:
     [
         (("train_seg.start_from={folder}/none.safetensors",), "no segmenter at"),
         (("train_seg.start_from={folder}",), "no segmenter at"),
+        (("train_seg.start_from={folder}/run",), "which is what is to be trained"),
         (("train_seg.start_from={folder}/run/train_cls/model.safetensors",), "not a segmenter"),
         (
             ("train_seg.start_from=packaged", "train_seg.backbone=resnet18"),
