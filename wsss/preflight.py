@@ -99,7 +99,7 @@ def _check_networks(
     check_walks(config.pseudo_masks.seeding, classifier)
     config.pseudo_masks.levels_by_value(class_names)
     segmenter = build_segmenter(segmenter_metadata(config, class_names))
-    _check_weights(config, overwrite)
+    _check_weights(config, class_names, overwrite)
     return classifier, segmenter
 
 
@@ -110,20 +110,20 @@ def check_segmenter(config: RunConfig, overwrite: bool = False) -> None:
     """
     if overwrite or not Run(config.run).finished("train_seg"):
         build_segmenter(segmenter_metadata(config, ("any",)))
-        _check_weights(config, overwrite)
+        _check_weights(config, ("any",), overwrite)
         _check_trusted(config.data, reader(config.data))
 
 
-def _check_weights(config: RunConfig, overwrite: bool) -> None:
+def _check_weights(config: RunConfig, class_names: Sequence[str], overwrite: bool) -> None:
     heads, settings = config.train_cls, config.train_seg
     first, run = Run.of_round(config, 1), Run(config.run)
     again = overwrite and config.round == 1
     if heads.second_backbone is not None and (again or not first.finished("train_cls")):
         create_timm_backbone(heads.second_backbone, heads.second_backbone_weights, SECOND)
-    other = start_file(config)
+    other = start_file(config, class_names)
     if (other or settings.backbone) is None or (run.finished("train_seg") and not overwrite):
         return
-    if train_seg.former(config, segmenter_metadata(config, ("any",))) is not None:
+    if train_seg.former(config, segmenter_metadata(config, class_names)) is not None:
         return
     if other is not None:
         load_segmenter(other, torch.device("cpu"))

@@ -142,7 +142,7 @@ def segmenter_metadata(config: RunConfig, class_names: Sequence[str]) -> dict[st
         "decoder": config.train_seg.decoder,
         "decoder_args": config.train_seg.decoder_args,
     }
-    start = start_file(config)
+    start = start_file(config, class_names)
     if start is not None:
         known = read_metadata(start, "segmenter")
         shape = {key: known[key] for key in shape}

@@ -1,9 +1,11 @@
 """Trained segmenters that the training of another one starts from."""
 
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from wsss.config import RunConfig
+from wsss.engine.checkpoint import read_metadata
 from wsss.errors import WsssError
 from wsss.files import real_path
 from wsss.run.state import Run
@@ -17,15 +19,19 @@ def packaged_segmenter() -> Path | None:
     return path if path.is_file() else None
 
 
-def start_file(config: RunConfig) -> Path | None:
+def start_file(config: RunConfig, class_names: Sequence[str]) -> Path | None:
     """The file that `train_seg.start_from` names or chooses; None leaves a backbone alone.
+
+    Args:
+        config: of the run.
+        class_names: its classes.
 
     Raises:
         WsssError: there is none where one is named.
     """
     named = config.train_seg.start_from
     if named == "auto":
-        return _chosen(config)
+        return _chosen(config, class_names)
     if named is None:
         return None
     if named == "packaged":
@@ -51,7 +57,7 @@ def start_file(config: RunConfig) -> Path | None:
     return path
 
 
-def _chosen(config: RunConfig) -> Path | None:
+def _chosen(config: RunConfig, class_names: Sequence[str]) -> Path | None:
     if not config.leaves_segmenter_open:
         return None
     earlier = config.round - 1 if config.self_training.start == "former" else 0
@@ -59,4 +65,8 @@ def _chosen(config: RunConfig) -> Path | None:
         path = Run.of_round(config, number).model("train_seg")
         if path.is_file():
             return path
-    return packaged_segmenter()
+    packaged = packaged_segmenter()
+    if packaged is None:
+        return None
+    known = read_metadata(packaged, "segmenter")["class_names"]
+    return packaged if set(known) & set(class_names) else None

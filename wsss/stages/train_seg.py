@@ -156,7 +156,7 @@ def _build(
     torch.manual_seed(config.seed)
     model = build_segmenter(metadata)
     settings, cpu = config.train_seg, torch.device("cpu")
-    trained = start_file(config)
+    trained = start_file(config, metadata["class_names"])
     known: Sequence[str] = ()
     if start_of is not None:
         load_weights(start_of, model)
@@ -192,7 +192,7 @@ def _where_from(
     """What a training starts from, where that isn't plain from the settings."""
     if start_of is not None:
         return f"goes on from {start_of}"
-    if (trained := start_file(config)) is not None:
+    if (trained := start_file(config, metadata["class_names"])) is not None:
         classes = f"{len(known)} of {len(metadata['class_names'])} classes"
         chosen = " (train_seg.start_from=null: from a backbone alone)"
         other = chosen if config.train_seg.start_from == "auto" else ""
