@@ -129,9 +129,9 @@ def _config(
     source: Path | None, settings: list[str] | None, round: int | None = None
 ) -> "RunConfig":
     """The config of a command, with what `wsss run` has chosen."""
-    from wsss.run.recipe import with_begun_walks
+    from wsss.run.recipe import as_begun
 
-    return with_begun_walks(_read(source, settings, round))
+    return as_begun(_read(source, settings, round))
 
 
 def _read(source: Path | None, settings: list[str] | None, round: int | None = None) -> "RunConfig":

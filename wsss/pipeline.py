@@ -16,7 +16,7 @@ from wsss.errors import WsssError
 from wsss.files import write_text
 from wsss.report.protocols import check_classes, protocol_page
 from wsss.report.tables import show_ceiling, show_classes, show_summary, show_tuning
-from wsss.run.recipe import with_begun_walks
+from wsss.run.recipe import as_begun
 from wsss.run.state import Run, config_of_round
 from wsss.stages import (
     evaluate,
@@ -52,7 +52,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     team = join()
     choosing = config.leaves_walks_open
     if not overwrite:
-        config = with_begun_walks(config)
+        config = as_begun(config)
     team.once(lambda: preflight.check(config, overwrite))
     train_cls.run(config, overwrite)
     if choosing:

@@ -17,6 +17,7 @@ from wsss.data.given_masks import GivenMasks
 from wsss.data.images import TaggedDataset
 from wsss.data.masks import has_truth, masks_root, true_masks, with_truth, without_masks
 from wsss.data.open import choose_masked, list_ids, open_tagged
+from wsss.engine.checkpoint import read_metadata
 from wsss.engine.progress import track
 from wsss.engine.runtime import start
 from wsss.engine.train_stage import few_steps
@@ -98,7 +99,13 @@ def _check_networks(
     classifier = new_classifier(config, len(class_names), trained=False)
     check_walks(config.pseudo_masks.seeding, classifier)
     config.pseudo_masks.levels_by_value(class_names)
-    segmenter = build_segmenter(segmenter_metadata(config, class_names))
+    run = Run(config.run)
+    trained = run.model("train_seg")
+    if run.finished("train_seg") and trained.is_file() and not overwrite:
+        # what it started from may have gone
+        segmenter = build_segmenter(read_metadata(trained, "segmenter"))
+    else:
+        segmenter = build_segmenter(segmenter_metadata(config, class_names))
     _check_weights(config, class_names, overwrite)
     return classifier, segmenter
 
@@ -120,13 +127,23 @@ def _check_weights(config: RunConfig, class_names: Sequence[str], overwrite: boo
     again = overwrite and config.round == 1
     if heads.second_backbone is not None and (again or not first.finished("train_cls")):
         create_timm_backbone(heads.second_backbone, heads.second_backbone_weights, SECOND)
+    if run.finished("train_seg") and not overwrite:
+        return
     other = start_file(config, class_names)
-    if (other or settings.backbone) is None or (run.finished("train_seg") and not overwrite):
+    if (other or settings.backbone) is None:
         return
     if train_seg.former(config, segmenter_metadata(config, class_names)) is not None:
         return
     if other is not None:
-        load_segmenter(other, torch.device("cpu"))
+        _, card = load_segmenter(other, torch.device("cpu"))
+        shape = {"decoder": card["decoder"], "decoder_args": card.get("decoder_args", {})}
+        least = settings.model_copy(update=shape).least_images
+        if settings.batch_size // settings.accumulate < least:
+            raise WsssError(
+                f"{other} has the decoder {card['decoder']}, which takes {least} images at once at "
+                f"least; train_seg.batch_size is {settings.batch_size} and accumulate "
+                f"{settings.accumulate}: raise batch_size, or lower accumulate."
+            )
     elif settings.backbone is not None:
         create_timm_backbone(settings.backbone, settings.backbone_weights)
 

@@ -326,8 +326,8 @@ class TrainSegConfig(OptimConfig):
     """A trained segmenter to go on from: `packaged`, the folder of a run, or a model file. Its
     backbone and decoder take the place of those named here; classes of the same name keep what it
     knows of them. null: a backbone alone. `auto`: `packaged` for one's own images with a class
-    that it knows, where nothing else is said of backbones and decoder, else null; in a later
-    round what the one before it has trained."""
+    that it knows, where nothing else is said of backbones and decoder, else null. In a later
+    round an earlier one's segmenter of the same shape goes first (`self_training.start`)."""
     decoder: Literal["segformer", "fpn", "upernet", "unet"] = "segformer"
     """By segmentation-models-pytorch."""
     decoder_args: dict[str, Any] = Field(default_factory=dict)

@@ -54,7 +54,12 @@ def hard_label_probs(
         raise WsssError(f"gt_prob is {gt_prob}: give a probability between 0 and 1, both excluded")
     if num_labels < 1:
         raise WsssError(f"num_labels is {num_labels}: give the number of labels, 1 or more")
-    mask = torch.as_tensor(mask)
+    if isinstance(mask, np.ndarray):
+        if mask.dtype.kind not in "biu":
+            raise WsssError(
+                f"the mask is {mask.dtype} of shape {mask.shape}: give integers of shape (H, W)"
+            )
+        mask = torch.from_numpy(mask.astype(np.int64))
     if mask.ndim != 2 or mask.is_floating_point() or mask.is_complex():
         raise WsssError(
             f"the mask is {mask.dtype} of shape {tuple(mask.shape)}: give integers of shape (H, W)"

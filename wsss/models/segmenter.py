@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from wsss.config import RunConfig
-from wsss.engine.checkpoint import read_metadata
+from wsss.engine.checkpoint import built, read_metadata
 from wsss.errors import WsssError, brief, first_line
 from wsss.labels import BACKGROUND
 from wsss.models.backbone import is_glnet
@@ -144,7 +144,11 @@ def segmenter_metadata(config: RunConfig, class_names: Sequence[str]) -> dict[st
     }
     start = start_file(config, class_names)
     if start is not None:
-        known = read_metadata(start, "segmenter")
+        known = {"decoder_args": {}, **read_metadata(start, "segmenter")}
+        try:
+            built(build_segmenter, known, start, "segmenter")
+        except WsssError as error:
+            raise WsssError(f"train_seg.start_from, {start}: {error}") from None
         shape = {key: known[key] for key in shape}
     return {
         "kind": "segmenter",

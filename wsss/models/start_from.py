@@ -42,17 +42,19 @@ def start_file(config: RunConfig, class_names: Sequence[str]) -> Path | None:
                 "give the file of a model."
             )
         return path
-    path = Run(named).model("train_seg") if named.is_dir() else named
+    path = named
+    if named.is_dir():
+        of_run, of_folder = Run(named).model("train_seg"), named / "model.safetensors"
+        path = of_folder if of_folder.is_file() else of_run
     if not path.is_file():
         raise WsssError(
             f"train_seg.start_from: no segmenter at {path}: give `packaged`, the folder of a run "
             "with one, or the .safetensors file of a model."
         )
-    own = Run(config.run).model("train_seg")
-    if real_path(path) == real_path(own):
+    if real_path(config.run) in real_path(path).parents:  # with its later rounds
         raise WsssError(
-            f"train_seg.start_from is {path}, which is what is to be trained: copy it elsewhere, "
-            "or train a later round (wsss train-seg RUN --round 2)."
+            f"train_seg.start_from is {path}, which goes when {config.run} is trained again: copy "
+            "it elsewhere, or train a later round (wsss train-seg RUN --round 2)."
         )
     return path
 
@@ -60,11 +62,6 @@ def start_file(config: RunConfig, class_names: Sequence[str]) -> Path | None:
 def _chosen(config: RunConfig, class_names: Sequence[str]) -> Path | None:
     if not config.leaves_segmenter_open:
         return None
-    earlier = config.round - 1 if config.self_training.start == "former" else 0
-    for number in range(earlier, 0, -1):
-        path = Run.of_round(config, number).model("train_seg")
-        if path.is_file():
-            return path
     packaged = packaged_segmenter()
     if packaged is None:
         return None

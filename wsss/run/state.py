@@ -351,6 +351,8 @@ def _completed(noted: dict[str, Any], config: RunConfig, stage: str) -> dict[str
     They come back as they are where the program of today can't read them.
     """
     values = {name: noted[name] for name in noted if isinstance(noted[name], dict)}
+    if "train_seg" in values:  # `auto`, its default, came with it
+        values["train_seg"] = {"start_from": None, **values["train_seg"]}
     try:
         sections = {
             name: type(getattr(config, name)).model_validate(value)

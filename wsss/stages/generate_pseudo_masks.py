@@ -184,8 +184,8 @@ def _warn_of_replaced(run: Run, samples: Sequence[Sample]) -> None:
     if newer and len(newer) < len(kept):
         print(
             f"warning: {len(newer)} of {len(kept)} images, {newer[0]} first, are newer than their "
-            "pseudo-masks, which are kept: delete the masks of images that were replaced, or add "
-            "--overwrite.",
+            "pseudo-masks, which are kept: if they were replaced, add --overwrite to `wsss "
+            "generate-pseudo-masks`.",
             file=sys.stderr,
         )
 

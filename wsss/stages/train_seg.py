@@ -191,7 +191,9 @@ def _where_from(
 ) -> str | None:
     """What a training starts from, where that isn't plain from the settings."""
     if start_of is not None:
-        return f"goes on from {start_of}"
+        passed_over = config.train_seg.start_from not in (None, "auto")
+        fresh = " (self_training.start=fresh: from train_seg.start_from)" if passed_over else ""
+        return f"goes on from {start_of}{fresh}"
     if (trained := start_file(config, metadata["class_names"])) is not None:
         classes = f"{len(known)} of {len(metadata['class_names'])} classes"
         chosen = " (train_seg.start_from=null: from a backbone alone)"

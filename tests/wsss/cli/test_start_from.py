@@ -80,6 +80,53 @@ def test_later_round_goes_on_from_the_one_before_it(run: Path, other: Path) -> N
     assert f"goes on from {Run(run).model('train_seg')}" in result.stderr
 
 
+def test_finished_run_needs_nothing_of_what_it_started_from(run: Path, other: Path) -> None:
+    start(run, other)
+    other.unlink()
+    made = Run(run).model("train_seg").read_bytes()
+    result = wsss("run", run)
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert Run(run).model("train_seg").read_bytes() == made
+
+
+def test_segmenter_goes_on_from_a_folder_with_a_model(run: Path, other: Path) -> None:
+    folder = other.parent / "models"
+    folder.mkdir()
+    other.rename(folder / "model.safetensors")
+    assert f"goes on from {folder / 'model.safetensors'}" in start(run, folder)
+
+
+def test_start_whose_decoder_takes_two_images_is_refused_before_anything(
+    run: Path, other: Path
+) -> None:
+    metadata = read_metadata(other, "segmenter")
+    metadata |= {"decoder": "upernet", "decoder_args": {"decoder_channels": 8}}
+    save_model(other, build_segmenter(metadata), metadata)
+    one = (f"train_seg.start_from={other}", "train_seg.batch_size=1")
+    assert "takes 2 images at once at least" in error("run", run, "--overwrite", *one)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"decoder": "pspnet"}, "lacks 'pspnet'"),
+        ({"decoder": ["unet"]}, "describes no segmenter"),
+        ({"backbone_args": "abc"}, "describes no segmenter"),
+        ({"backbone": "resnet9000"}, "train_seg.start_from, "),
+    ],
+)
+def test_start_that_describes_no_network_is_refused(
+    run: Path, other: Path, wrong: dict[str, object], named: str
+) -> None:
+    metadata = read_metadata(other, "segmenter")
+    model = build_segmenter(metadata)
+    save_model(other, model, {**metadata, **wrong})
+    assert named in error("train-seg", run, "--overwrite", f"train_seg.start_from={other}")
+    del metadata["decoder_args"]  # without any
+    save_model(other, build_segmenter(metadata), metadata)
+    start(run, other)
+
+
 @pytest.mark.skipif(packaged_segmenter() is None, reason="this copy has no packaged model")
 def test_segmenter_goes_on_from_the_packaged_one(run: Path) -> None:
     assert "voc61_lite2.safetensors, which knows 0 of" in start(run, "packaged")
@@ -93,8 +140,8 @@ def test_segmenter_goes_on_from_the_packaged_one(run: Path) -> None:
     [
         (("train_seg.start_from={folder}/none.safetensors",), "no segmenter at"),
         (("train_seg.start_from={folder}",), "no segmenter at"),
-        (("train_seg.start_from={folder}/run",), "which is what is to be trained"),
-        (("train_seg.start_from={folder}/run/train_cls/model.safetensors",), "not a segmenter"),
+        (("train_seg.start_from={folder}/run",), "which goes when"),
+        (("train_seg.start_from={folder}/classifier.safetensors",), "not a segmenter"),
         (
             ("train_seg.start_from=packaged", "train_seg.backbone=resnet18"),
             "both start_from and backbone are set",
@@ -104,6 +151,7 @@ def test_segmenter_goes_on_from_the_packaged_one(run: Path) -> None:
 def test_start_that_is_none_is_refused(
     run: Path, tmp_path: Path, settings: tuple[str, ...], named: str
 ) -> None:
+    shutil.copy(Run(run).model("train_cls"), tmp_path / "classifier.safetensors")
     before = Run(run).model("train_seg").read_bytes()
     given = [one.format(folder=tmp_path) for one in settings]
     assert named in error("train-seg", run, "--overwrite", *STILL, *given)

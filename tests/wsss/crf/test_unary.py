@@ -1,5 +1,6 @@
 """Hard-label unaries equal pydensecrf's, and unsure pixels are uniform."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,7 +13,9 @@ def test_hard_label_probs_of_a_hand_sized_mask() -> None:
     probs = hard_label_probs(mask, 3, gt_prob=0.8, zero_unsure=False)
     expected = torch.tensor([[0.8, 0.1, 1 / 3], [0.1, 0.1, 1 / 3], [0.1, 0.8, 1 / 3]])
     torch.testing.assert_close(probs[:, 0], expected)
-    assert hard_label_probs(mask.numpy(), 3, gt_prob=0.8, zero_unsure=False).equal(probs)
+    own = mask.numpy()
+    for same in (own, own[:, ::-1][:, ::-1], own.astype(">i4")):
+        assert hard_label_probs(same, 3, gt_prob=0.8, zero_unsure=False).equal(probs)
 
 
 @pytest.mark.parametrize("zero_unsure", [True, False])
@@ -35,6 +38,7 @@ def test_hard_label_probs_of_one_label_are_certain() -> None:
     [
         (torch.tensor([[3]]), 3, 0.7, "the label 3, and 3 labels go from 0 to 2"),
         (torch.tensor([[0.5]]), 3, 0.7, "give integers"),
+        (np.array([[0.5]]), 3, 0.7, "give integers"),
         (torch.tensor([0]), 3, 0.7, r"shape \(1,\)"),
         (torch.tensor([[0]]), 0, 0.7, "num_labels is 0"),
         (torch.tensor([[0]]), 3, 1.0, "gt_prob is 1.0"),

@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 
 from wsss.config import RunConfig
+from wsss.files import write_json
 from wsss.models.start_from import packaged_segmenter, start_file
+from wsss.run.recipe import as_begun
+from wsss.run.stages import settings_of
 from wsss.run.state import Run
 
 packaged = pytest.mark.skipif(
@@ -48,15 +51,18 @@ def test_what_is_said_of_the_network_counts(tmp_path: Path, said: dict[str, Any]
 
 
 @packaged
-def test_later_round_goes_on_from_what_was_trained(tmp_path: Path) -> None:
-    folder = tmp_path / "run" / "round_2"
-    later = config(tmp_path).model_copy(update={"round": 2, "run": folder})
-    assert start_file(later, ("dog",)) == packaged_segmenter()
-    first = Run(folder.parent).model("train_seg")
-    first.parent.mkdir(parents=True)
-    first.touch()
-    assert start_file(later, ("dog",)) == first
-    fresh = later.model_copy(
-        update={"self_training": later.self_training.model_copy(update={"start": "fresh"})}
-    )
-    assert start_file(fresh, ("dog",)) == packaged_segmenter()
+def test_training_begun_before_the_setting_keeps_its_backbone(tmp_path: Path) -> None:
+    own = config(tmp_path)
+    assert as_begun(own) == own
+    noted = Run(own.run).settings("train_seg")
+    noted.parent.mkdir(parents=True)
+    write_json(noted, settings_of(own, "train_seg"))
+    assert as_begun(own) == own
+    before = settings_of(own, "train_seg")
+    del before["train_seg"]["start_from"]
+    write_json(noted, before)
+    begun = as_begun(own)
+    assert begun.train_seg.start_from is None
+    assert Run(own.run).changes("train_seg", begun) == []
+    named = config(tmp_path, train_seg={"start_from": "packaged"})
+    assert as_begun(named) == named

@@ -18,7 +18,7 @@ from wsss.errors import WsssError
 from wsss.formats.mask_list import MaskToWrite, Writing
 from wsss.formats.mask_registry import WRITERS
 from wsss.formats.target import Target
-from wsss.run.recipe import with_begun_walks
+from wsss.run.recipe import as_begun
 from wsss.run.state import Run, open_run
 from wsss.stages import evaluate, train_cls, train_seg, tune, visualize
 from wsss.stages.check_data import run as check_data
@@ -134,10 +134,10 @@ def test_a_run_of_own_images_chooses_walks_once_unless_they_are_named(
     pipeline.run(config)
     pipeline.run(open_run(config.run))
     # commands with the settings that the run was given, too
-    assert with_begun_walks(config).pseudo_masks.seeding == chosen.seeding
-    train_seg.run(with_begun_walks(config))
+    assert as_begun(config).pseudo_masks.seeding == chosen.seeding
+    train_seg.run(as_begun(config))
     run.settings("pseudo_masks").write_text("{")
-    assert with_begun_walks(config) == config
+    assert as_begun(config) == config
 
 
 def test_walks_are_chosen_without_images_that_are_damaged(
