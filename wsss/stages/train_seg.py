@@ -42,6 +42,9 @@ _COUNTED = 1000
 _MASKS = "masks"
 """Key of the digest of the pseudo-masks, in the mark of a finished segmenter."""
 
+_START = "start"
+"""Key of the digest of the file that `train_seg.start_from` names, there too."""
+
 _SHAPE = ("backbone", "backbone_args", "decoder", "decoder_args")
 """What of a segmenter's metadata its weights depend on, beside its classes."""
 
@@ -53,6 +56,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
     path = work.run.model("train_seg")
     if not needed:
         team.once(lambda: _refuse_newer_masks(work.run, tagged))
+        team.once(lambda: _refuse_other_start(config, tagged.class_names))
         return path
     team.once(lambda: work.run.require("pseudo_masks"))
     trusted = team.once(lambda: trusted_masks(config, tagged))
@@ -67,6 +71,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
         print(f"train-seg  {said}", file=sys.stderr)
     team.once(lambda: _check_newer_masks(work.run, dataset, tagged.class_names))
     made_of = team.once(lambda: content_digest(_masks(work.run, tagged)))
+    begun_with = team.once(lambda: _digest_of_start(config, tagged.class_names))
     metadata["background_odds"] = team.once(lambda: _background_odds(config, dataset))
 
     def loss_function(trained: nn.Module, batch: Sequence[Tensor]) -> Tensor:
@@ -80,7 +85,7 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
 
     rate = config.train_seg.backbone_lr_factor
     train_stage(work, runtime, model, model.encoder, rate, dataset, loss_function)
-    summary = {"images": len(dataset), "trusted": len(trusted), _MASKS: made_of}
+    summary = {"images": len(dataset), "trusted": len(trusted), _MASKS: made_of, _START: begun_with}
     team.once(lambda: deliver(work, model, metadata, summary))
     return path
 
@@ -119,6 +124,28 @@ def _refuse_newer_masks(run: Run, tagged: TaggedDataset) -> None:
         raise WsssError(
             f"{len(newer)} of {len(masks)} pseudo-masks, {newer[0]} first, are newer than the "
             f"segmenter of {run.root}: add --overwrite to `wsss train-seg` to train on them."
+        )
+
+
+def _digest_of_start(config: RunConfig, class_names: Sequence[str]) -> str | None:
+    """Of the file that a user named; the packaged model is what the package says it is."""
+    file = start_file(config, class_names)
+    named = isinstance(config.train_seg.start_from, Path)
+    return content_digest([file]) if file is not None and named else None
+
+
+def _refuse_other_start(config: RunConfig, class_names: Sequence[str]) -> None:
+    """Refuse to call a segmenter finished that went on from another file of the same name."""
+    again = "add --overwrite to `wsss train-seg` to train again"
+    before = read_json(Run(config.run).done("train_seg"), again).get(_START)
+    try:
+        now = _digest_of_start(config, class_names)
+    except WsssError:  # it has gone, and isn't needed any more
+        return
+    if before and now and before != now:
+        raise WsssError(
+            f"{config.run} has a segmenter that went on from another file than "
+            f"{config.train_seg.start_from}: name that one, or {again} from this one."
         )
 
 

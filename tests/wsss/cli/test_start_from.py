@@ -89,6 +89,20 @@ def test_finished_run_needs_nothing_of_what_it_started_from(run: Path, other: Pa
     assert Run(run).model("train_seg").read_bytes() == made
 
 
+def test_another_file_of_the_same_name_is_told_apart(run: Path, other: Path) -> None:
+    start(run, other)
+    again = ("train-seg", run, f"train_seg.start_from={other}")
+    assert wsss(*again).exit_code == 0
+    metadata = read_metadata(other, "segmenter")
+    (other.parent / "new").mkdir()
+    new = other.parent / "new" / other.name
+    save_model(new, build_segmenter(metadata), metadata)
+    assert "went on from another file than" in error(
+        "train-seg", run, f"train_seg.start_from={new}"
+    )
+    assert wsss(*again).exit_code == 0
+
+
 def test_segmenter_goes_on_from_a_folder_with_a_model(run: Path, other: Path) -> None:
     folder = other.parent / "models"
     folder.mkdir()
