@@ -136,7 +136,11 @@ def test_start_that_describes_no_network_is_refused(
     model = build_segmenter(metadata)
     save_model(other, model, {**metadata, **wrong})
     assert named in error("train-seg", run, "--overwrite", f"train_seg.start_from={other}")
-    del metadata["decoder_args"]  # without any
+
+
+def test_start_without_arguments_of_its_decoder_has_none(run: Path, other: Path) -> None:
+    metadata = read_metadata(other, "segmenter")
+    del metadata["decoder_args"]
     save_model(other, build_segmenter(metadata), metadata)
     start(run, other)
 
