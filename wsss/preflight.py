@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from typing import Any
 
 import torch
 
@@ -102,11 +103,11 @@ def _check_networks(
     run = Run(config.run)
     trained = run.model("train_seg")
     if run.finished("train_seg") and trained.is_file() and not overwrite:
-        # what it started from may have gone
-        segmenter = build_segmenter(read_metadata(trained, "segmenter"))
+        metadata = read_metadata(trained, "segmenter")  # what it started from may have gone
     else:
-        segmenter = build_segmenter(segmenter_metadata(config, class_names))
-    _check_weights(config, class_names, overwrite)
+        metadata = segmenter_metadata(config, class_names)
+    segmenter = build_segmenter(metadata)
+    _check_weights(config, metadata, overwrite)
     return classifier, segmenter
 
 
@@ -116,12 +117,13 @@ def check_segmenter(config: RunConfig, overwrite: bool = False) -> None:
     Nothing else asks for them before the round's masks are made.
     """
     if overwrite or not Run(config.run).finished("train_seg"):
-        build_segmenter(segmenter_metadata(config, ("any",)))
-        _check_weights(config, ("any",), overwrite)
+        metadata = segmenter_metadata(config, ("any",))
+        build_segmenter(metadata)
+        _check_weights(config, metadata, overwrite)
         _check_trusted(config.data, reader(config.data))
 
 
-def _check_weights(config: RunConfig, class_names: Sequence[str], overwrite: bool) -> None:
+def _check_weights(config: RunConfig, metadata: dict[str, Any], overwrite: bool) -> None:
     heads, settings = config.train_cls, config.train_seg
     first, run = Run.of_round(config, 1), Run(config.run)
     again = overwrite and config.round == 1
@@ -129,19 +131,17 @@ def _check_weights(config: RunConfig, class_names: Sequence[str], overwrite: boo
         create_timm_backbone(heads.second_backbone, heads.second_backbone_weights, SECOND)
     if run.finished("train_seg") and not overwrite:
         return
-    other = start_file(config, class_names)
-    if (other or settings.backbone) is None:
-        return
-    if train_seg.former(config, segmenter_metadata(config, class_names)) is not None:
+    other = start_file(config, metadata["class_names"])
+    if (other or settings.backbone) is None or train_seg.former(config, metadata) is not None:
         return
     if other is not None:
-        _, card = load_segmenter(other, torch.device("cpu"))
-        shape = {"decoder": card["decoder"], "decoder_args": card.get("decoder_args", {})}
-        least = settings.model_copy(update=shape).least_images
+        load_segmenter(other, torch.device("cpu"))
+        decoder = {key: metadata[key] for key in ("decoder", "decoder_args")}
+        least = settings.model_copy(update=decoder).least_images
         if settings.batch_size // settings.accumulate < least:
             raise WsssError(
-                f"{other} has the decoder {card['decoder']}, which takes {least} images at once at "
-                f"least; train_seg.batch_size is {settings.batch_size} and accumulate "
+                f"{other} has the decoder {metadata['decoder']}, which takes {least} images at "
+                f"once at least; train_seg.batch_size is {settings.batch_size} and accumulate "
                 f"{settings.accumulate}: raise batch_size, or lower accumulate."
             )
     elif settings.backbone is not None:

@@ -27,7 +27,7 @@ def work(tmp_path_factory: pytest.TempPathFactory, finished: RunConfig) -> Path:
 def test_inputs_end_in_an_answer_or_a_sentence(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(work)
     fuzzer = Fuzzer(work, seed=16, dearest=0.4)
-    results = [fuzzer.try_input(number) for number in range(12)]
+    results = [fuzzer.try_input(number) for number in range(20)]
     assert [one for one in results if one.is_fault] == []
     assert {one.verdict for one in results} == {"answer", "sentence"}
 

@@ -1,8 +1,8 @@
 """Every setting of a run, a model per section.
 
 Adding a setting touches this module alone: what a stage depends on, what is compared when a run is
-resumed and what results tell of themselves follow from the section and from the marks `Since` and
-`Location`.
+resumed and what results tell of themselves follow from the section and from the marks `Since`,
+`Before` and `Location`.
 """
 
 from collections.abc import Sequence
@@ -53,6 +53,17 @@ class Since:
 
     stage: StageName | None
     given: str | None = None
+
+
+@dataclass(frozen=True)
+class Before:
+    """Marks a setting whose default is not what was done before it existed.
+
+    Attributes:
+        value: what stages of that time were made with.
+    """
+
+    value: Any
 
 
 @dataclass(frozen=True)
@@ -153,11 +164,6 @@ class BackboneConfig(Section):
     """Further arguments of the model, as `glmix.GLNet` takes them."""
     grad_checkpointing: Annotated[bool, Since(None)] = False
     """Compute activations again in the backward pass of training, where memory is short."""
-
-    @property
-    def is_packaged(self) -> bool:
-        """Whether it is the one that comes with the package, as it comes."""
-        return (self.name, self.weights, self.args) == ("glnet_nano", "pretrained", {})
 
 
 class OptimConfig(Section):
@@ -322,7 +328,9 @@ class TrainSegConfig(OptimConfig):
     """Another backbone than the run's GLNet: a model of timm, such as `resnet50`."""
     backbone_weights: Annotated[Path | Literal["pretrained"], Location()] = "pretrained"
     """Of that backbone: `pretrained` for timm's, or a file in timm's naming."""
-    start_from: Annotated[Path | Literal["auto", "packaged"] | None, Location()] = "auto"
+    start_from: Annotated[Path | Literal["auto", "packaged"] | None, Location(), Before(None)] = (
+        "auto"
+    )
     """A trained segmenter to go on from: `packaged`, the folder of a run, or a model file. Its
     backbone and decoder take the place of those named here; classes of the same name keep what it
     knows of them. null: a backbone alone. `auto`: `packaged` for one's own images with a class
@@ -492,6 +500,12 @@ class RuntimeConfig(Section):
     """Write the log for TensorBoard, too."""
 
 
+def _as_they_come(section: Section, *keys: str) -> bool:
+    """Whether settings of a section are at their defaults."""
+    plain = type(section)()
+    return all(getattr(section, key) == getattr(plain, key) for key in keys)
+
+
 class RunConfig(Section):
     """A whole run."""
 
@@ -521,13 +535,11 @@ class RunConfig(Section):
     @property
     def leaves_segmenter_open(self) -> bool:
         """Whether nothing is said of the network that one's own images train in stage 3."""
-        own, plain = self.train_seg, TrainSegConfig()
-        said = ("backbone", "decoder", "decoder_args", "from_classifier")
+        network = ("start_from", "backbone", "decoder", "decoder_args", "from_classifier")
         return (
             self.data.images is not None
-            and own.start_from == "auto"
-            and self.backbone.is_packaged
-            and all(getattr(own, key) == getattr(plain, key) for key in said)
+            and _as_they_come(self.backbone, "name", "weights", "args")
+            and _as_they_come(self.train_seg, *network)
         )
 
     @property

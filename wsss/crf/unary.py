@@ -54,16 +54,17 @@ def hard_label_probs(
         raise WsssError(f"gt_prob is {gt_prob}: give a probability between 0 and 1, both excluded")
     if num_labels < 1:
         raise WsssError(f"num_labels is {num_labels}: give the number of labels, 1 or more")
-    if isinstance(mask, np.ndarray):
-        if mask.dtype.kind not in "biu":
-            raise WsssError(
-                f"the mask is {mask.dtype} of shape {mask.shape}: give integers of shape (H, W)"
-            )
-        mask = torch.from_numpy(mask.astype(np.int64))
-    if mask.ndim != 2 or mask.is_floating_point() or mask.is_complex():
+    whole = (
+        mask.dtype.kind in "biu"
+        if isinstance(mask, np.ndarray)
+        else not (mask.is_floating_point() or mask.is_complex())
+    )
+    if mask.ndim != 2 or not whole:
         raise WsssError(
             f"the mask is {mask.dtype} of shape {tuple(mask.shape)}: give integers of shape (H, W)"
         )
+    if isinstance(mask, np.ndarray):
+        mask = torch.from_numpy(mask.astype(np.int64))
     channel = mask.long() - int(zero_unsure)
     unsure = (mask == UNSURE) | (channel < 0) if zero_unsure else mask == UNSURE
     if mask.device.type == "cpu":

@@ -5,7 +5,7 @@ from pathlib import PurePath
 from typing import Any, get_args
 
 from wsss.config import RunConfig
-from wsss.config.schema import Location, Section, Since, StageName
+from wsss.config.schema import Before, Location, Section, Since, StageName
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,16 @@ def settings_of(config: RunConfig, name: str) -> dict[str, Any]:
             value = getattr(config, section)
             found[section] = _dump(value, name) if isinstance(value, Section) else value
     return found
+
+
+def before(section: type[Section]) -> dict[str, Any]:
+    """Settings of a section that were something else than their defaults before they existed."""
+    return {
+        key: mark.value
+        for key, field in section.model_fields.items()
+        for mark in field.metadata
+        if isinstance(mark, Before)
+    }
 
 
 def _dump(section: Section, stage: str) -> dict[str, Any]:

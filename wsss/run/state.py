@@ -23,7 +23,7 @@ from wsss.files import (
     write_json,
 )
 from wsss.run.layout import Layout, round_folder
-from wsss.run.stages import STAGES, find, settings_of, stages_of
+from wsss.run.stages import STAGES, before, find, settings_of, stages_of
 
 GROUND_TRUTH = "ground truth"
 """What masks are made from in the run of a fully supervised baseline."""
@@ -351,11 +351,9 @@ def _completed(noted: dict[str, Any], config: RunConfig, stage: str) -> dict[str
     They come back as they are where the program of today can't read them.
     """
     values = {name: noted[name] for name in noted if isinstance(noted[name], dict)}
-    if "train_seg" in values:  # `auto`, its default, came with it
-        values["train_seg"] = {"start_from": None, **values["train_seg"]}
     try:
         sections = {
-            name: type(getattr(config, name)).model_validate(value)
+            name: (section := type(getattr(config, name))).model_validate(before(section) | value)
             for name, value in values.items()
         }
         known = settings_of(config.model_copy(update=sections), stage)

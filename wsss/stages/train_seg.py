@@ -45,6 +45,8 @@ _MASKS = "masks"
 _START = "start"
 """Key of the digest of the file that `train_seg.start_from` names, there too."""
 
+_AGAIN = "add --overwrite to `wsss train-seg` to train again"
+
 _SHAPE = ("backbone", "backbone_args", "decoder", "decoder_args")
 """What of a segmenter's metadata its weights depend on, beside its classes."""
 
@@ -64,11 +66,10 @@ def run(config: RunConfig, overwrite: bool = False) -> Path:
         runtime = start(config.runtime, config.seed)
         dataset = _crops(work, tagged, trusted)
         metadata = segmenter_metadata(config, tagged.class_names)
-        start_of = former(config, metadata)
-        model, known = _build(config, metadata, start_of)
+        model, start_of = _build(config, metadata)
         model.to(runtime.device)
-    if team.is_main and (said := _where_from(config, metadata, start_of, known)):
-        print(f"train-seg  {said}", file=sys.stderr)
+    if start_of is not None and team.is_main:
+        print(f"train-seg  {start_of}", file=sys.stderr)
     team.once(lambda: _check_newer_masks(work.run, dataset, tagged.class_names))
     made_of = team.once(lambda: content_digest(_masks(work.run, tagged)))
     begun_with = team.once(lambda: _digest_of_start(config, tagged.class_names))
@@ -118,9 +119,8 @@ def _refuse_newer_masks(run: Run, tagged: TaggedDataset) -> None:
     newer = _newer(masks, run.done("train_seg"))
     if not newer:
         return
-    again = "add --overwrite to `wsss train-seg` to train again"
     # a copy of a run has other times
-    if read_json(run.done("train_seg"), again).get(_MASKS) != content_digest(masks):
+    if read_json(run.done("train_seg"), _AGAIN).get(_MASKS) != content_digest(masks):
         raise WsssError(
             f"{len(newer)} of {len(masks)} pseudo-masks, {newer[0]} first, are newer than the "
             f"segmenter of {run.root}: add --overwrite to `wsss train-seg` to train on them."
@@ -129,23 +129,23 @@ def _refuse_newer_masks(run: Run, tagged: TaggedDataset) -> None:
 
 def _digest_of_start(config: RunConfig, class_names: Sequence[str]) -> str | None:
     """Of the file that a user named; the packaged model is what the package says it is."""
+    if not isinstance(config.train_seg.start_from, Path):
+        return None
     file = start_file(config, class_names)
-    named = isinstance(config.train_seg.start_from, Path)
-    return content_digest([file]) if file is not None and named else None
+    return None if file is None else content_digest([file])
 
 
 def _refuse_other_start(config: RunConfig, class_names: Sequence[str]) -> None:
     """Refuse to call a segmenter finished that went on from another file of the same name."""
-    again = "add --overwrite to `wsss train-seg` to train again"
-    before = read_json(Run(config.run).done("train_seg"), again).get(_START)
     try:
         now = _digest_of_start(config, class_names)
     except WsssError:  # it has gone, and isn't needed any more
         return
+    before = read_json(Run(config.run).done("train_seg"), _AGAIN).get(_START)
     if before and now and before != now:
         raise WsssError(
             f"{config.run} has a segmenter that went on from another file than "
-            f"{config.train_seg.start_from}: name that one, or {again} from this one."
+            f"{config.train_seg.start_from}: name that one, or {_AGAIN} from this one."
         )
 
 
@@ -176,30 +176,41 @@ def _newer(paths: Sequence[Path], mark: Path) -> list[Path]:
     return [path for path in paths if path.stat().st_mtime_ns > written]
 
 
-def _build(
-    config: RunConfig, metadata: dict[str, Any], start_of: Path | None
-) -> tuple[Segmenter, Sequence[str]]:
-    """An untrained segmenter with the weights it starts from, and the classes that those know."""
+def _build(config: RunConfig, metadata: dict[str, Any]) -> tuple[Segmenter, str | None]:
+    """A segmenter with the weights it starts from, and what these are where that isn't plain."""
     torch.manual_seed(config.seed)
     model = build_segmenter(metadata)
-    settings, cpu = config.train_seg, torch.device("cpu")
-    trained = start_file(config, metadata["class_names"])
-    known: Sequence[str] = ()
-    if start_of is not None:
-        load_weights(start_of, model)
-    elif trained is not None:
-        other, card = load_segmenter(trained, cpu)
-        known = model.take_over(other, card["class_names"], metadata["class_names"])
-    elif settings.backbone is not None:
-        model.load_backbone(create_timm_backbone(settings.backbone, settings.backbone_weights))
-    elif settings.from_classifier:
+    named, names = config.train_seg.start_from, metadata["class_names"]
+    if (path := former(config, metadata)) is not None:
+        load_weights(path, model)
+        passed_over = named not in (None, "auto")
+        fresh = " (self_training.start=fresh: from train_seg.start_from)" if passed_over else ""
+        return model, f"goes on from {path}{fresh}"
+    if (path := start_file(config, names)) is not None:
+        other, card = load_segmenter(path, torch.device("cpu"))
+        known = model.take_over(other, card["class_names"], names)
+        chosen = " (train_seg.start_from=null: from a backbone alone)" if named == "auto" else ""
+        classes = f"{len(known)} of {len(names)} classes"
+        return model, f"goes on from {path}, which knows {classes} by name{chosen}"
+    model.load_backbone(_backbone(config))
+    if config.round == 1 or config.self_training.start == "fresh":
+        return model, None
+    backbone, decoder, own = (metadata[key] for key in ("backbone", "decoder", "decoder_args"))
+    return model, (
+        "starts afresh: no earlier segmenter has this backbone and decoder, "
+        f"{backbone} and {decoder} {own}"
+    )
+
+
+def _backbone(config: RunConfig) -> nn.Module:
+    """The backbone that a segmenter starts from, with its weights."""
+    settings, own = config.train_seg, config.backbone
+    if settings.backbone is not None:
+        return create_timm_backbone(settings.backbone, settings.backbone_weights)
+    if settings.from_classifier:
         weights = Run.of_round(config, 1).model("train_cls")
-        model.load_backbone(load_classifier(weights, cpu).glnet)
-    else:
-        model.load_backbone(
-            create_backbone(config.backbone.name, config.backbone.weights, config.backbone.args)
-        )
-    return model, known
+        return load_classifier(weights, torch.device("cpu")).glnet
+    return create_backbone(own.name, own.weights, own.args)
 
 
 def former(config: RunConfig, metadata: dict[str, Any]) -> Path | None:
@@ -211,28 +222,6 @@ def former(config: RunConfig, metadata: dict[str, Any]) -> Path | None:
             if all(known.get(key) == metadata[key] for key in _SHAPE):
                 return path
     return None
-
-
-def _where_from(
-    config: RunConfig, metadata: Mapping[str, Any], start_of: Path | None, known: Sequence[str]
-) -> str | None:
-    """What a training starts from, where that isn't plain from the settings."""
-    if start_of is not None:
-        passed_over = config.train_seg.start_from not in (None, "auto")
-        fresh = " (self_training.start=fresh: from train_seg.start_from)" if passed_over else ""
-        return f"goes on from {start_of}{fresh}"
-    if (trained := start_file(config, metadata["class_names"])) is not None:
-        classes = f"{len(known)} of {len(metadata['class_names'])} classes"
-        chosen = " (train_seg.start_from=null: from a backbone alone)"
-        other = chosen if config.train_seg.start_from == "auto" else ""
-        return f"goes on from {trained}, which knows {classes} by name{other}"
-    if config.round == 1 or config.self_training.start == "fresh":
-        return None
-    backbone, decoder, own = (metadata[key] for key in ("backbone", "decoder", "decoder_args"))
-    return (
-        "starts afresh: no earlier segmenter has this backbone and decoder, "
-        f"{backbone} and {decoder} {own}"
-    )
 
 
 def _crops(work: Work, tagged: TaggedDataset, trusted: Mapping[str, Path]) -> MaskTrainingSet:

@@ -7,7 +7,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from wsss.config import RunConfig
 from wsss.engine.checkpoint import read_metadata, save_model
 from wsss.labels import BACKGROUND
 from wsss.models.segmenter import build_segmenter
@@ -22,14 +21,9 @@ HEAD = "net.segmentation_head.0.weight"
 
 
 @pytest.fixture
-def run(finished: RunConfig, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished.run, tmp_path / "run"))
-
-
-@pytest.fixture
-def other(run: Path, tmp_path: Path) -> Path:
+def other(folder: Path, tmp_path: Path) -> Path:
     """A segmenter with another decoder that knows one of the run's classes."""
-    own = read_metadata(Run(run).model("train_seg"), "segmenter")
+    own = read_metadata(Run(folder).model("train_seg"), "segmenter")
     names = ["zebra", own["class_names"][-1]]
     arguments = {"decoder_segmentation_channels": 8}
     metadata = {**own, "class_names": names, "decoder_args": arguments}
@@ -38,19 +32,19 @@ def other(run: Path, tmp_path: Path) -> Path:
     return tmp_path / "other.safetensors"
 
 
-def start(run: Path, value: object, *settings: str) -> str:
+def start(folder: Path, value: object, *settings: str) -> str:
     result = wsss(
-        "train-seg", run, "--overwrite", *STILL, f"train_seg.start_from={value}", *settings
+        "train-seg", folder, "--overwrite", *STILL, f"train_seg.start_from={value}", *settings
     )
     assert result.exit_code == 0, (result.output, result.exception)
     return result.stderr
 
 
-def test_segmenter_keeps_what_another_one_knows(run: Path, other: Path) -> None:
-    path = Run(run).model("train_seg")
+def test_segmenter_keeps_what_another_one_knows(folder: Path, other: Path) -> None:
+    path = Run(folder).model("train_seg")
     names = read_metadata(path, "segmenter")["class_names"]
     assert f"goes on from {other}, which knows 1 of {len(names)} classes by name" in start(
-        run, other
+        folder, other
     )
     metadata = read_metadata(path, "segmenter")
     assert metadata["class_names"] == names
@@ -64,60 +58,62 @@ def test_segmenter_keeps_what_another_one_knows(run: Path, other: Path) -> None:
     assert not torch.allclose(new[HEAD][1], old[HEAD][1])
 
 
-def test_segmenter_goes_on_from_the_run_of_another(run: Path, other: Path, tmp_path: Path) -> None:
+def test_segmenter_goes_on_from_the_run_of_another(
+    folder: Path, other: Path, tmp_path: Path
+) -> None:
     (tmp_path / "before" / "train_seg").mkdir(parents=True)
     shutil.copy(other, Run(tmp_path / "before").model("train_seg"))
     assert f"goes on from {Run(tmp_path / 'before').model('train_seg')}" in start(
-        run, tmp_path / "before"
+        folder, tmp_path / "before"
     )
 
 
-def test_later_round_goes_on_from_the_one_before_it(run: Path, other: Path) -> None:
-    start(run, other)
+def test_later_round_goes_on_from_the_one_before_it(folder: Path, other: Path) -> None:
+    start(folder, other)
     bare = ("self_training.crf=none", "self_training.scales=[1.0]", "self_training.seeds=0")
-    result = wsss("train-seg", run, "--round", 2, *STILL, *bare)
+    result = wsss("train-seg", folder, "--round", 2, *STILL, *bare)
     assert result.exit_code == 0, (result.output, result.exception)
-    assert f"goes on from {Run(run).model('train_seg')}" in result.stderr
+    assert f"goes on from {Run(folder).model('train_seg')}" in result.stderr
 
 
-def test_finished_run_needs_nothing_of_what_it_started_from(run: Path, other: Path) -> None:
-    start(run, other)
+def test_finished_run_needs_nothing_of_what_it_started_from(folder: Path, other: Path) -> None:
+    start(folder, other)
     other.unlink()
-    made = Run(run).model("train_seg").read_bytes()
-    result = wsss("run", run)
+    made = Run(folder).model("train_seg").read_bytes()
+    result = wsss("run", folder)
     assert result.exit_code == 0, (result.output, result.exception)
-    assert Run(run).model("train_seg").read_bytes() == made
+    assert Run(folder).model("train_seg").read_bytes() == made
 
 
-def test_another_file_of_the_same_name_is_told_apart(run: Path, other: Path) -> None:
-    start(run, other)
-    again = ("train-seg", run, f"train_seg.start_from={other}")
+def test_another_file_of_the_same_name_is_told_apart(folder: Path, other: Path) -> None:
+    start(folder, other)
+    again = ("train-seg", folder, f"train_seg.start_from={other}")
     assert wsss(*again).exit_code == 0
     metadata = read_metadata(other, "segmenter")
     (other.parent / "new").mkdir()
     new = other.parent / "new" / other.name
     save_model(new, build_segmenter(metadata), metadata)
     assert "went on from another file than" in error(
-        "train-seg", run, f"train_seg.start_from={new}"
+        "train-seg", folder, f"train_seg.start_from={new}"
     )
     assert wsss(*again).exit_code == 0
 
 
-def test_segmenter_goes_on_from_a_folder_with_a_model(run: Path, other: Path) -> None:
-    folder = other.parent / "models"
-    folder.mkdir()
-    other.rename(folder / "model.safetensors")
-    assert f"goes on from {folder / 'model.safetensors'}" in start(run, folder)
+def test_segmenter_goes_on_from_a_folder_with_a_model(folder: Path, other: Path) -> None:
+    models = other.parent / "models"
+    models.mkdir()
+    other.rename(models / "model.safetensors")
+    assert f"goes on from {models / 'model.safetensors'}" in start(folder, models)
 
 
 def test_start_whose_decoder_takes_two_images_is_refused_before_anything(
-    run: Path, other: Path
+    folder: Path, other: Path
 ) -> None:
     metadata = read_metadata(other, "segmenter")
     metadata |= {"decoder": "upernet", "decoder_args": {"decoder_channels": 8}}
     save_model(other, build_segmenter(metadata), metadata)
     one = (f"train_seg.start_from={other}", "train_seg.batch_size=1")
-    assert "takes 2 images at once at least" in error("run", run, "--overwrite", *one)
+    assert "takes 2 images at once at least" in error("run", folder, "--overwrite", *one)
 
 
 @pytest.mark.parametrize(
@@ -130,25 +126,25 @@ def test_start_whose_decoder_takes_two_images_is_refused_before_anything(
     ],
 )
 def test_start_that_describes_no_network_is_refused(
-    run: Path, other: Path, wrong: dict[str, object], named: str
+    folder: Path, other: Path, wrong: dict[str, object], named: str
 ) -> None:
     metadata = read_metadata(other, "segmenter")
     model = build_segmenter(metadata)
     save_model(other, model, {**metadata, **wrong})
-    assert named in error("train-seg", run, "--overwrite", f"train_seg.start_from={other}")
+    assert named in error("train-seg", folder, "--overwrite", f"train_seg.start_from={other}")
 
 
-def test_start_without_arguments_of_its_decoder_has_none(run: Path, other: Path) -> None:
+def test_start_without_arguments_of_its_decoder_has_none(folder: Path, other: Path) -> None:
     metadata = read_metadata(other, "segmenter")
     del metadata["decoder_args"]
     save_model(other, build_segmenter(metadata), metadata)
-    start(run, other)
+    start(folder, other)
 
 
 @pytest.mark.skipif(packaged_segmenter() is None, reason="this copy has no packaged model")
-def test_segmenter_goes_on_from_the_packaged_one(run: Path) -> None:
-    assert "voc61_lite2.safetensors, which knows 0 of" in start(run, "packaged")
-    metadata = read_metadata(Run(run).model("train_seg"), "segmenter")
+def test_segmenter_goes_on_from_the_packaged_one(folder: Path) -> None:
+    assert "voc61_lite2.safetensors, which knows 0 of" in start(folder, "packaged")
+    metadata = read_metadata(Run(folder).model("train_seg"), "segmenter")
     assert metadata["backbone"] == "tf_efficientnet_lite2"
     assert BACKGROUND not in metadata["class_names"]
 
@@ -167,11 +163,11 @@ def test_segmenter_goes_on_from_the_packaged_one(run: Path) -> None:
     ],
 )
 def test_start_that_is_none_is_refused(
-    run: Path, tmp_path: Path, settings: tuple[str, ...], named: str
+    folder: Path, tmp_path: Path, settings: tuple[str, ...], named: str
 ) -> None:
-    shutil.copy(Run(run).model("train_cls"), tmp_path / "classifier.safetensors")
-    before = Run(run).model("train_seg").read_bytes()
+    shutil.copy(Run(folder).model("train_cls"), tmp_path / "classifier.safetensors")
+    before = Run(folder).model("train_seg").read_bytes()
     given = [one.format(folder=tmp_path) for one in settings]
-    assert named in error("train-seg", run, "--overwrite", *STILL, *given)
-    assert named in error("run", run, "--overwrite", *STILL, *given)
-    assert Run(run).model("train_seg").read_bytes() == before
+    assert named in error("train-seg", folder, "--overwrite", *STILL, *given)
+    assert named in error("run", folder, "--overwrite", *STILL, *given)
+    assert Run(folder).model("train_seg").read_bytes() == before
